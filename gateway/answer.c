@@ -1,0 +1,181 @@
+#include "answer.h"
+
+#include "base/attr.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+    RETRY_FIRST_S = 5,   /* long enough for a store to come back ... */
+    RETRY_SPREAD_S = 15, /* ... and spread, so that all senders do not come back at once */
+    PROBLEM_BYTES = 2048,
+};
+
+/* What the world calls our causes. The first row is for what no row knows. */
+static const struct answer_kind kinds[] = {
+    {"internal",               503, "The gateway has a fault",              "It is ours, not the request's. Try again later.", true },
+    {"store_unavailable",      503, "The store did not commit in time",
+     "Nothing is known to be stored. Try again later.",                                                                        true },
+    {"overload",               503, "Too many requests wait for the store", "Nothing was taken. Try again later.",             true },
+    {"bad_signature",          401, "The signature does not hold",
+     "The request is not signed with a secret of this source.",                                                                false},
+    {"unknown_platform",       404, "No such platform",                     "No platform of this name takes webhooks here.",   false},
+    {"not_found",              404, "Not found",                            NULL,                                              false},
+    {"method_not_allowed",     405, "Method not allowed",                   NULL,                                              false},
+    {"too_large",              413, "The body is too large",                NULL,                                              false},
+    {"malformed_framing",      400, "The request is ambiguous",             NULL,                                              false},
+    {"head_too_large",         431, "The request's head is too large",      NULL,                                              false},
+    {"malformed_json",         400, "The body is not JSON",                 NULL,                                              false},
+    {"forbidden_host",         403, "This Host is not served",              NULL,                                              false},
+    {"unsupported_media_type", 415, "The body has the wrong type",          NULL,                                              false},
+    {"invalid_parameter",      422, "A parameter is wrong",                 NULL,                                              false},
+    {"scheduled_without_time", 422, "The time is missing",                  "Status scheduled needs scheduled_for.",           false},
+    {"rejected",               422, "The store refuses a value",            "Perhaps a text with a NUL character in it.",      false},
+    {"idempotency_conflict",   409, "The Idempotency-Key is in use",        "It came before with another body.",
+     false                                                                                                                          },
+    {"post_taken",             409, "The post is taken",                    "Another user has registered this post.",          false},
+    {"lock_held",              409, "Another run is under way",             NULL,                                              false},
+    {"run_failed",             503, "The run failed",                       NULL,                                              true },
+    {"run_timeout",            503, "The run took too long",                NULL,                                              true },
+};
+
+static const char *const by_status[] = {
+    [OK] = "internal",     [INVALID] = "malformed_framing", [FORGED] = "bad_signature",
+    [BUSY] = "overload",   [REJECTED] = "internal",         [UNAVAILABLE] = "store_unavailable",
+    [BROKEN] = "internal",
+};
+
+static const struct answer_kind *find(const char *cause);
+static size_t print_problem(char *room, size_t size, const struct answer_kind *kind,
+                            const struct id *request_id, const struct err *err);
+static const char *quotable(char *room, size_t size, const char *text);
+static void add_request_id(h2o_req_t *req, const struct id *request_id);
+static void add_retry_after(h2o_req_t *req);
+
+const struct answer_kind *answer_kind_of(const struct err *err)
+{
+    const struct answer_kind *kind = find(err->cause);
+
+    return kind ? kind : find(by_status[err->code]);
+}
+
+static const struct answer_kind *find(const char *cause)
+{
+    for (size_t i = 0; cause && i < countof(kinds); i++)
+        if (strcmp(kinds[i].cause, cause) == 0)
+            return &kinds[i];
+    return NULL;
+}
+
+void answer_problem(h2o_req_t *req, const struct id *request_id, const struct err *err)
+{
+    answer_problem_with(req, request_id, err, SPAN_NONE);
+}
+
+void answer_problem_with(h2o_req_t *req, const struct id *request_id, const struct err *err,
+                         struct span errors)
+{
+    const struct answer_kind *kind = answer_kind_of(err);
+    char *text = h2o_mem_alloc_pool(&req->pool, PROBLEM_BYTES + errors.len);
+    size_t len = print_problem(text, PROBLEM_BYTES, kind, request_id, err);
+
+    if (errors.at)
+        len = len - 1 + (size_t)sprintf(text + len - 1, ",\"errors\":%.*s}", SPAN_ARG(errors));
+
+    if (kind->may_retry) {
+        add_retry_after(req);
+        req->http1_is_persistent = 0; /* a balancer had better try another worker */
+    }
+    answer_body(req, request_id, kind->code, "application/problem+json", (struct span){text, len});
+}
+
+static size_t print_problem(char *room, size_t size, const struct answer_kind *kind,
+                            const struct id *request_id, const struct err *err)
+{
+    char id[ID_TEXT_BYTES], detail[sizeof(err->text)];
+    int len;
+
+    id_text(request_id, id);
+    len = snprintf(room, size,
+                   "{\"type\":\"urn:settle:problem:%s\",\"title\":\"%s\",\"status\":%d,\"detail\":\"%s\","
+                   "\"request_id\":\"%s\"}",
+                   kind->cause, kind->title, kind->code,
+                   kind->detail ? kind->detail : quotable(detail, sizeof(detail), err->text), id);
+    return (size_t)len;
+}
+
+/* A text that may hold pieces of the request, made fit to stand between quotes. */
+static const char *quotable(char *room, size_t size, const char *text)
+{
+    size_t len = 0;
+
+    for (; *text && len + 1 < size; text++)
+        room[len++] = (*text >= ' ' && *text <= '~' && *text != '"' && *text != '\\') ? *text : '?';
+    room[len] = '\0';
+    return room;
+}
+
+static void add_retry_after(h2o_req_t *req)
+{
+    char *seconds = h2o_mem_alloc_pool(&req->pool, 16);
+    int len = snprintf(seconds, 16, "%u", RETRY_FIRST_S + arc4random_uniform(RETRY_SPREAD_S + 1));
+
+    h2o_add_header_by_str(&req->pool, &req->res.headers, H2O_STRLIT("retry-after"), 0, NULL, seconds,
+                          (size_t)len);
+}
+
+void answer_body(h2o_req_t *req, const struct id *request_id, int code, const char *content_type,
+                 struct span body)
+{
+    static h2o_generator_t whole = {NULL, NULL};
+    h2o_iovec_t bytes = h2o_iovec_init(body.at, body.len);
+    bool is_head = span_eq((struct span){req->method.base, req->method.len}, SPAN("HEAD"));
+
+    req->res.status = code;
+    req->res.reason = answer_reason(code);
+    req->res.content_length = body.len; /* else h2o sends it in chunks */
+    h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_CONTENT_TYPE, NULL, content_type,
+                   strlen(content_type));
+    add_request_id(req, request_id);
+    if (req->conn->ctx->shutdown_requested)
+        req->http1_is_persistent = 0;
+    h2o_start_response(req, &whole);
+    h2o_send(req, &bytes, is_head || body.len == 0 ? 0 : 1, H2O_SEND_STATE_FINAL);
+}
+
+static void add_request_id(h2o_req_t *req, const struct id *request_id)
+{
+    char *text = h2o_mem_alloc_pool(&req->pool, ID_TEXT_BYTES);
+
+    id_text(request_id, text);
+    h2o_add_header_by_str(&req->pool, &req->res.headers, H2O_STRLIT("x-request-id"), 0, NULL, text,
+                          ID_TEXT_BYTES - 1);
+}
+
+const char *answer_reason(int code)
+{
+    static const struct {
+        int code;
+        const char *reason;
+    } reasons[] = {
+        {200, "OK"                             },
+        {201, "Created"                        },
+        {202, "Accepted"                       },
+        {400, "Bad Request"                    },
+        {401, "Unauthorized"                   },
+        {403, "Forbidden"                      },
+        {404, "Not Found"                      },
+        {405, "Method Not Allowed"             },
+        {409, "Conflict"                       },
+        {413, "Content Too Large"              },
+        {415, "Unsupported Media Type"         },
+        {422, "Unprocessable Content"          },
+        {431, "Request Header Fields Too Large"},
+        {503, "Service Unavailable"            },
+    };
+
+    for (size_t i = 0; i < countof(reasons); i++)
+        if (reasons[i].code == code)
+            return reasons[i].reason;
+    return "Unknown";
+}

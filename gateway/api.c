@@ -1,0 +1,586 @@
+#include "api.h"
+
+#include "answer.h"
+#include "auth.h"
+#include "base/log.h"
+#include "base/metric.h"
+#include "base/now.h"
+#include "gauges.h"
+#include "health.h"
+#include "jobs.h"
+#include "links.h"
+#include "openapi.h"
+#include "routes.h"
+
+#include <stdlib.h>
+#include <sysexits.h>
+
+enum {
+    READ_CONNECTIONS = 3,
+    WRITE_CONNECTIONS = 1,
+    CONNECT_TIMEOUT_S = 2,
+    STATEMENT_TIMEOUT_MS = 5000,
+    QUEUE_MAX = 128,      /* calls that wait for a connection, a lane */
+    QUEUE_WAIT_MS = 2000, /* longest wait; also bridges a reconnect */
+    ASK_AGAIN_MAX = 3,    /* of a statement that says status 0 */
+    MAX_BODY_BYTES = 64 * 1024,
+    MAX_CONNECTIONS = 256,
+    REQUEST_MS = 10000,
+    DRAIN_MS = 10000,
+    CALL_ARENA_BYTES = 8192,
+};
+
+/* There are no API keys yet: whoever reaches the listener. */
+#define ACTOR SPAN("local")
+
+struct lane {
+    struct links *links;
+    struct call *first, **last; /* the queue */
+    size_t ncalls;
+};
+
+struct api {
+    struct server *server;
+    struct lane reads, writes;
+    struct jobs *jobs;
+    struct gauges *gauges;
+};
+
+/* One request, from its arrival to its answer. Owns its arena, in which it lies itself. */
+struct call {
+    struct api *api;
+    struct arena *arena;
+    h2o_req_t *req;    /* NULL once answered, or when the client has left */
+    struct call **tie; /* lies in req's pool and points back; NULL when req is */
+    struct id request_id;
+    const struct route *route;
+    struct span query; /* without "?", absent if none */
+    struct params params;
+    struct lane *lane;
+    const struct pg *pg; /* the connection its statement is on */
+    struct call *next;   /* in the lane's queue */
+    int64_t queued_boot_us;
+    unsigned asked_again;
+};
+
+static struct api *api_open(const struct process *self, struct server *server);
+static void api_close(struct api *a);
+static struct links *lane_open(struct api *a, const struct process *self, bool read_only);
+
+static void on_request(void *api, h2o_req_t *req);
+static struct call *call_begin(struct api *a, h2o_req_t *req);
+static void tie(struct call *c, h2o_req_t *req);
+static void on_client_gone(void *tie);
+static h2o_req_t *untie(struct call *c);
+static void call_end(struct call *c);
+static enum status admit(struct call *c, struct err *err);
+static enum status find_route(struct call *c, struct span ret_path[PATH_VALUES_MAX], struct err *err);
+static enum status read_values(struct call *c, struct span path[PATH_VALUES_MAX], struct err *err);
+static struct span header_of(void *req, const char *name);
+static void go(struct call *c);
+
+static void queue(struct call *c);
+static void api_turn(void *api);
+static void lane_turn(struct lane *l, int64_t now_us);
+static struct call *lane_take(struct lane *l);
+static void send_statement(struct call *c, struct pg *pg);
+static void after_statement(void *call, const struct pg_rows *rows, const struct err *err);
+static void answer_row(struct call *c, const struct pg_rows *rows);
+static void add_next_link(struct call *c, struct span cursor);
+static void add_location(struct call *c, const char *before, const struct id *id);
+
+static void begin_reconcile(struct call *c);
+static bool prefers_async(struct span preferences);
+static void answer_accepted(struct call *c, const struct id *run_id);
+static void after_reconcile(void *call, struct span report, const struct err *err);
+
+static void answer(struct call *c, int code, const char *content_type, struct span body);
+static void refuse(struct call *c, const struct err *err);
+static struct span errors_text(struct call *c);
+static void on_malformed(void *api);
+static void count(int code);
+
+int admin_run(const struct process *self)
+{
+    const struct server_limits limits = {
+        .max_body_bytes = MAX_BODY_BYTES,
+        .max_connections = MAX_CONNECTIONS,
+        .request_ms = REQUEST_MS,
+        .drain_ms = DRAIN_MS,
+    };
+    struct err err = {0};
+    struct server *server;
+    struct api *a;
+    bool all_answered;
+
+    health_join(self->place, HEALTH_ADMIN, now_boot_us());
+    server = server_open(self->listener, &limits, &err);
+    if (!server) {
+        log_error("admin_failed", LOG_ERR(&err));
+        return EX_SOFTWARE;
+    }
+    a = api_open(self, server);
+    all_answered = server_run(server);
+    api_close(a);
+    server_close(server);
+    return all_answered ? EX_OK : EX_SOFTWARE;
+}
+
+static struct api *api_open(const struct process *self, struct server *server)
+{
+    struct api *a = calloc(1, sizeof(*a));
+
+    if (!a)
+        abort();
+    a->server = server;
+    a->reads = (struct lane){.links = lane_open(a, self, true), .last = &a->reads.first};
+    a->writes = (struct lane){.links = lane_open(a, self, false), .last = &a->writes.first};
+    a->jobs = jobs_open(server, self->config);
+    a->gauges = gauges_open(server, a->reads.links, self->platforms);
+    server_handle(server, on_request, on_malformed, a);
+    server_add_chore(server, api_turn, a);
+    server_add_chore(server, gauges_turn, a->gauges);
+    server_add_chore(server, links_turn, a->reads.links);
+    server_add_chore(server, links_turn, a->writes.links);
+    return a;
+}
+
+/* What still waits is answered, each in its own way, and then there is nobody left to call back. */
+static void api_close(struct api *a)
+{
+    const struct err stopping = {
+        .code = UNAVAILABLE, .cause = "store_unavailable", .text = "the gateway stops"};
+    struct lane *const lanes[] = {&a->reads, &a->writes};
+
+    jobs_close(a->jobs);
+    links_close(a->reads.links);
+    links_close(a->writes.links);
+    for (size_t i = 0; i < countof(lanes); i++)
+        while (lanes[i]->first) {
+            struct call *c = lane_take(lanes[i]);
+            refuse(c, &stopping);
+            call_end(c);
+        }
+    gauges_close(a->gauges);
+    free(a);
+}
+
+/* Unprepared: a list leaves out the filters that are null, and the planner must see which those are. */
+static struct links *lane_open(struct api *a, const struct process *self, bool read_only)
+{
+    const struct config *config = self->config;
+    const struct links_config wanted = {
+        .pg =
+            {
+                 .url = config->database.url,
+                 .user = "settle_api",
+                 .application = read_only ? "settle-gateway admin read" : "settle-gateway admin write",
+                 .connect_timeout_s = CONNECT_TIMEOUT_S,
+                 .statement_timeout_ms = STATEMENT_TIMEOUT_MS,
+                 .prepare = config->database.prepare && !read_only,
+                 .read_only = read_only,
+                 .unsafe_ok = config->unsafe_ok,
+                 },
+        .npg = read_only ? READ_CONNECTIONS : WRITE_CONNECTIONS,
+    };
+
+    return links_open(a->server, &wanted);
+}
+
+static void on_request(void *api, h2o_req_t *req)
+{
+    struct call *c = call_begin(api, req);
+    struct span path[PATH_VALUES_MAX];
+    struct err err = {.code = OK};
+
+    if (admit(c, &err) || find_route(c, path, &err) || read_values(c, path, &err)) {
+        refuse(c, &err);
+        call_end(c);
+    } else {
+        go(c);
+    }
+}
+
+static struct call *call_begin(struct api *a, h2o_req_t *req)
+{
+    struct arena *arena = arena_open(CALL_ARENA_BYTES);
+    struct call *c = arena_zero(arena, sizeof(*c));
+
+    c->api = a;
+    c->arena = arena;
+    c->request_id = id_make(server_wall_us(a->server));
+    tie(c, req);
+    server_hold(a->server);
+    return c;
+}
+
+/* Ties c to req. If the client leaves first, c->req turns NULL and the work goes on unanswered. */
+static void tie(struct call *c, h2o_req_t *req)
+{
+    c->req = req;
+    c->tie = h2o_mem_alloc_shared(&req->pool, sizeof(struct call *), on_client_gone);
+    *c->tie = c;
+}
+
+static void on_client_gone(void *tied)
+{
+    struct call *c = *(struct call **)tied;
+
+    if (c)
+        c->req = NULL;
+}
+
+static h2o_req_t *untie(struct call *c)
+{
+    h2o_req_t *req = c->req;
+
+    if (req)
+        *c->tie = NULL;
+    c->req = NULL;
+    return req;
+}
+
+static void call_end(struct call *c)
+{
+    untie(c);
+    server_release(c->api->server);
+    arena_close(c->arena);
+}
+
+static enum status admit(struct call *c, struct err *err)
+{
+    h2o_req_t *req = c->req;
+
+    return auth_check((struct span){req->method.base, req->method.len},
+                      (struct span){req->input.authority.base, req->input.authority.len},
+                      header_of(req, "content-type"), err);
+}
+
+static enum status find_route(struct call *c, struct span ret_path[PATH_VALUES_MAX], struct err *err)
+{
+    h2o_req_t *req = c->req;
+    struct span target = arena_copy(c->arena, (struct span){req->path.base, req->path.len});
+    struct span path = span_cut(&target, '?');
+    const char *allowed;
+
+    c->query = target;
+    c->route =
+        route_find((struct span){req->method.base, req->method.len}, path, c->query, ret_path, &allowed);
+    if (c->route)
+        return OK;
+    if (!allowed)
+        return err_cause(err, INVALID, "not_found", "there is nothing at this path; see /api/openapi.yaml");
+    h2o_add_header_by_str(&req->pool, &req->res.headers, H2O_STRLIT("allow"), 0, NULL, allowed,
+                          strlen(allowed));
+    return err_cause(err, INVALID, "method_not_allowed", "this path takes %s", allowed);
+}
+
+/* The body is copied: the values borrow it, and it goes with the client. */
+static enum status read_values(struct call *c, struct span path[PATH_VALUES_MAX], struct err *err)
+{
+    const struct route *r = c->route;
+    struct param_input input = {
+        .query = c->query,
+        .header = header_of,
+        .ctx = c->req,
+        .actor = ACTOR,
+        .wall_us = server_wall_us(c->api->server),
+    };
+
+    for (size_t i = 0; i < PATH_VALUES_MAX; i++)
+        input.path[i] = path[i];
+    if (c->req->entity.len > 0)
+        input.body = arena_copy(c->arena, (struct span){c->req->entity.base, c->req->entity.len});
+    for (size_t i = 0; i < r->nparams && !input.body.at; i++)
+        if (r->params[i].from == FROM_BODY)
+            input.body = SPAN("");
+    return params_read(&c->params, r->params, r->nparams, &input, c->arena, err);
+}
+
+static struct span header_of(void *ctx, const char *name)
+{
+    const h2o_req_t *req = ctx;
+    ssize_t at = h2o_find_header_by_str(&req->headers, name, strlen(name), -1);
+
+    if (at < 0)
+        return SPAN_NONE;
+    return (struct span){req->headers.entries[at].value.base, req->headers.entries[at].value.len};
+}
+
+static void go(struct call *c)
+{
+    switch (c->route->kind) {
+    case ROUTE_READ:
+    case ROUTE_WRITE:
+        queue(c);
+        break;
+    case ROUTE_RECONCILE:
+        begin_reconcile(c);
+        break;
+    case ROUTE_DESCRIBE:
+        answer(c, 200, "application/yaml", openapi_text);
+        call_end(c);
+        break;
+    }
+}
+
+static void queue(struct call *c)
+{
+    struct lane *l = c->lane = c->route->kind == ROUTE_READ ? &c->api->reads : &c->api->writes;
+    const struct err full = {.code = BUSY, .cause = "overload", .text = "too many requests wait"};
+
+    if (l->ncalls == QUEUE_MAX) {
+        refuse(c, &full);
+        call_end(c);
+        return;
+    }
+    c->queued_boot_us = server_boot_us(c->api->server);
+    c->next = NULL;
+    *l->last = c;
+    l->last = &c->next;
+    l->ncalls++;
+}
+
+/* The chore: gives waiting calls to connections that have nothing to do. */
+static void api_turn(void *api)
+{
+    struct api *a = api;
+
+    lane_turn(&a->reads, server_boot_us(a->server));
+    lane_turn(&a->writes, server_boot_us(a->server));
+}
+
+static void lane_turn(struct lane *l, int64_t now_us)
+{
+    const struct err busy = {.code = BUSY, .cause = "overload", .text = "no connection was free in time"};
+    const struct err down = {
+        .code = UNAVAILABLE, .cause = "store_unavailable", .text = "Postgres is not reachable"};
+    struct pg *pg = links_pg_least(l->links);
+
+    while (l->first) {
+        if (!l->first->req) { /* nobody waits for it, and nothing is done yet */
+            call_end(lane_take(l));
+        } else if (now_us - l->first->queued_boot_us > QUEUE_WAIT_MS * INT64_C(1000)) {
+            struct call *c = lane_take(l);
+            refuse(c, pg ? &busy : &down);
+            call_end(c);
+        } else if (pg && pg_waiting(pg) == 0) {
+            send_statement(lane_take(l), pg);
+            pg = links_pg_least(l->links);
+        } else {
+            break;
+        }
+    }
+}
+
+static struct call *lane_take(struct lane *l)
+{
+    struct call *c = l->first;
+
+    l->first = c->next;
+    if (!l->first)
+        l->last = &l->first;
+    l->ncalls--;
+    return c;
+}
+
+static void send_statement(struct call *c, struct pg *pg)
+{
+    struct pg_args args;
+
+    pg_args_init(&args, c->arena);
+    params_bind(&c->params, &args);
+    c->pg = pg;
+    pg_send(pg, c->route->sql, &args,
+            server_boot_us(c->api->server) + (STATEMENT_TIMEOUT_MS + 1000) * INT64_C(1000), after_statement,
+            c);
+}
+
+static void after_statement(void *call, const struct pg_rows *rows, const struct err *err)
+{
+    const struct err none = {.code = INVALID, .cause = "not_found", .text = "there is none with this id"};
+    struct call *c = call;
+
+    if (err) {
+        struct err why = *err;
+
+        if (strcmp(err->sqlstate, "25006") == 0) /* read-only: a standby took the primary's place */
+            links_drop_pg(c->lane->links, c->pg);
+        if (err->code == REJECTED)
+            why.cause = "rejected";
+        refuse(c, &why);
+    } else if (pg_nrows(rows) == 0) {
+        refuse(c, &none);
+    } else if (pg_int(rows, 0, 0) == 0 && c->asked_again++ < ASK_AGAIN_MAX) {
+        queue(c);
+        server_again(c->api->server);
+        return;
+    } else {
+        answer_row(c, rows);
+    }
+    call_end(c);
+}
+
+static void answer_row(struct call *c, const struct pg_rows *rows)
+{
+    int status = (int)pg_int(rows, 0, 0);
+    struct span body = pg_bytes(rows, 0, 1);
+    struct err err;
+
+    if (!c->req)
+        return;
+    if (status < 200 || status >= 400) { /* 0: still being written, after several tries */
+        err_cause(&err, status ? BROKEN : BUSY, status ? arena_copy(c->arena, body).at : "overload",
+                  "the store says no");
+        refuse(c, &err);
+        return;
+    }
+    if (status == 201)
+        add_location(c, c->route->location, &c->params.values[0].id);
+    if (!pg_is_null(rows, 0, 2))
+        add_next_link(c, pg_bytes(rows, 0, 2));
+    answer(c, status, "application/json", body);
+}
+
+static void add_next_link(struct call *c, struct span cursor)
+{
+    struct span rest = query_without(c->query, "cursor", c->arena);
+    h2o_req_t *req = c->req;
+    const char *link = arena_print(c->arena, "<%s?%.*s%scursor=%.*s>; rel=\"next\"", c->route->path,
+                                   SPAN_ARG(rest), rest.len > 0 ? "&" : "", SPAN_ARG(cursor));
+    h2o_iovec_t copy = h2o_strdup(&req->pool, link, SIZE_MAX);
+
+    h2o_add_header_by_str(&req->pool, &req->res.headers, H2O_STRLIT("link"), 0, NULL, copy.base, copy.len);
+}
+
+static void add_location(struct call *c, const char *before, const struct id *id)
+{
+    char text[ID_TEXT_BYTES];
+    h2o_req_t *req = c->req;
+    h2o_iovec_t location;
+
+    id_text(id, text);
+    location =
+        h2o_concat(&req->pool, h2o_iovec_init(before, strlen(before)), h2o_iovec_init(text, strlen(text)));
+    h2o_add_header_by_str(&req->pool, &req->res.headers, H2O_STRLIT("location"), 0, NULL, location.base,
+                          location.len);
+}
+
+static void begin_reconcile(struct call *c)
+{
+    const struct param_value *v = c->params.values;
+    const struct job_request request = {
+        .run_id = v[RECONCILE_RUN_ID].id,
+        .since_minutes = (unsigned)v[RECONCILE_SINCE_MINUTES].number,
+        .platform = v[RECONCILE_PLATFORM].text,
+        .dry_run = v[RECONCILE_DRY_RUN].number != 0,
+        .force = v[RECONCILE_FORCE].number != 0,
+        .actor = v[RECONCILE_ACTOR].text,
+    };
+    /* A dry run leaves no row that could be looked at later. */
+    bool wait = request.dry_run || !prefers_async(v[RECONCILE_PREFER].text);
+    struct err err;
+
+    if (jobs_reconcile(c->api->jobs, &request, wait ? after_reconcile : NULL, c, &err))
+        refuse(c, &err);
+    else if (wait)
+        return; /* to after_reconcile */
+    else
+        answer_accepted(c, &request.run_id);
+    call_end(c);
+}
+
+/* RFC 7240: preferences are split by commas and may have parameters. */
+static bool prefers_async(struct span preferences)
+{
+    while (preferences.at) {
+        struct span one = span_cut(&preferences, ',');
+
+        one = span_cut(&one, ';');
+        while (one.len > 0 && *one.at == ' ')
+            one = span_skip(one, 1);
+        while (one.len > 0 && one.at[one.len - 1] == ' ')
+            one.len--;
+        if (span_eq_nocase(one, SPAN("respond-async")))
+            return true;
+    }
+    return false;
+}
+
+static void answer_accepted(struct call *c, const struct id *run_id)
+{
+    char id[ID_TEXT_BYTES];
+    h2o_req_t *req = c->req;
+
+    id_text(run_id, id);
+    add_location(c, "/publishing/runs/", run_id);
+    h2o_add_header_by_str(&req->pool, &req->res.headers, H2O_STRLIT("preference-applied"), 0, NULL,
+                          H2O_STRLIT("respond-async"));
+    answer(c, 202, "application/json", span_of(arena_print(c->arena, "{\"run_id\":\"%s\"}", id)));
+}
+
+static void after_reconcile(void *call, struct span report, const struct err *err)
+{
+    struct call *c = call;
+
+    if (err)
+        refuse(c, err);
+    else
+        answer(c, 200, "application/json", report);
+    call_end(c);
+}
+
+/* body is copied. */
+static void answer(struct call *c, int code, const char *content_type, struct span body)
+{
+    h2o_req_t *req = untie(c);
+    h2o_iovec_t copy;
+
+    if (!req)
+        return;
+    count(code);
+    copy = h2o_strdup(&req->pool, body.at, body.len);
+    h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_CACHE_CONTROL, NULL, H2O_STRLIT("no-store"));
+    answer_body(req, &c->request_id, code, content_type, (struct span){copy.base, copy.len});
+}
+
+static void refuse(struct call *c, const struct err *err)
+{
+    h2o_req_t *req = untie(c);
+    const struct answer_kind *kind = answer_kind_of(err);
+
+    if (kind->code >= 500)
+        log_warn("api_failed", LOG_ID("request_id", &c->request_id),
+                 LOG_TEXT("path", c->route ? c->route->path : ""), LOG_ERR(err));
+    if (!req)
+        return;
+    count(kind->code);
+    answer_problem_with(req, &c->request_id, err, errors_text(c));
+}
+
+/* [{"field": ..., "message": ...}], absent if no field is to blame. */
+static struct span errors_text(struct call *c)
+{
+    const char *text = "";
+
+    for (size_t i = 0; i < c->params.nerrors; i++) {
+        const struct field_error *e = &c->params.errors[i];
+
+        text = arena_print(c->arena, "%s%s{\"field\":%.*s,\"message\":%.*s}", text, i > 0 ? "," : "",
+                           SPAN_ARG(doc_quote(e->field, c->arena)),
+                           SPAN_ARG(doc_quote(span_of(e->message), c->arena)));
+    }
+    return c->params.nerrors > 0 ? span_of(arena_print(c->arena, "[%s]", text)) : SPAN_NONE;
+}
+
+/* The server has answered it: framing in doubt. */
+static void on_malformed(void *api)
+{
+    (void)api;
+    count(400);
+}
+
+static void count(int code)
+{
+    metric_add(API_REQUESTS, METRIC_NO_PLATFORM, code < 400 ? 0 : code < 500 ? 1 : 2, 1);
+}

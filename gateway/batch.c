@@ -1,0 +1,448 @@
+#include "batch.h"
+
+#include "base/log.h"
+#include "base/metric.h"
+#include "base/now.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+enum {
+    TRIES_MAX = 2, /* statements whose outcome was not learned; then the sender has to try again */
+    FLIGHT_BYTES_MAX = 4 * 1024 * 1024, /* of bodies in one statement, if it holds more than one receipt */
+    QUEUE_BYTES_MAX = 64 * 1024 * 1024, /* of bodies that wait */
+    FLIGHT_ARENA_BYTES = 128 * 1024,
+};
+
+enum result { RESULT_STORED, RESULT_SPLIT, RESULT_FAILED }; /* the words of BATCHES, in its order */
+
+/* The parameters of receipt_accept.sql. */
+struct columns {
+    struct span dedup_key[BATCH_ROWS_MAX], source[BATCH_ROWS_MAX], platform[BATCH_ROWS_MAX];
+    struct span post_id[BATCH_ROWS_MAX], status[BATCH_ROWS_MAX], url[BATCH_ROWS_MAX], reason[BATCH_ROWS_MAX];
+    struct span extras[BATCH_ROWS_MAX], parse_error[BATCH_ROWS_MAX], key_id[BATCH_ROWS_MAX];
+    struct span headers[BATCH_ROWS_MAX], body[BATCH_ROWS_MAX];
+    struct id delivery_id[BATCH_ROWS_MAX];
+    int16_t decisive[BATCH_ROWS_MAX];
+    int64_t happened_us[BATCH_ROWS_MAX], received_us[BATCH_ROWS_MAX];
+};
+
+/* The receipts of one statement. */
+struct flight {
+    struct batch *batch;
+    struct pg *pg;       /* while it is under way */
+    struct flight *next; /* among the halves that wait to be sent, or the spare ones */
+    struct arena *arena; /* owns the parameters' bytes */
+    struct receipt *receipts[BATCH_ROWS_MAX];
+    size_t n;
+    struct columns columns;
+};
+
+struct queue {
+    struct receipt *first, **last;
+    size_t n, bytes;
+};
+
+struct batch {
+    struct server *server;
+    struct links *links;
+    struct batch_config config;
+    struct queue queue;
+    struct flight *halves; /* of refused flights: they go before the queue */
+    struct flight *spare;
+    size_t nunder_way; /* receipts in flights */
+};
+
+static const struct err overdue = {.code = UNAVAILABLE, .text = "no commit in time"};
+
+static struct pg *idle_connection(const struct batch *b);
+static void flush(struct batch *b, struct pg *pg);
+static struct flight *next_flight(struct batch *b);
+static void send_flight(struct flight *f);
+static void put_row(struct columns *c, size_t i, const struct receipt *r);
+static void put_columns(struct pg_args *args, const struct columns *c, size_t n);
+static void after_flush(void *flight, const struct pg_rows *stored, const struct err *err);
+static void mark_new(struct flight *f, const struct pg_rows *stored);
+static struct receipt *find_unmarked(struct flight *f, struct span key);
+static bool is_conflict(const struct err *err);
+static bool is_lost(const struct err *err);
+static void wait_again(struct flight *f, const struct err *err);
+static void refuse(struct flight *f, const struct err *err);
+static void halve(struct flight *f);
+static void end_all(struct flight *f, const struct err *failure);
+static void receipt_end(struct batch *b, struct receipt *r, const struct err *failure);
+static void drop_overdue(struct batch *b);
+static void queue_push(struct queue *q, struct receipt *r);
+static void queue_push_front(struct queue *q, struct receipt *r);
+static struct receipt *queue_pop(struct queue *q);
+static struct flight *flight_take(struct batch *b);
+static void flight_give_back(struct flight *f);
+
+struct batch *batch_open(struct server *server, struct links *links, const struct batch_config *config)
+{
+    struct batch *b = calloc(1, sizeof(*b));
+
+    if (!b)
+        abort();
+    b->server = server;
+    b->links = links;
+    b->config = *config;
+    assert(config->max_rows >= 1 && config->max_rows <= BATCH_ROWS_MAX);
+    b->queue.last = &b->queue.first;
+    return b;
+}
+
+void batch_close(struct batch *b)
+{
+    const struct err closing = {.code = UNAVAILABLE, .text = "the gateway ends"};
+    struct flight *f;
+    struct receipt *r;
+
+    if (!b)
+        return;
+    assert(b->nunder_way == 0);
+    while ((f = b->halves)) {
+        b->halves = f->next;
+        end_all(f, &closing);
+    }
+    while ((r = queue_pop(&b->queue)))
+        receipt_end(b, r, &closing);
+    while ((f = b->spare)) {
+        b->spare = f->next;
+        arena_close(f->arena);
+        free(f);
+    }
+    free(b);
+}
+
+enum status batch_add(struct batch *b, struct delivery *d, struct err *err)
+{
+    struct pg *pg;
+
+    if (b->queue.n >= b->config.queue || b->queue.bytes >= QUEUE_BYTES_MAX)
+        return err_set(err, BUSY, "%zu receipts wait for Postgres already", b->queue.n);
+    d->nwaiting = 0;
+    for (struct receipt *r = d->receipts; r < d->receipts + d->nreceipts; r++) {
+        if (r->seen)
+            continue;
+        d->nwaiting++;
+        queue_push(&b->queue, r);
+    }
+    assert(d->nwaiting > 0);
+    /* A full batch does not wait for the end of the turn: Postgres works on it while we read on. */
+    while (b->queue.n >= b->config.max_rows && (pg = idle_connection(b)))
+        flush(b, pg);
+    return OK;
+}
+
+bool batch_is_idle(const struct batch *b)
+{
+    return b->queue.n == 0 && !b->halves;
+}
+
+void batch_turn(void *batch)
+{
+    struct batch *b = batch;
+    struct pg *pg;
+
+    drop_overdue(b);
+    while (!batch_is_idle(b) && (pg = idle_connection(b)))
+        flush(b, pg);
+    metric_set(QUEUE_WAITING, METRIC_NO_PLATFORM, 0, (double)(b->queue.n + b->nunder_way));
+}
+
+static struct pg *idle_connection(const struct batch *b)
+{
+    for (size_t i = 0; i < links_npg(b->links); i++) {
+        struct pg *pg = links_pg(b->links, i);
+        if (pg && pg_waiting(pg) == 0)
+            return pg;
+    }
+    return NULL;
+}
+
+static void flush(struct batch *b, struct pg *pg)
+{
+    struct flight *f = next_flight(b);
+
+    f->pg = pg;
+    b->nunder_way += f->n;
+    send_flight(f);
+}
+
+static struct flight *next_flight(struct batch *b)
+{
+    struct flight *f = b->halves;
+    size_t bytes = 0;
+
+    if (f) {
+        b->halves = f->next;
+        return f;
+    }
+    f = flight_take(b);
+    while (f->n < b->config.max_rows && b->queue.first) {
+        bytes += b->queue.first->delivery->body.len;
+        if (f->n > 0 && bytes > FLIGHT_BYTES_MAX)
+            break;
+        f->receipts[f->n++] = queue_pop(&b->queue);
+    }
+    return f;
+}
+
+static void send_flight(struct flight *f)
+{
+    struct batch *b = f->batch;
+    struct pg_args args;
+
+    for (size_t i = 0; i < f->n; i++)
+        put_row(&f->columns, i, f->receipts[i]);
+    pg_args_init(&args, f->arena);
+    put_columns(&args, &f->columns, f->n);
+    pg_send(f->pg, SQL_RECEIPT_ACCEPT, &args,
+            server_boot_us(b->server) + (int64_t)b->config.commit_timeout_ms * 1000, after_flush, f);
+}
+
+static void put_row(struct columns *c, size_t i, const struct receipt *r)
+{
+    static const struct event unread = {.happened_us = TIME_NONE};
+    const struct delivery *d = r->delivery;
+    const struct event *e = r->refusal ? &unread : r->event;
+
+    c->dedup_key[i] = (struct span){(const char *)r->event->dedup_key, DEDUP_KEY_BYTES};
+    c->source[i] = d->source->name;
+    c->platform[i] = d->platform->name;
+    c->delivery_id[i] = d->id;
+    c->post_id[i] = e->post_id;
+    c->status[i] = e->status;
+    c->decisive[i] = (int16_t)e->decisive;
+    c->happened_us[i] = e->happened_us;
+    c->received_us[i] = d->received_us;
+    c->url[i] = e->url;
+    c->reason[i] = e->reason;
+    c->extras[i] = e->extras;
+    c->parse_error[i] = r->refusal ? span_of(r->refusal) : e->parse_error;
+    c->key_id[i] = span_of(d->source->secrets[d->verified.secret].key_id);
+    c->headers[i] = d->headers;
+    c->body[i] = d->body;
+}
+
+/* In the order of receipt_accept.sql. */
+static void put_columns(struct pg_args *args, const struct columns *c, size_t n)
+{
+    pg_arg_bytess(args, c->dedup_key, n);
+    pg_arg_texts(args, c->source, n);
+    pg_arg_texts(args, c->platform, n);
+    pg_arg_uuids(args, c->delivery_id, n);
+    pg_arg_texts(args, c->post_id, n);
+    pg_arg_texts(args, c->status, n);
+    pg_arg_smalls(args, c->decisive, n);
+    pg_arg_times(args, c->happened_us, n);
+    pg_arg_times(args, c->received_us, n);
+    pg_arg_texts(args, c->url, n);
+    pg_arg_texts(args, c->reason, n);
+    pg_arg_texts(args, c->extras, n);
+    pg_arg_texts(args, c->parse_error, n);
+    pg_arg_texts(args, c->key_id, n);
+    pg_arg_bytess(args, c->headers, n);
+    pg_arg_bytess(args, c->body, n);
+}
+
+static void after_flush(void *flight, const struct pg_rows *stored, const struct err *err)
+{
+    struct flight *f = flight;
+    struct batch *b = f->batch;
+
+    b->nunder_way -= f->n;
+    if (!err) {
+        metric_add(BATCHES, METRIC_NO_PLATFORM, RESULT_STORED, 1);
+        mark_new(f, stored);
+        end_all(f, NULL);
+        return;
+    }
+    if (err->code == UNAVAILABLE && !is_conflict(err))
+        links_drop_pg(b->links, f->pg); /* lost, read-only, ending: a fresh one may be better */
+    if (err->code == REJECTED) {
+        metric_add(BATCHES, METRIC_NO_PLATFORM, RESULT_SPLIT, 1);
+        refuse(f, err);
+        return;
+    }
+    metric_add(BATCHES, METRIC_NO_PLATFORM, RESULT_FAILED, 1);
+    log_warn("batch_failed", LOG_INT("receipts", (int64_t)f->n), LOG_ERR(err));
+    if (err->code == UNAVAILABLE && (is_conflict(err) || is_lost(err)))
+        wait_again(f, err);
+    else
+        end_all(f, err);
+}
+
+static void mark_new(struct flight *f, const struct pg_rows *stored)
+{
+    size_t nnew = pg_nrows(stored);
+    bool all = nnew == f->n; /* the usual case: spares the comparing */
+
+    for (size_t i = 0; i < nnew; i++) {
+        struct receipt *r = all ? f->receipts[i] : find_unmarked(f, pg_bytes(stored, i, 0));
+        r->is_new = true;
+        metric_add(RECEIPTS_STORED, r->delivery->platform->index, 0, 1);
+    }
+}
+
+/* Of two receipts with the same key in one statement the first counts as new. */
+static struct receipt *find_unmarked(struct flight *f, struct span key)
+{
+    size_t i = 0;
+
+    while (f->receipts[i]->is_new || memcmp(key.at, f->receipts[i]->event->dedup_key, DEDUP_KEY_BYTES) != 0)
+        i++;
+    return f->receipts[i];
+}
+
+/* Deadlock, serialization: Postgres undid this statement only to let another pass. */
+static bool is_conflict(const struct err *err)
+{
+    return strncmp(err->sqlstate, "40", 2) == 0;
+}
+
+/* Nothing was heard of the statement, or its server process was told to end. */
+static bool is_lost(const struct err *err)
+{
+    return err->sqlstate[0] == '\0' || strncmp(err->sqlstate, "57P", 3) == 0;
+}
+
+/* Perhaps it was committed: the primary key makes sending it again harmless. */
+static void wait_again(struct flight *f, const struct err *err)
+{
+    struct batch *b = f->batch;
+
+    for (size_t i = f->n; i-- > 0;) { /* from the last: the queue keeps their order */
+        struct receipt *r = f->receipts[i];
+        if (r->delivery->gave_up || ++r->tries == TRIES_MAX)
+            receipt_end(b, r, err);
+        else
+            queue_push_front(&b->queue, r);
+    }
+    flight_give_back(f);
+    server_again(b->server);
+}
+
+/* Some receipt of the flight holds what Postgres does not take: halved until it stands alone, then stored as
+ * bytes only. One bad message must not cost its neighbours. */
+static void refuse(struct flight *f, const struct err *err)
+{
+    struct batch *b = f->batch;
+    struct receipt *alone = f->receipts[0];
+
+    server_again(b->server);
+    if (f->n > 1) {
+        halve(f);
+        return;
+    }
+    log_warn("receipt_refused", LOG_ID("delivery_id", &alone->delivery->id),
+             LOG_SPAN("platform", alone->delivery->platform->name), LOG_ERR(err));
+    if (alone->refusal) { /* even its bytes: nothing of the sender's is left in it that could be at fault */
+        const struct err broken = {.code = BROKEN, .text = "Postgres refuses the bare bytes of a receipt"};
+        receipt_end(b, alone, &broken);
+    } else {
+        alone->refusal = arena_print(alone->delivery->arena, "refused by Postgres (%s)", err->sqlstate);
+        queue_push_front(&b->queue, alone);
+    }
+    flight_give_back(f);
+}
+
+static void halve(struct flight *f)
+{
+    struct batch *b = f->batch;
+    struct flight *second = flight_take(b);
+
+    second->n = f->n / 2;
+    f->n -= second->n;
+    memcpy(second->receipts, f->receipts + f->n, second->n * sizeof(second->receipts[0]));
+    arena_reset(f->arena);
+    second->next = b->halves;
+    f->next = second;
+    b->halves = f;
+}
+
+static void end_all(struct flight *f, const struct err *failure)
+{
+    for (size_t i = 0; i < f->n; i++)
+        receipt_end(f->batch, f->receipts[i], failure);
+    flight_give_back(f);
+}
+
+static void receipt_end(struct batch *b, struct receipt *r, const struct err *failure)
+{
+    struct delivery *d = r->delivery;
+
+    if (failure && !d->failure) {
+        struct err *copy = arena_alloc(d->arena, sizeof(*copy));
+        *copy = *failure;
+        d->failure = copy;
+    }
+    if (--d->nwaiting == 0)
+        b->config.done(d, d->failure);
+}
+
+/* The queue is in order of arrival, so those whose deadline has passed stand at its head. */
+static void drop_overdue(struct batch *b)
+{
+    while (b->queue.first && b->queue.first->delivery->gave_up)
+        receipt_end(b, queue_pop(&b->queue), &overdue);
+}
+
+static void queue_push(struct queue *q, struct receipt *r)
+{
+    r->next = NULL;
+    *q->last = r;
+    q->last = &r->next;
+    q->n++;
+    q->bytes += r->delivery->body.len;
+}
+
+static void queue_push_front(struct queue *q, struct receipt *r)
+{
+    r->next = q->first;
+    q->first = r;
+    if (!r->next)
+        q->last = &r->next;
+    q->n++;
+    q->bytes += r->delivery->body.len;
+}
+
+static struct receipt *queue_pop(struct queue *q)
+{
+    struct receipt *r = q->first;
+
+    if (!r)
+        return NULL;
+    q->first = r->next;
+    if (!q->first)
+        q->last = &q->first;
+    q->n--;
+    q->bytes -= r->delivery->body.len;
+    return r;
+}
+
+static struct flight *flight_take(struct batch *b)
+{
+    struct flight *f = b->spare;
+
+    if (f) {
+        b->spare = f->next;
+    } else {
+        f = calloc(1, sizeof(*f));
+        if (!f)
+            abort();
+        f->batch = b;
+        f->arena = arena_open(FLIGHT_ARENA_BYTES);
+    }
+    f->next = NULL;
+    f->n = 0;
+    return f;
+}
+
+static void flight_give_back(struct flight *f)
+{
+    arena_reset(f->arena);
+    f->next = f->batch->spare;
+    f->batch->spare = f;
+}

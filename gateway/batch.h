@@ -1,0 +1,35 @@
+/*
+ * batch: group commit. Collects receipts and stores them with one statement a flight, whenever a connection
+ * is idle: batches grow by themselves under load, and nobody lingers for a fuller one.
+ * Owns a delivery from batch_add until its done runs: exactly once, never from inside batch_add.
+ */
+#ifndef SETTLE_GATEWAY_BATCH_H
+#define SETTLE_GATEWAY_BATCH_H
+
+#include "delivery.h"
+#include "links.h"
+
+enum { BATCH_ROWS_MAX = 1000 };
+
+struct batch;
+
+/* failure NULL: all receipts of d are durable; is_new tells which were not before. */
+typedef void batch_done(struct delivery *d, const struct err *failure);
+
+struct batch_config {
+    unsigned max_rows;          /* of one statement */
+    unsigned queue;             /* receipts that may wait */
+    unsigned commit_timeout_ms; /* then the connection is given up */
+    batch_done *done;
+};
+
+struct batch *batch_open(struct server *server, struct links *links, const struct batch_config *config);
+void batch_close(struct batch *b); /* after links_close; ends what waits with UNAVAILABLE; NULL is fine */
+
+/* Takes the receipts that are not seen; at least one. BUSY when the queue is full: done will not run. */
+enum status batch_add(struct batch *b, struct delivery *d, struct err *err) MUST_CHECK;
+
+bool batch_is_idle(const struct batch *b); /* nothing waits for a connection */
+void batch_turn(void *batch);              /* the chore: sends what came in this turn */
+
+#endif

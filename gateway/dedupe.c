@@ -1,0 +1,279 @@
+#include "dedupe.h"
+
+#include "base/log.h"
+#include "base/metric.h"
+#include "base/now.h"
+
+#include <assert.h>
+#include <endian.h>
+#include <sodium.h>
+#include <stdlib.h>
+
+enum {
+    ASK_MS = 5,     /* a hint later than this saves nothing */
+    KEY_BYTES = 32, /* of settle.hint_key */
+    MAC_BYTES = 16,
+    BOUND_BYTES = 16, /* cluster and server start, behind the dedup key under the MAC */
+    LEARN_TIMEOUT_MS = 2000,
+};
+
+#define LEFT_ALONE_US SECOND_US
+#define NOTE_PREFIX   "settle:seen:"
+#define NOTE_TTL_S    "86400"
+#define FOLLOWERS_MAX "10000" /* entries of settle:events, about */
+
+enum { NOTE_BYTES = sizeof(NOTE_PREFIX) - 1 + 2 * MAC_BYTES };
+enum hint { HINT_SEEN, HINT_UNSEEN, HINT_UNKNOWN }; /* the words of HINTS, in its order */
+
+/* One question of a round; delivery NULL: answered, or no longer waited for. */
+struct question {
+    struct round *round;
+    struct delivery *delivery;
+    struct receipt *receipt;
+};
+
+/* What was asked in one turn. Lives until Redis has answered all of it, however late. */
+struct round {
+    struct dedupe *dedupe;
+    struct deadline deadline;
+    size_t nquestions, nunanswered;
+    bool late;
+    struct question questions[];
+};
+
+struct dedupe {
+    struct server *server;
+    struct links *links;
+    struct deadlines deadlines;
+    dedupe_done *done;
+    struct delivery *first, **last; /* those that ask at the end of this turn */
+    size_t nreceipts;               /* of them */
+    size_t nlate;                   /* rounds given up whose answers are still due: none is asked till then */
+    int64_t alone_until_us;         /* boot time: leave Redis alone */
+    bool knows_key;
+    uint8_t key[KEY_BYTES], bound[BOUND_BYTES];
+};
+
+static void learn(struct dedupe *u, struct pg *pg);
+static void after_learn(void *dedupe, const struct pg_rows *rows, const struct err *err);
+static void ask(struct dedupe *u, struct redis *redis);
+static void after_answer(void *question, const struct redis_reply *reply, const struct err *err);
+static void after_late(void *round);
+static void conclude(struct question *q, enum hint hint);
+static void round_end(struct round *r);
+static struct span note_name(const struct dedupe *u, const struct receipt *r, char room[NOTE_BYTES]);
+static bool can_ask(const struct dedupe *u);
+
+struct dedupe *dedupe_open(struct server *server, struct links *links)
+{
+    struct dedupe *u = calloc(1, sizeof(*u));
+
+    if (!u)
+        abort();
+    u->server = server;
+    u->links = links;
+    u->last = &u->first;
+    deadlines_open(&u->deadlines, server_loop(server), ASK_MS);
+    return u;
+}
+
+void dedupe_close(struct dedupe *u)
+{
+    if (!u)
+        return;
+    assert(!u->first);
+    deadlines_close(&u->deadlines);
+    sodium_memzero(u, sizeof(*u));
+    free(u);
+}
+
+void dedupe_on_pg(struct dedupe *u, struct pg *pg, bool up)
+{
+    u->knows_key = false; /* perhaps it is another server now, which may not have what the old one had */
+    if (!up)
+        pg = links_pg_least(u->links);
+    if (pg)
+        learn(u, pg);
+}
+
+static void learn(struct dedupe *u, struct pg *pg)
+{
+    struct arena *arena = arena_open(64);
+    struct pg_args none;
+
+    pg_args_init(&none, arena);
+    pg_send(pg, SQL_HINT_KEY, &none, now_boot_us() + LEARN_TIMEOUT_MS * 1000, after_learn, u);
+    arena_close(arena);
+}
+
+static void after_learn(void *dedupe, const struct pg_rows *rows, const struct err *err)
+{
+    struct dedupe *u = dedupe;
+    uint64_t bound[2];
+
+    if (err && err->code == UNAVAILABLE)
+        return; /* the next connection brings us back */
+    if (err || pg_nrows(rows) != 1 || pg_bytes(rows, 0, 0).len != KEY_BYTES) {
+        log_warn("hint_key_unknown", err ? LOG_ERR(err) : LOG_TEXT("error", "no key of the right length"));
+        return;
+    }
+    bound[0] = htobe64((uint64_t)pg_int(rows, 0, 1));
+    bound[1] = htobe64((uint64_t)pg_time(rows, 0, 2));
+    memcpy(u->key, pg_bytes(rows, 0, 0).at, KEY_BYTES);
+    memcpy(u->bound, bound, BOUND_BYTES);
+    u->knows_key = true;
+}
+
+bool dedupe_check(struct dedupe *u, struct delivery *d, dedupe_done *done)
+{
+    if (!can_ask(u)) {
+        metric_add(HINTS, METRIC_NO_PLATFORM, HINT_UNKNOWN, d->nreceipts);
+        return false;
+    }
+    u->done = done;
+    d->nwaiting = d->nreceipts;
+    d->next = NULL;
+    *u->last = d;
+    u->last = &d->next;
+    u->nreceipts += d->nreceipts;
+    return true;
+}
+
+static bool can_ask(const struct dedupe *u)
+{
+    return u->knows_key && u->nlate == 0 && links_redis(u->links) &&
+           server_boot_us(u->server) >= u->alone_until_us;
+}
+
+void dedupe_turn(void *dedupe)
+{
+    struct dedupe *u = dedupe;
+    struct redis *redis = links_redis(u->links);
+    struct delivery *d = u->first, *next;
+
+    if (!d)
+        return;
+    if (redis) {
+        ask(u, redis);
+        return;
+    }
+    u->first = NULL; /* lost within this turn */
+    u->last = &u->first;
+    u->nreceipts = 0;
+    for (; d; d = next) {
+        next = d->next;
+        u->done(d);
+    }
+}
+
+/* All questions of a turn leave in one write and come back as one read. */
+static void ask(struct dedupe *u, struct redis *redis)
+{
+    struct round *r = calloc(1, sizeof(*r) + u->nreceipts * sizeof(r->questions[0]));
+
+    if (!r)
+        abort();
+    r->dedupe = u;
+    for (struct delivery *d = u->first; d; d = d->next)
+        for (size_t i = 0; i < d->nreceipts; i++)
+            r->questions[r->nquestions++] = (struct question){r, d, &d->receipts[i]};
+    r->nunanswered = r->nquestions;
+    u->first = NULL;
+    u->last = &u->first;
+    u->nreceipts = 0;
+    deadline_set(&u->deadlines, &r->deadline, after_late, r);
+    for (size_t i = 0; i < r->nquestions; i++) {
+        char name[NOTE_BYTES];
+        struct span words[] = {SPAN("EXISTS"), note_name(u, r->questions[i].receipt, name)};
+        redis_send(redis, words, countof(words), after_answer, &r->questions[i]);
+    }
+}
+
+static void after_answer(void *question, const struct redis_reply *reply, const struct err *err)
+{
+    struct question *q = question;
+    struct round *r = q->round;
+
+    if (err || reply->kind != REDIS_NUMBER)
+        conclude(q, HINT_UNKNOWN);
+    else
+        conclude(q, reply->number > 0 ? HINT_SEEN : HINT_UNSEEN);
+    if (--r->nunanswered == 0)
+        round_end(r);
+}
+
+/* The rest of the round is not waited for, and Redis gets a rest: it is slower than Postgres just now. */
+static void after_late(void *round)
+{
+    struct round *r = round;
+    struct dedupe *u = r->dedupe;
+
+    r->late = true;
+    u->nlate++;
+    u->alone_until_us = server_boot_us(u->server) + LEFT_ALONE_US;
+    for (size_t i = 0; i < r->nquestions; i++)
+        conclude(&r->questions[i], HINT_UNKNOWN);
+}
+
+static void conclude(struct question *q, enum hint hint)
+{
+    struct delivery *d = q->delivery;
+
+    if (!d)
+        return;
+    metric_add(HINTS, METRIC_NO_PLATFORM, hint, 1);
+    q->receipt->seen = hint == HINT_SEEN;
+    q->delivery = NULL;
+    if (--d->nwaiting == 0)
+        q->round->dedupe->done(d);
+}
+
+static void round_end(struct round *r)
+{
+    if (r->late)
+        r->dedupe->nlate--;
+    deadline_clear(&r->deadline);
+    free(r);
+}
+
+void dedupe_remember(struct dedupe *u, const struct delivery *d)
+{
+    struct redis *redis = links_redis(u->links);
+    char name[NOTE_BYTES], id[ID_TEXT_BYTES];
+
+    if (!can_ask(u))
+        return;
+    id_text(&d->id, id);
+    for (const struct receipt *r = d->receipts; r < d->receipts + d->nreceipts; r++) {
+        const struct span note[] = {SPAN("SET"), note_name(u, r, name), SPAN("1"), SPAN("EX"),
+                                    SPAN(NOTE_TTL_S)};
+        const struct span news[] = {
+            SPAN("XADD"),     SPAN("settle:events"), SPAN("MAXLEN"),
+            SPAN("~"),        SPAN(FOLLOWERS_MAX),   SPAN("*"),
+            SPAN("platform"), d->platform->name,     SPAN("source"),
+            d->source->name,  SPAN("post"),          r->event->post_id.at ? r->event->post_id : SPAN(""),
+            SPAN("delivery"), span_of(id),
+        };
+        if (!r->seen)
+            redis_send(redis, note, countof(note), NULL, NULL);
+        if (r->is_new)
+            redis_send(redis, news, countof(news), NULL, NULL);
+    }
+}
+
+static struct span note_name(const struct dedupe *u, const struct receipt *r, char room[NOTE_BYTES])
+{
+    static const char digits[] = "0123456789abcdef";
+    uint8_t message[DEDUP_KEY_BYTES + BOUND_BYTES], mac[MAC_BYTES];
+    char *at = room + sizeof(NOTE_PREFIX) - 1;
+
+    memcpy(message, r->event->dedup_key, DEDUP_KEY_BYTES);
+    memcpy(message + DEDUP_KEY_BYTES, u->bound, BOUND_BYTES);
+    crypto_generichash(mac, sizeof(mac), message, sizeof(message), u->key, sizeof(u->key));
+    memcpy(room, NOTE_PREFIX, sizeof(NOTE_PREFIX) - 1);
+    for (size_t i = 0; i < MAC_BYTES; i++) {
+        *at++ = digits[mac[i] >> 4];
+        *at++ = digits[mac[i] & 15];
+    }
+    return (struct span){room, NOTE_BYTES};
+}

@@ -1,0 +1,32 @@
+/*
+ * dedupe: is it surely stored already? One look at Redis before the commit, one note after it.
+ * Whatever goes wrong here means "not known", and the delivery goes its way: the primary key in Postgres
+ * catches what slips through. A note's name is a MAC under a key from Postgres over the dedup key, the
+ * cluster and its server's start: nobody who can write to Redis can plant one, and notes from before a
+ * restart, failover or restore count for nothing.
+ */
+#ifndef SETTLE_GATEWAY_DEDUPE_H
+#define SETTLE_GATEWAY_DEDUPE_H
+
+#include "delivery.h"
+#include "links.h"
+
+struct dedupe;
+typedef void dedupe_done(struct delivery *d);
+
+struct dedupe *dedupe_open(struct server *server, struct links *links);
+void dedupe_close(struct dedupe *u); /* after links_close, which ends all that waits; NULL is fine */
+
+/* A Postgres connection came up (learns the key anew) or is about to go down (forgets it until then). */
+void dedupe_on_pg(struct dedupe *u, struct pg *pg, bool up);
+
+/* True: done runs once, at the latest in 5 ms, with `seen` set on what is surely stored. False: Redis cannot
+ * be asked now, nothing is known and done will not run. */
+bool dedupe_check(struct dedupe *u, struct delivery *d, dedupe_done *done) MUST_CHECK;
+
+/* After the commit, never before: a crash between would cost the event. Not waited for. */
+void dedupe_remember(struct dedupe *u, const struct delivery *d);
+
+void dedupe_turn(void *dedupe); /* the chore: asks for all that came in this turn at once */
+
+#endif

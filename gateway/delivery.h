@@ -1,0 +1,61 @@
+/*
+ * delivery: one webhook request on its way to be stored, and its tie to a client that may leave before.
+ * Lives in an arena of its own with all that was copied from the request, so it can outlive the request.
+ */
+#ifndef SETTLE_GATEWAY_DELIVERY_H
+#define SETTLE_GATEWAY_DELIVERY_H
+
+#include "base/arena.h"
+#include "base/id.h"
+#include "domain/event.h"
+#include "evloop.h"
+
+struct delivery;
+struct ingest;
+
+enum { KEPT_HEADERS_MAX_BYTES = 4096 };
+
+/* One event of a delivery on its way to its row. */
+struct receipt {
+    struct delivery *delivery;
+    struct event *event;
+    struct receipt *next; /* in the batch's queue */
+    unsigned tries;       /* statements it was in without learning what became of it */
+    bool seen;            /* Redis says: surely stored already */
+    bool is_new;          /* the commit says: this delivery stored it */
+    const char *refusal;  /* Postgres refuses what was read from the body: stored unparsed, with this word */
+};
+
+struct delivery {
+    struct ingest *ingest;           /* the worker's; borrows */
+    struct arena *arena;             /* owns; the delivery lies in it */
+    h2o_req_t *req;                  /* NULL: the client has left, or has its answer */
+    struct delivery **tie;           /* in req's pool; NULL when req is */
+    struct id id;                    /* also the request id */
+    int64_t received_us;             /* wall */
+    int64_t began_us;                /* boot */
+    const struct platform *platform; /* NULL: unknown */
+    const struct source *source;     /* NULL: unknown */
+    struct span source_name;         /* as the path says */
+    struct span body, headers;       /* copies; headers: the kept ones, "name: value\n" */
+    struct verified verified;
+    struct receipt *receipts; /* one an event */
+    size_t nreceipts;
+    size_t nwaiting;           /* receipts the present step has not ended */
+    const struct err *failure; /* of the first receipt that could not be stored; in the arena; NULL: none */
+    struct deadline deadline;  /* for the commit */
+    bool gave_up;              /* the deadline has passed: answered, not worth a statement of its own */
+    struct delivery *next;     /* in the list of the step it waits in */
+};
+
+/* Copies the body and ties the delivery to req. */
+struct delivery *delivery_begin(struct ingest *ingest, h2o_req_t *req);
+void delivery_end(struct delivery *d); /* frees it; an unanswered client is our own bug */
+
+/* After this the delivery has no client; returns who that was, NULL if it has left. */
+h2o_req_t *delivery_untie(struct delivery *d);
+
+/* Fills headers with those that are kept: what tells senders, traces and signatures apart. */
+void delivery_keep_headers(struct delivery *d, const struct header *headers, size_t nheaders);
+
+#endif

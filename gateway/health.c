@@ -1,0 +1,90 @@
+#include "health.h"
+
+#include <sys/mman.h>
+
+#include <assert.h>
+#include <errno.h>
+#include <stdatomic.h>
+#include <string.h>
+
+/* A cache line each: the workers stamp them at every turn. */
+struct place {
+    _Alignas(64) _Atomic int64_t turned_boot_us;
+    atomic_int role; /* enum health_role */
+    atomic_bool can_store;
+};
+
+struct shared {
+    atomic_bool draining;
+    struct place places[];
+};
+
+static struct shared *shared; /* NULL before health_open: then nothing is kept */
+static struct place *own;
+static size_t nshared;
+
+enum status health_open(size_t nplaces, struct err *err)
+{
+    void *memory;
+
+    assert(!shared);
+    memory = mmap(NULL, sizeof(*shared) + nplaces * sizeof(struct place), PROT_READ | PROT_WRITE,
+                  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED)
+        return err_set(err, BROKEN, "cannot map memory for the health of %zu processes: %s", nplaces,
+                       strerrordesc_np(errno));
+    shared = memory;
+    nshared = nplaces;
+    return OK;
+}
+
+void health_drain(void)
+{
+    if (shared)
+        atomic_store_explicit(&shared->draining, true, memory_order_relaxed);
+}
+
+void health_join(size_t place, enum health_role role, int64_t boot_us)
+{
+    if (!shared)
+        return;
+    assert(place < nshared);
+    own = &shared->places[place];
+    health_turn(boot_us);
+    health_can_store(false); /* its predecessor's word does not count */
+    atomic_store_explicit(&own->role, (int)role, memory_order_relaxed);
+}
+
+void health_turn(int64_t boot_us)
+{
+    if (own)
+        atomic_store_explicit(&own->turned_boot_us, boot_us, memory_order_relaxed);
+}
+
+void health_can_store(bool can)
+{
+    if (own)
+        atomic_store_explicit(&own->can_store, can, memory_order_relaxed);
+}
+
+size_t health_nplaces(void)
+{
+    return nshared;
+}
+
+struct health_place health_place(size_t place, int64_t boot_us)
+{
+    struct place *p = &shared->places[place];
+    int64_t turned = atomic_load_explicit(&p->turned_boot_us, memory_order_relaxed);
+
+    return (struct health_place){
+        .role = (enum health_role)atomic_load_explicit(&p->role, memory_order_relaxed),
+        .turned_lately = boot_us - turned < HEALTH_STALE_MS * INT64_C(1000),
+        .can_store = atomic_load_explicit(&p->can_store, memory_order_relaxed),
+    };
+}
+
+bool health_draining(void)
+{
+    return shared && atomic_load_explicit(&shared->draining, memory_order_relaxed);
+}

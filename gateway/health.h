@@ -1,0 +1,40 @@
+/*
+ * health: what each process of the gateway says about itself, in memory shared before fork. A process writes
+ * only its own place; the monitor reads them all. Without locks and without asking any store.
+ */
+#ifndef SETTLE_GATEWAY_HEALTH_H
+#define SETTLE_GATEWAY_HEALTH_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum health_role { HEALTH_NOBODY, HEALTH_INGEST, HEALTH_ADMIN, HEALTH_MONITOR };
+
+enum {
+    HEALTH_STALE_MS = 5000
+}; /* a loop that has not turned for so long is stuck; it wakes each second if idle */
+
+struct health_place {
+    enum health_role role;
+    bool turned_lately;
+    bool can_store; /* an ingest worker with a Postgres connection that works */
+};
+
+/* Parent, before the first fork. places: one a child process that runs a loop. */
+enum status health_open(size_t nplaces, struct err *err) MUST_CHECK;
+void health_drain(void); /* parent, first thing on TERM: from now on nothing is ready */
+
+/* Child, before its loop. Taking the place of one that died is fine. */
+void health_join(size_t place, enum health_role role, int64_t boot_us);
+void health_turn(int64_t boot_us); /* each turn of the loop, at least once a second */
+void health_can_store(bool can);   /* ingest workers, whenever it changes */
+
+/* Monitor. */
+size_t health_nplaces(void);
+struct health_place health_place(size_t place, int64_t boot_us);
+bool health_draining(void);
+
+#endif

@@ -1,0 +1,58 @@
+/*
+ * ingest: the life of one webhook, from its request to its answer: route, verify, normalise, dedupe, commit,
+ * remember, answer. Read ingest.c from top to bottom: its order is the order in time.
+ */
+#ifndef SETTLE_GATEWAY_INGEST_H
+#define SETTLE_GATEWAY_INGEST_H
+
+#include "batch.h"
+#include "evloop.h"
+#include "links.h"
+#include "role.h"
+#include "server.h"
+
+enum { SPARE_ARENAS = 256 };
+
+/* The words of WEBHOOK_REQUESTS, in its order. */
+enum outcome {
+    OUTCOME_STORED,
+    OUTCOME_DUPLICATE,
+    OUTCOME_BAD_SIGNATURE,
+    OUTCOME_UNKNOWN_SOURCE,
+    OUTCOME_UNKNOWN_PLATFORM,
+    OUTCOME_TOO_LARGE,
+    OUTCOME_MALFORMED,
+    OUTCOME_METHOD,
+    OUTCOME_STORE_UNAVAILABLE,
+    OUTCOME_OVERLOAD,
+    OUTCOME_INTERNAL,
+    NOUTCOMES
+};
+
+/* Failures of one kind since the last log line about them. */
+struct complaint {
+    int64_t again_us; /* boot time of the next line */
+    uint64_t nsilent;
+};
+
+/* What a worker holds, for as long as it runs. */
+struct ingest {
+    const struct platforms *platforms;
+    struct server *server;
+    struct links *links;
+    struct dedupe *dedupe;
+    struct batch *batch;
+    struct refused *refused;
+    struct deadlines commit_deadlines;
+    struct arena *spare_arenas[SPARE_ARENAS]; /* of deliveries that ended: the next ones take them */
+    size_t nspare_arenas;
+    struct complaint complaints[NOUTCOMES];
+};
+
+/* The path's platform and source ("default" if it names none). False: not a webhook's path. */
+bool ingest_read_path(struct span path, struct span *ret_platform, struct span *ret_source);
+
+void ingest_on_request(void *ingest, h2o_req_t *req);
+void ingest_on_commit(struct delivery *d, const struct err *failure); /* the batch's done */
+
+#endif

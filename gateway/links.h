@@ -1,0 +1,44 @@
+/*
+ * links: keeps Postgres connections and one Redis connection alive for a process with a loop.
+ * Connects on helper threads (name look-up and connect block), takes the ready connection over on the loop,
+ * and when one is lost tries again after 0.1 s, doubling to 5 s, with jitter. Counts STORE_UP and logs when a
+ * store comes and goes. Flushes all connections once a turn; gives up a connection whose answer is overdue.
+ */
+#ifndef SETTLE_GATEWAY_LINKS_H
+#define SETTLE_GATEWAY_LINKS_H
+
+#include "server.h"
+#include "store/pg.h"
+#include "store/redis.h"
+
+struct links;
+
+struct links_config {
+    struct pg_config pg;
+    size_t npg;
+    const char *redis_url; /* NULL: none is wanted */
+    unsigned redis_connect_timeout_ms;
+    /* A Postgres connection works from now on, or is about to be closed: what waits on it ends with
+     * UNAVAILABLE right after. May be NULL. */
+    void (*on_pg)(void *ctx, struct pg *pg, bool up);
+    void *ctx;
+};
+
+/* Copies config; the strings stay the caller's. Starts to connect in the first turn. */
+struct links *links_open(struct server *server, const struct links_config *config);
+void links_close(struct links *l); /* NULL is fine */
+
+/* The chore: last in the turn, after all that sends. */
+void links_turn(void *links);
+
+size_t links_npg(const struct links *l);
+struct pg *links_pg(const struct links *l, size_t i); /* NULL while it is down */
+/* The one with the fewest statements waiting; NULL if all are down. */
+struct pg *links_pg_least(const struct links *l);
+struct redis *links_redis(const struct links *l); /* NULL while it is down */
+bool links_pg_is_up(const struct links *l);       /* any of them */
+
+/* This connection is no good (read-only after a failover, say): closed at the end of the turn, opened again. */
+void links_drop_pg(struct links *l, const struct pg *pg);
+
+#endif

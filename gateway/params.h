@@ -1,0 +1,96 @@
+/*
+ * params: what a route takes from a request, as a table: where each value stands, its type, range and default.
+ * All are read in one go, so that the answer names every one that is wrong. Pure.
+ */
+#ifndef SETTLE_GATEWAY_PARAMS_H
+#define SETTLE_GATEWAY_PARAMS_H
+
+#include "base/arena.h"
+#include "base/doc.h"
+#include "base/err.h"
+#include "base/id.h"
+#include "base/span.h"
+#include "store/pgarg.h"
+
+enum param_from { FROM_PATH, FROM_QUERY, FROM_BODY, FROM_HEADER, FROM_SERVER };
+
+enum param_type {
+    PARAM_TEXT,   /* UTF-8 without control characters, min to max bytes */
+    PARAM_WORD,   /* the same, of a-z 0-9 . _ - only: names of platforms and sources */
+    PARAM_CHOICE, /* one of words */
+    PARAM_INT,    /* min to max, both at least 0 */
+    PARAM_BOOL,   /* true or false */
+    PARAM_UUID,
+    PARAM_KEY,    /* 64 hex digits: a dedup key */
+    PARAM_TIME,   /* RFC 3339 with a zone */
+    PARAM_OBJECT, /* of JSON */
+    PARAM_CURSOR, /* where a page begins; several values, whose types words names: "time key", "id text" */
+    PARAM_WHOLE,  /* the body as it came; FROM_BODY */
+    PARAM_NEW_ID, /* FROM_SERVER */
+    PARAM_ACTOR,  /* FROM_SERVER: who asks */
+    PARAM_ROUTE,  /* true or false; has chosen the route and is no value */
+};
+
+struct param {
+    const char *name; /* of a header in lower case */
+    enum param_from from;
+    enum param_type type;
+    int64_t min, max;
+    const char *words;    /* split at blanks */
+    const char *standard; /* the default, as a query would spell it; NULL: absent, SQL null */
+    bool required;
+};
+
+struct param_value {
+    enum param_type type; /* of a cursor's part: of that part */
+    bool given;           /* or has a default */
+    struct span text;     /* TEXT, WORD, CHOICE, OBJECT, WHOLE, ACTOR; 32 bytes of a KEY */
+    int64_t number;       /* INT, BOOL, TIME in us */
+    struct id id;         /* UUID, NEW_ID */
+};
+
+struct field_error {
+    struct span field;
+    const char *message;
+};
+
+enum { PARAM_ERRORS_MAX = 16 };
+
+/* What was read: one value a parameter in the table's order, a cursor as many as its words. */
+struct params {
+    struct param_value values[PG_ARGS_MAX];
+    size_t nvalues;
+    struct field_error errors[PARAM_ERRORS_MAX];
+    size_t nerrors;
+};
+
+enum { PATH_VALUES_MAX = 2 };
+
+struct param_input {
+    struct span path[PATH_VALUES_MAX];                  /* in the order of the table's FROM_PATH rows */
+    struct span query;                                  /* without "?", absent if there is none */
+    struct span body;                                   /* absent: the route takes none */
+    struct span (*header)(void *ctx, const char *name); /* absent if not sent */
+    void *ctx;
+    struct span actor;
+    int64_t wall_us;
+};
+
+/* Values are in the arena or borrow the input. INVALID: "malformed_json", "not_found" for a value of the path that
+ * cannot be, "invalid_parameter" with ret->errors filled. */
+enum status params_read(struct params *ret, const struct param *table, size_t ntable,
+                        const struct param_input *input, struct arena *arena, struct err *err) MUST_CHECK;
+
+/* The values as $1, $2, ... */
+void params_bind(const struct params *p, struct pg_args *args);
+
+/* Does a path's piece have this type? Tells routes of one template apart. */
+bool param_fits(const struct param *p, struct span text);
+
+/* Does the query hold name=true? */
+bool query_is_true(struct span query, const char *name);
+
+/* The query without `name`, each byte fit to stand in a header's URI reference; in the arena. */
+struct span query_without(struct span query, const char *name, struct arena *arena);
+
+#endif

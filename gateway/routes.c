@@ -1,0 +1,183 @@
+#include "routes.h"
+
+#define LOG_STATES     "scheduled pending processing retry success failed"
+#define RECEIPT_STATES "matched unmatched late unparsed"
+#define RUN_STATES     "running success failed skipped dead"
+
+#define PLATFORM                                                                                             \
+    {                                                                                                        \
+        "platform", FROM_QUERY, PARAM_WORD, .min = 1, .max = 50                                              \
+    }
+#define SOURCE                                                                                               \
+    {                                                                                                        \
+        "source", FROM_QUERY, PARAM_WORD, .min = 1, .max = 64                                                \
+    }
+#define LIMIT                                                                                                \
+    {                                                                                                        \
+        "limit", FROM_QUERY, PARAM_INT, .min = 1, .max = 500, .standard = "50"                               \
+    }
+#define CURSOR(parts)                                                                                        \
+    {                                                                                                        \
+        "cursor", FROM_QUERY, PARAM_CURSOR, .words = (parts)                                                 \
+    }
+
+/* clang-format off: version 14 spoils rows of unequal length */
+static const struct param log_register[] = {
+    {"id",                                     FROM_SERVER,              PARAM_NEW_ID},
+    {"source",                                 FROM_BODY,                PARAM_WORD,.min = 1, .max = 64, .standard = "default"},
+    {"platform",                               FROM_BODY,                                  PARAM_WORD,.min = 1, .max = 50, .required = true},
+    {"user_id_str", FROM_BODY,PARAM_TEXT,.min = 1, .max = 255, .required = true},
+    {"clip_id",                        FROM_BODY,                                                PARAM_UUID},
+    {"social_account_id",                              FROM_BODY,                                                                 PARAM_UUID                     },
+    {"status",                                        FROM_BODY,                                                        PARAM_CHOICE,.words = "pending processing scheduled", .standard = "processing"},
+    {"external_post_id",                                        FROM_BODY,                                              PARAM_TEXT,.min = 1, .max = 255},
+    {"external_url",                                        FROM_BODY,                                                         PARAM_TEXT,.min = 1, .max = 2048},
+    {"requested_at", FROM_BODY, PARAM_TIME},
+    {"scheduled_for",FROM_BODY,PARAM_TIME},
+    {"scheduled_window_end",                                        FROM_BODY,                                                   PARAM_TIME},
+    {"scheduled_by",                                FROM_BODY,                                             PARAM_TEXT,                                                          .min = 1, .max = 100},
+    {"max_retries",                               FROM_BODY,                                             PARAM_INT,.min = 0, .max = 100, .standard = "3"},
+    {"extra_metadata",                                        FROM_BODY,                                                                                              PARAM_OBJECT,                                                                                                                  .standard = "{}"},
+    {"idempotency-key",FROM_HEADER,PARAM_TEXT,.min = 1, .max = 255},
+    {"body",FROM_BODY,PARAM_WHOLE},
+    {"actor",                                        FROM_SERVER,                                                    PARAM_ACTOR},
+};
+
+static const struct param log_list[] = {
+    {"user_id_str", FROM_QUERY, PARAM_TEXT,   .min = 1,            .max = 255},
+    {"status",      FROM_QUERY, PARAM_CHOICE, .words = LOG_STATES},
+    PLATFORM,
+    SOURCE,
+    {"older_than_minutes",   FROM_QUERY,  PARAM_INT,     .min = 0,      .max = 5256000          }, /* ten years */
+    CURSOR("id text"),
+    LIMIT,
+};
+
+static const struct param by_id[] = {
+    {"id", FROM_PATH, PARAM_UUID},
+};
+
+static const struct param by_key[] = {
+    {"id", FROM_PATH, PARAM_KEY},
+};
+
+static const struct param refused_list[] = {
+    {"refused",   FROM_QUERY, PARAM_ROUTE},
+    PLATFORM,
+    SOURCE,
+    { "cause", FROM_QUERY,   PARAM_WORD,   .min = 1, .max = 64},
+    CURSOR("time id"),
+    LIMIT,
+};
+
+static const struct param receipt_list[] = {
+    {"refused",   FROM_QUERY, PARAM_ROUTE },
+    PLATFORM,
+    SOURCE,
+    {           "external_post_id", FROM_QUERY, PARAM_TEXT,     .min = 1, .max = 255},
+    { "state",     FROM_QUERY, PARAM_CHOICE, .words = RECEIPT_STATES},
+    CURSOR("time key"),
+    LIMIT,
+};
+
+static const struct param run_list[] = {
+    {"job_name", FROM_QUERY, PARAM_WORD, .min = 1,              .max = 64},
+    {"status",          FROM_QUERY,             PARAM_CHOICE,    .words = RUN_STATES},
+    CURSOR("id"),
+    LIMIT,
+};
+
+static const struct param alert_list[] = {
+    {"status", FROM_QUERY, PARAM_CHOICE, .words = "OPEN RESOLVED"},
+    {"type",   FROM_QUERY, PARAM_TEXT,   .min = 1,                 .max = 100},
+    {"severity",        FROM_QUERY,         PARAM_CHOICE,    .words = "LOW MEDIUM HIGH CRITICAL"       },
+    CURSOR("time id"),
+    LIMIT,
+};
+
+/* In the order of the enum in routes.h. */
+static const struct param reconcile[] = {
+    {"since_minutes",   FROM_QUERY,    PARAM_INT,    .min = 1,       .max = 1440, .standard = "10"},
+    {"platform", FROM_QUERY,              PARAM_WORD,                 .min = 1,                     .max = 50},
+    {"dry_run",         FROM_QUERY,             PARAM_BOOL,         .standard = "false"},
+    {"force",       FROM_QUERY,PARAM_BOOL,.standard = "false"      },
+    {"run_id",       FROM_SERVER,             PARAM_NEW_ID                                },
+    {"actor",     FROM_SERVER,      PARAM_ACTOR},
+    {"prefer",                 FROM_HEADER,                       PARAM_TEXT,                             .max = 255                                 },
+};
+
+#define TAKES(table) .params = (table), .nparams = countof(table)
+
+/* Of rows for one path the first that fits is taken. */
+const struct route routes[] = {
+    {"POST",                  "/publishing/logs",               ROUTE_WRITE,SQL_LOG_REGISTER, TAKES(log_register),
+     .location = "/publishing/logs/"},
+    {"GET",    "/publishing/logs",                           ROUTE_READ,SQL_LOG_LIST, TAKES(log_list)},
+    {"GET",  "/publishing/logs/{id}",ROUTE_READ,SQL_LOG_GET, TAKES(by_id)},
+    {"GET",                       "/publishing/receipts",                                                   ROUTE_READ,SQL_REFUSED_LIST, TAKES(refused_list),
+     .only_with = "refused"},
+    {"GET",            "/publishing/receipts",                                ROUTE_READ,SQL_RECEIPT_LIST, TAKES(receipt_list)},
+    {"GET","/publishing/receipts/{id}",ROUTE_READ,SQL_RECEIPT_GET, TAKES(by_key)},
+    {"GET",  "/publishing/receipts/{id}",                                  ROUTE_READ,SQL_REFUSED_GET, TAKES(by_id)},
+    {"GET",             "/publishing/runs",ROUTE_READ,SQL_RUN_LIST, TAKES(run_list)},
+    {"GET",                   "/publishing/runs/{id}",                                              ROUTE_READ, SQL_RUN_GET, TAKES(by_id)},
+    {"POST",          "/publishing/reconcile",                                          ROUTE_RECONCILE,TAKES(reconcile)},
+    {"GET",             "/alerts",ROUTE_READ,SQL_ALERT_LIST, TAKES(alert_list)},
+    {"GET",                   "/api/openapi.yaml",                     ROUTE_DESCRIBE},
+};
+/* clang-format on */
+const size_t nroutes = countof(routes);
+
+static bool path_fits(const struct route *r, struct span path, struct span ret_values[PATH_VALUES_MAX]);
+static bool method_fits(const struct route *r, struct span method);
+static bool query_fits(const struct route *r, struct span query);
+
+const struct route *route_find(struct span method, struct span path, struct span query,
+                               struct span ret_values[PATH_VALUES_MAX], const char **ret_allowed)
+{
+    static const char *const allowed[] = {NULL, "GET, HEAD", "POST", "GET, HEAD, POST"};
+    unsigned seen = 0;
+
+    for (const struct route *r = routes; r < routes + nroutes; r++) {
+        if (!path_fits(r, path, ret_values))
+            continue;
+        if (method_fits(r, method) && query_fits(r, query))
+            return r;
+        seen |= r->method[0] == 'G' ? 1 : 2;
+    }
+    *ret_allowed = allowed[seen];
+    return NULL;
+}
+
+static bool path_fits(const struct route *r, struct span path, struct span ret_values[PATH_VALUES_MAX])
+{
+    struct span want = span_of(r->path);
+    const struct param *p = r->params;
+    size_t n = 0;
+
+    while (want.at && path.at) {
+        struct span want_piece = span_cut(&want, '/'), piece = span_cut(&path, '/');
+
+        if (!span_starts(want_piece, SPAN("{"))) {
+            if (!span_eq(want_piece, piece))
+                return false;
+            continue;
+        }
+        while (p->from != FROM_PATH)
+            p++;
+        if (!param_fits(p++, piece))
+            return false;
+        ret_values[n++] = piece;
+    }
+    return !want.at && !path.at;
+}
+
+static bool method_fits(const struct route *r, struct span method)
+{
+    return span_eq(method, span_of(r->method)) || (r->method[0] == 'G' && span_eq(method, SPAN("HEAD")));
+}
+
+static bool query_fits(const struct route *r, struct span query)
+{
+    return !r->only_with || query_is_true(query, r->only_with);
+}

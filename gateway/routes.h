@@ -1,0 +1,42 @@
+/*
+ * routes: what the admin listener answers, one row each. A new route over the store is a row here and a file in
+ * sql/queries; its statement returns at most one row: HTTP status int4, JSON text (or the cause of a refusal), and
+ * the cursor of a list's next page, null if there is none. No row is 404. Pure.
+ */
+#ifndef SETTLE_GATEWAY_ROUTES_H
+#define SETTLE_GATEWAY_ROUTES_H
+
+#include "params.h"
+#include "sql.h"
+
+struct route {
+    const char *method; /* GET stands for HEAD too */
+    const char *path;   /* "{...}" is a piece of any text that fits the next FROM_PATH row of params */
+    enum { ROUTE_READ, ROUTE_WRITE, ROUTE_RECONCILE, ROUTE_DESCRIBE } kind;
+    enum sql sql;          /* of READ and WRITE; its parameters are the values of params in their order */
+    const char *only_with; /* a PARAM_ROUTE that must be true in the query; NULL: none */
+    const char *location;  /* of what a 201 has made: this and its id, the first value */
+    const struct param *params;
+    size_t nparams;
+};
+
+extern const struct route routes[];
+extern const size_t nroutes;
+
+/* The row for a request; NULL if there is none: then *ret_allowed is what the path allows ("GET, HEAD"), NULL if
+ * there is no such path. */
+const struct route *route_find(struct span method, struct span path, struct span query,
+                               struct span ret_values[PATH_VALUES_MAX], const char **ret_allowed);
+
+/* The values of POST /publishing/reconcile. */
+enum {
+    RECONCILE_SINCE_MINUTES,
+    RECONCILE_PLATFORM,
+    RECONCILE_DRY_RUN,
+    RECONCILE_FORCE,
+    RECONCILE_RUN_ID,
+    RECONCILE_ACTOR,
+    RECONCILE_PREFER,
+};
+
+#endif

@@ -1,0 +1,395 @@
+#include "server.h"
+
+#include "answer.h"
+#include "base/log.h"
+#include "base/metric.h"
+#include "base/now.h"
+#include "evloop.h"
+#include "framing.h"
+#include "health.h"
+
+#include <h2o/http1.h>
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/time.h>
+#include <time.h>
+
+enum {
+    TURN_MS = 100,       /* longest wait: what is due without a deadline of its own is looked at so often */
+    ACCEPTS_A_TURN = 16, /* a flood of connections must not starve those that have one */
+    LAME_MS = 100,       /* of a drain: answers what was on its way when the listener closed */
+    SPARE_DESCRIPTORS = 128, /* stores, logs, pipes */
+    CHORES_MAX = 8,
+    PEER_TIMEOUT_MS = 5000, /* for a client that does not take its answer */
+};
+
+struct handler {
+    h2o_handler_t super;
+    struct server *server;
+};
+
+struct server {
+    h2o_loop_t *loop;
+    h2o_globalconf_t config;
+    h2o_context_t context;
+    h2o_accept_ctx_t accept;
+    h2o_socket_t *listener; /* NULL once closed */
+    server_request *on_request;
+    server_malformed *on_malformed;
+    void *request_ctx;
+    struct {
+        server_chore *run;
+        void *ctx;
+    } chores[CHORES_MAX];
+    size_t nchores;
+    size_t nconnections, max_connections;
+    size_t held;
+    int64_t boot_us, wall_us; /* of this turn; 0: not read yet */
+    int64_t accept_again_us;  /* accept failed for want of descriptors: not before this; 0: it did not */
+    int64_t drain_began_us;   /* 0: not draining */
+    unsigned drain_ms;
+    int signals;
+    struct watch *signal_watch;
+    bool listening, again, killed, broken;
+};
+
+static void configure(struct server *s, const struct server_limits *limits);
+static size_t connections_allowed(size_t wanted);
+static bool take_signals(struct server *s, struct err *err);
+static void on_connection(h2o_socket_t *listener, const char *err);
+static bool accept_one(struct server *s);
+static void on_connection_closed(void *server);
+static void listen_if_room(struct server *s);
+static int on_request(h2o_handler_t *self, h2o_req_t *req);
+static void turn(struct server *s);
+static void on_signal(void *server);
+static void begin_drain(struct server *s);
+static bool is_done(struct server *s);
+static size_t in_flight(struct server *s);
+static int count_if_in_flight(h2o_req_t *req, void *count);
+static void close_idle_connections(struct server *s);
+
+/*
+ * h2o takes the time of its deadlines from gettimeofday, so a step of the wall clock would fire all of them or
+ * none. This definition stands before libc's: boot time, shifted once so that Date headers come out right.
+ */
+int gettimeofday(struct timeval *restrict tv, void *restrict zone)
+{
+    static int64_t shift_us;
+    int64_t boot_us = now_boot_us();
+
+    (void)zone;
+    if (shift_us == 0)
+        shift_us = now_wall_us() - boot_us;
+    tv->tv_sec = (time_t)((boot_us + shift_us) / SECOND_US);
+    tv->tv_usec = (boot_us + shift_us) % SECOND_US;
+    return 0;
+}
+
+struct server *server_open(int listener, const struct server_limits *limits, struct err *err)
+{
+    const unsigned peer_timeout_ms = PEER_TIMEOUT_MS;
+    struct server *s = calloc(1, sizeof(*s));
+
+    if (!s)
+        abort();
+    s->loop = h2o_evloop_create();
+    if (!take_signals(s, err)) {
+        free(s);
+        return NULL;
+    }
+    s->max_connections = connections_allowed(limits->max_connections);
+    s->drain_ms = limits->drain_ms;
+    configure(s, limits);
+    h2o_context_init(&s->context, s->loop, &s->config);
+    s->accept = (h2o_accept_ctx_t){.ctx = &s->context, .hosts = s->config.hosts};
+    /* Accepted sockets inherit it. Fails on a unix socket, which needs none. */
+    (void)setsockopt(listener, IPPROTO_TCP, TCP_USER_TIMEOUT, &peer_timeout_ms, sizeof(peer_timeout_ms));
+    s->listener = h2o_evloop_socket_create(s->loop, listener, H2O_SOCKET_FLAG_DONT_READ);
+    s->listener->data = s;
+    listen_if_room(s);
+    return s;
+}
+
+static void configure(struct server *s, const struct server_limits *limits)
+{
+    h2o_hostconf_t *host;
+    struct handler *handler;
+
+    h2o_config_init(&s->config);
+    s->config.server_name = h2o_iovec_init(NULL, 0);
+    s->config.max_request_entity_size = limits->max_body_bytes;
+    s->config.http1.req_timeout = limits->request_ms;
+    s->config.http1.upgrade_to_http2 = 0; /* nor by the preface: 2.2.5 lacks the fixes for reset floods */
+    host = h2o_config_register_host(&s->config, h2o_iovec_init(H2O_STRLIT("settle")), 65535);
+    handler = (struct handler *)h2o_create_handler(&host->fallback_path, sizeof(*handler));
+    handler->super.on_req = on_request;
+    handler->server = s;
+}
+
+static size_t connections_allowed(size_t wanted)
+{
+    struct rlimit descriptors;
+    size_t room;
+
+    if (getrlimit(RLIMIT_NOFILE, &descriptors) != 0)
+        return wanted;
+    descriptors.rlim_cur = descriptors.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &descriptors);
+    (void)getrlimit(RLIMIT_NOFILE, &descriptors);
+    room = descriptors.rlim_cur / 2;
+    if (descriptors.rlim_cur > 2 * SPARE_DESCRIPTORS)
+        room = descriptors.rlim_cur - SPARE_DESCRIPTORS;
+    return wanted < room ? wanted : room;
+}
+
+static bool take_signals(struct server *s, struct err *err)
+{
+    sigset_t blocked, taken;
+
+    sigemptyset(&taken);
+    sigaddset(&taken, SIGTERM);
+    blocked = taken;
+    sigaddset(&blocked, SIGINT); /* a terminal sends it to every process of the group: the parent decides */
+    sigaddset(&blocked, SIGHUP);
+    sigprocmask(SIG_BLOCK, &blocked, NULL);
+    s->signals = signalfd(-1, &taken, SFD_NONBLOCK | SFD_CLOEXEC);
+    if (s->signals < 0) {
+        err_set(err, BROKEN, "signalfd: %s", strerror(errno));
+        return false;
+    }
+    s->signal_watch = watch_open(s->loop, s->signals, on_signal, s);
+    return true;
+}
+
+void server_close(struct server *s)
+{
+    h2o_multithread_queue_t *queue;
+
+    if (!s)
+        return;
+    watch_close(s->signal_watch);
+    close(s->signals);
+    if (s->listener)
+        h2o_socket_close(s->listener);
+    s->listener = NULL;
+    if (in_flight(s) > 0)
+        return; /* ended in haste: h2o cannot let go of them, the end of the process will */
+    close_idle_connections(s);
+    h2o_evloop_run(s->loop, 0); /* frees what was closed */
+    queue = s->context.queue;
+    h2o_context_dispose(&s->context);
+    free(queue); /* 2.2.5 forgets it */
+    h2o_config_dispose(&s->config);
+    h2o_evloop_destroy(s->loop);
+    free(s);
+}
+
+void server_handle(struct server *s, server_request *handle, server_malformed *malformed, void *ctx)
+{
+    s->on_request = handle;
+    s->on_malformed = malformed;
+    s->request_ctx = ctx;
+}
+
+void server_add_chore(struct server *s, server_chore *chore, void *ctx)
+{
+    assert(s->nchores < CHORES_MAX);
+    s->chores[s->nchores].run = chore;
+    s->chores[s->nchores++].ctx = ctx;
+}
+
+void server_hold(struct server *s)
+{
+    s->held++;
+}
+
+void server_release(struct server *s)
+{
+    assert(s->held > 0);
+    s->held--;
+}
+
+void server_again(struct server *s)
+{
+    s->again = true;
+}
+
+h2o_loop_t *server_loop(struct server *s)
+{
+    return s->loop;
+}
+
+int64_t server_boot_us(struct server *s)
+{
+    if (s->boot_us == 0)
+        s->boot_us = now_boot_us();
+    return s->boot_us;
+}
+
+int64_t server_wall_us(struct server *s)
+{
+    if (s->wall_us == 0)
+        s->wall_us = now_wall_us();
+    return s->wall_us;
+}
+
+static void on_connection(h2o_socket_t *listener, const char *err)
+{
+    struct server *s = listener->data;
+
+    (void)err;
+    for (unsigned i = 0; i < ACCEPTS_A_TURN && s->nconnections < s->max_connections; i++)
+        if (!accept_one(s))
+            break;
+    listen_if_room(s);
+}
+
+static bool accept_one(struct server *s)
+{
+    h2o_socket_t *sock = h2o_evloop_socket_accept(s->listener);
+
+    if (!sock) {
+        /* Out of descriptors or memory, the listener stays readable: to go on would spin. */
+        if (errno != EAGAIN && errno != ECONNABORTED && errno != EINTR)
+            s->accept_again_us = server_boot_us(s) + TURN_MS * 1000;
+        return false;
+    }
+    sock->on_close.cb = on_connection_closed;
+    sock->on_close.data = s;
+    metric_set(CONNECTIONS, METRIC_NO_PLATFORM, 0, (double)++s->nconnections);
+    h2o_accept(&s->accept, sock);
+    return true;
+}
+
+static void on_connection_closed(void *server)
+{
+    struct server *s = server;
+
+    metric_set(CONNECTIONS, METRIC_NO_PLATFORM, 0, (double)--s->nconnections);
+    listen_if_room(s);
+}
+
+static void listen_if_room(struct server *s)
+{
+    bool room = s->listener && s->nconnections < s->max_connections && s->accept_again_us == 0;
+
+    if (room == s->listening)
+        return;
+    s->listening = room;
+    if (room)
+        h2o_socket_read_start(s->listener, on_connection);
+    else if (s->listener)
+        h2o_socket_read_stop(s->listener);
+}
+
+static int on_request(h2o_handler_t *self, h2o_req_t *req)
+{
+    struct server *s = ((struct handler *)self)->server;
+    const h2o_buffer_t *input = req->conn->callbacks->get_socket(req->conn)->input;
+    struct err err = {0};
+    bool chunked;
+
+    if (framing_check((struct span){input->bytes, input->size}, &chunked, &err)) {
+        struct id id = id_make(server_wall_us(s));
+        req->http1_is_persistent = 0; /* who knows where the next request begins */
+        answer_problem(req, &id, &err);
+        if (s->on_malformed)
+            s->on_malformed(s->request_ctx);
+        return 0;
+    }
+    if (chunked)
+        req->http1_is_persistent = 0;
+    s->on_request(s->request_ctx, req);
+    return 0;
+}
+
+bool server_run(struct server *s)
+{
+    while (!is_done(s))
+        turn(s);
+    return in_flight(s) == 0 && !s->broken;
+}
+
+static void turn(struct server *s)
+{
+    int32_t wait_ms = s->again ? 0 : TURN_MS;
+
+    s->again = false;
+    s->boot_us = s->wall_us = 0;
+    if (h2o_evloop_run(s->loop, wait_ms) != 0 && errno != EINTR) {
+        log_error("loop_failed", LOG_TEXT("why", strerror(errno)));
+        s->broken = true; /* a descriptor was closed behind the loop's back: the parent starts us afresh */
+    }
+    health_turn(server_boot_us(s));
+    if (s->accept_again_us != 0 && server_boot_us(s) >= s->accept_again_us) {
+        s->accept_again_us = 0;
+        listen_if_room(s);
+    }
+    for (size_t i = 0; i < s->nchores; i++)
+        s->chores[i].run(s->chores[i].ctx);
+}
+
+static void on_signal(void *server)
+{
+    struct server *s = server;
+    struct signalfd_siginfo info;
+
+    while (read(s->signals, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+        if (s->drain_began_us != 0)
+            s->killed = true;
+        else
+            begin_drain(s);
+    }
+}
+
+static void begin_drain(struct server *s)
+{
+    s->drain_began_us = server_boot_us(s);
+    while (s->nconnections < s->max_connections && accept_one(s)) /* who is in the backlog was let in */
+        ;
+    h2o_socket_close(s->listener);
+    s->listener = NULL;
+    s->listening = false;
+    /* Requests read from now on are answered with Connection: close. h2o's own call for it would also start a
+     * timer of HTTP/2 that outlives the context. */
+    s->context.shutdown_requested = 1;
+}
+
+static bool is_done(struct server *s)
+{
+    int64_t drained_us = server_boot_us(s) - s->drain_began_us;
+
+    if (s->killed || s->broken)
+        return true;
+    if (s->drain_began_us == 0 || drained_us < LAME_MS * 1000)
+        return false;
+    return drained_us >= (int64_t)s->drain_ms * 1000 || in_flight(s) == 0;
+}
+
+/* Requests whose head was read and whose answer has not left, and what goes on without a request. */
+static size_t in_flight(struct server *s)
+{
+    size_t n = s->held;
+
+    s->config.http1.callbacks.foreach_request(&s->context, count_if_in_flight, &n);
+    return n;
+}
+
+static int count_if_in_flight(h2o_req_t *req, void *count)
+{
+    if (req->version != 0) /* h2o sets it with the head and clears it after the answer */
+        ++*(size_t *)count;
+    return 0;
+}
+
+/* h2o has no call for it, but each of them waits for its next request on this list of deadlines. */
+static void close_idle_connections(struct server *s)
+{
+    h2o_timeout_run(s->loop, &s->context.http1.req_timeout, UINT64_MAX);
+}

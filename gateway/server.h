@@ -1,0 +1,53 @@
+/*
+ * server: one HTTP/1.1 listener on one loop in one process. The only file that configures h2o, and the only
+ * one that knows how a loop is turned, when it ends and in which order a turn ends.
+ *
+ * A turn: wait, run what is ready (requests, stores, deadlines), then the chores in the order they were added.
+ * TERM: no more connections, each answer says "Connection: close", and server_run returns when nothing is in
+ * flight or drain_ms have passed. A second TERM ends it at once. INT is left to the parent.
+ */
+#ifndef SETTLE_GATEWAY_SERVER_H
+#define SETTLE_GATEWAY_SERVER_H
+
+#include "base/err.h"
+
+#include <h2o.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct server;
+
+struct server_limits {
+    size_t max_body_bytes;  /* beyond: 413 in plain text from the library */
+    size_t max_connections; /* beyond: new ones wait in the backlog; at most what RLIMIT_NOFILE leaves */
+    unsigned request_ms;    /* for head and body together, and for idle keep-alive */
+    unsigned drain_ms;
+};
+
+/* listener: a listening socket that is the server's from now on. Blocks the signals that server_run takes. */
+struct server *server_open(int listener, const struct server_limits *limits, struct err *err) MUST_CHECK;
+void server_close(struct server *s); /* NULL is fine; the chores' owners are closed before */
+
+/* Every request whose framing holds comes to on_request. It must be answered once, now or later; never left.
+ * on_malformed is told of the others, which are answered already; may be NULL. */
+typedef void server_request(void *ctx, h2o_req_t *req);
+typedef void server_malformed(void *ctx);
+void server_handle(struct server *s, server_request *on_request, server_malformed *on_malformed, void *ctx);
+
+typedef void server_chore(void *ctx);
+void server_add_chore(struct server *s, server_chore *chore, void *ctx);
+
+/* Work that goes on without a request (its client has left): a drain waits for it. */
+void server_hold(struct server *s);
+void server_release(struct server *s);
+
+void server_again(struct server *s); /* a chore has made new work: do not wait before the next turn */
+
+h2o_loop_t *server_loop(struct server *s);
+int64_t server_boot_us(struct server *s); /* the turn's time, read once */
+int64_t server_wall_us(struct server *s);
+
+/* Turns the loop, at least ten times a second, until it has drained. True: nothing was left unanswered. */
+bool server_run(struct server *s);
+
+#endif

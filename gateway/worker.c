@@ -1,0 +1,123 @@
+/* What an ingest process is made of, from its listener to its stores, and the order in which a turn ends. */
+#include "role.h"
+
+#include "base/log.h"
+#include "base/metric.h"
+#include "base/now.h"
+#include "batch.h"
+#include "dedupe.h"
+#include "health.h"
+#include "ingest.h"
+#include "refused.h"
+
+#include <stdlib.h>
+#include <sysexits.h>
+
+enum {
+    REQUEST_MS = 10000,
+    DRAIN_MS = 10000,
+    CONNECT_TIMEOUT_S = 2,
+    REDIS_CONNECT_TIMEOUT_MS = 1000,
+};
+
+static struct server *open_server(const struct process *self, struct err *err);
+static void open_stores(struct ingest *g, const struct config *config);
+static void on_pg(void *ingest, struct pg *pg, bool up);
+static void on_malformed(void *ingest);
+static void close_all(struct ingest *g);
+
+int ingest_run(const struct process *self)
+{
+    struct ingest *g = calloc(1, sizeof(*g));
+    struct err err = {0};
+    bool all_answered;
+
+    if (!g)
+        abort();
+    health_join(self->place, HEALTH_INGEST, now_boot_us());
+    g->platforms = self->platforms;
+    g->server = open_server(self, &err);
+    if (!g->server) {
+        log_error("worker_failed", LOG_ERR(&err));
+        free(g);
+        return EX_SOFTWARE;
+    }
+    open_stores(g, self->config);
+    server_handle(g->server, ingest_on_request, on_malformed, g);
+    server_add_chore(g->server, dedupe_turn, g->dedupe);   /* what came in asks Redis */
+    server_add_chore(g->server, batch_turn, g->batch);     /* what has asked, or need not, goes to Postgres */
+    server_add_chore(g->server, refused_turn, g->refused); /* if Postgres has nothing better to do */
+    server_add_chore(g->server, links_turn, g->links);     /* and all of it leaves */
+    all_answered = server_run(g->server);
+    close_all(g);
+    return all_answered ? EX_OK : EX_TEMPFAIL;
+}
+
+static struct server *open_server(const struct process *self, struct err *err)
+{
+    const struct server_limits limits = {
+        .max_body_bytes = self->config->ingest.max_body_bytes,
+        .max_connections = self->config->ingest.max_connections,
+        .request_ms = REQUEST_MS,
+        .drain_ms = DRAIN_MS,
+    };
+
+    return server_open(self->listener, &limits, err);
+}
+
+static void open_stores(struct ingest *g, const struct config *config)
+{
+    const struct links_config links = {
+        .pg = {.url = config->database.url,
+               .user = "settle_gateway",
+               .application = "settle-gateway ingest",
+               .connect_timeout_s = CONNECT_TIMEOUT_S,
+               .statement_timeout_ms = config->ingest.commit_timeout_ms,
+               .prepare = config->database.prepare,
+               .unsafe_ok = config->unsafe_ok},
+        .npg = config->ingest.connections,
+        .redis_url = config->redis.url,
+        .redis_connect_timeout_ms = REDIS_CONNECT_TIMEOUT_MS,
+        .on_pg = on_pg,
+        .ctx = g,
+    };
+    const struct batch_config batch = {
+        .max_rows = config->ingest.batch_rows,
+        .queue = config->ingest.queue,
+        .commit_timeout_ms = config->ingest.commit_timeout_ms,
+        .done = ingest_on_commit,
+    };
+
+    g->links = links_open(g->server, &links);
+    g->dedupe = dedupe_open(g->server, g->links);
+    g->batch = batch_open(g->server, g->links, &batch);
+    g->refused = refused_open(g->server, g->links, g->batch, g->platforms);
+    deadlines_open(&g->commit_deadlines, server_loop(g->server), config->ingest.commit_timeout_ms);
+}
+
+static void on_pg(void *ingest, struct pg *pg, bool up)
+{
+    struct ingest *g = ingest;
+
+    health_can_store(links_pg_is_up(g->links));
+    dedupe_on_pg(g->dedupe, pg, up);
+}
+
+static void on_malformed(void *ingest)
+{
+    (void)ingest;
+    metric_add(WEBHOOK_REQUESTS, METRIC_NO_PLATFORM, OUTCOME_MALFORMED, 1);
+}
+
+static void close_all(struct ingest *g)
+{
+    links_close(g->links); /* ends what was under way; nothing is sent any more */
+    batch_close(g->batch);
+    refused_close(g->refused);
+    dedupe_close(g->dedupe);
+    deadlines_close(&g->commit_deadlines);
+    server_close(g->server);
+    while (g->nspare_arenas > 0)
+        arena_close(g->spare_arenas[--g->nspare_arenas]);
+    free(g);
+}

@@ -1,0 +1,105 @@
+#include "batch.h"
+
+#include "base/now.h"
+
+enum {
+    SLOW_US = 2 * SECOND_US,
+    ROWS_LEAST = 50,
+    REFUSED_MAX = 3, /* rows in a row that are held or too slow: then it is the server, not the rows */
+};
+
+static size_t rows_to_try(const struct session *s);
+static enum status attempt(struct session *s, batch_work *work, void *ctx, size_t rows, bool *ret_refused,
+                           struct err *err);
+static enum status begin(struct session *s, struct err *err);
+static void roll_back(struct session *s);
+static bool is_refusal(const struct err *err);
+
+enum status batch_do(struct session *s, batch_work *work, void *ctx, bool *ret_refused, struct err *err)
+{
+    for (;;) {
+        size_t rows = rows_to_try(s);
+        int64_t began_us = now_boot_us();
+        enum status status = attempt(s, work, ctx, rows, ret_refused, err);
+
+        if (*ret_refused && rows > 1) {
+            s->suspect_rows = rows;
+            continue;
+        }
+        s->suspect_rows -= s->suspect_rows < rows ? s->suspect_rows : rows;
+        s->refused_in_a_row = *ret_refused ? s->refused_in_a_row + 1 : 0;
+        if (s->refused_in_a_row > REFUSED_MAX && err->code == UNAVAILABLE)
+            return err_in(err, "%zu rows in a row", s->refused_in_a_row);
+        if (now_boot_us() - began_us > SLOW_US && s->batch_rows >= 2 * ROWS_LEAST)
+            s->batch_rows /= 2;
+        return *ret_refused ? OK : status;
+    }
+}
+
+/* A refused batch leaves its rows under suspicion: half of them are tried at a time, until one is found or none. */
+static size_t rows_to_try(const struct session *s)
+{
+    if (s->suspect_rows == 0)
+        return s->batch_rows;
+    return s->suspect_rows > 1 ? s->suspect_rows / 2 : 1;
+}
+
+/* The fence is checked, and its answer read, before anything is written. */
+static enum status attempt(struct session *s, batch_work *work, void *ctx, size_t rows, bool *ret_refused,
+                           struct err *err)
+{
+    arena_reset(s->arena);
+    *ret_refused = false;
+    if (begin(s, err))
+        return err->code;
+    if (work(ctx, rows, err)) {
+        *ret_refused = is_refusal(err);
+        roll_back(s);
+        return err->code;
+    }
+    if (pg_command(s->pg, "commit", WAIT_MS, err))
+        return err_in(err, "commit of a batch");
+    return OK;
+}
+
+static enum status begin(struct session *s, struct err *err)
+{
+    bool fenced = s->lock.epoch != 0; /* a dry run has no lock: its connection cannot write */
+
+    if (fenced && lock_renew(&s->lock, err))
+        return err->code;
+    if (pg_command(s->pg, "begin", WAIT_MS, err))
+        return err->code;
+    if (fenced && lock_check(&s->lock, err)) {
+        roll_back(s);
+        return err->code;
+    }
+    return OK;
+}
+
+static void roll_back(struct session *s)
+{
+    struct err ignored;
+
+    if (pg_command(s->pg, "rollback", WAIT_MS,
+                   &ignored)) /* the connection is gone, and the transaction with it */
+        return;
+}
+
+/* Refused is what fewer rows may mend: bad content, a row that somebody holds, a statement that takes too long. */
+static bool is_refusal(const struct err *err)
+{
+    static const char *const passing[] = {
+        "55P03", /* lock_not_available: lock_timeout */
+        "57014", /* query_canceled: statement_timeout */
+        "40P01", /* deadlock_detected */
+        "40001", /* serialization_failure */
+    };
+
+    if (err->code == REJECTED)
+        return true;
+    for (size_t i = 0; i < countof(passing); i++)
+        if (strcmp(err->sqlstate, passing[i]) == 0)
+            return true;
+    return false;
+}

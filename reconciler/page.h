@@ -1,0 +1,90 @@
+/*
+ * page: some publications with the strongest word on each: read, decided, written.
+ * Decides nothing itself: it says what the columns mean, asks domain/verdict, and puts the answers into columns.
+ */
+#ifndef SETTLE_RECONCILER_PAGE_H
+#define SETTLE_RECONCILER_PAGE_H
+
+#include "session.h"
+
+#include "domain/verdict.h"
+
+/* How long a run waits for what; every time is of the database's clock as the run read it. */
+struct deadlines {
+    unsigned since_minutes;
+    int64_t stale_before_us;    /* the window: open rows updated before this are looked at */
+    int64_t evidence_before_us; /* open rows updated before this may be settled by evidence */
+    bool no_timeouts;           /* the guard */
+    int64_t timeouts_left;      /* how many rows may still be failed by time-out */
+    struct patience {
+        struct span platform;
+        unsigned minutes;
+    } * patience; /* of platforms that wait longer than since_minutes; in no order */
+    size_t npatience;
+};
+
+/* Of a row's platform: the time-out in minutes. */
+unsigned timeout_minutes(const struct deadlines *d, struct span platform);
+
+struct row {
+    /* as read; spans borrow from the page */
+    struct id id;
+    struct span source, platform, status, post;
+    struct publication publication;
+    struct evidence strongest;
+    struct receipt {
+        struct span key, status, url, reason, extras;
+        int64_t received_us;
+    } receipt; /* key absent: the strongest word is not a receipt */
+    /* as decided */
+    struct verdict verdict;
+    unsigned timeout_minutes;
+    bool written;
+};
+
+struct page {
+    size_t nrows;
+    struct row *rows;
+    int64_t place_us;       /* of its last row in the order of its statement */
+    struct span place_key;  /* receipt_follow: the dedup key there */
+    size_t nreceipts;       /* receipt_follow: receipts read */
+    struct pg_rows *source; /* owns */
+};
+
+/* Runs a statement with the columns below; the rows lie in the session's arena. Frees what the page held before. */
+enum status page_read(struct page *page, struct session *s, enum sql sql, const struct pg_args *args,
+                      struct err *err) MUST_CHECK;
+void page_decide(struct page *page, const struct session *s, const struct deadlines *deadlines);
+/* Writes what was decided, and marks the rows that were as they had been read. */
+enum status page_write(struct page *page, struct session *s, struct err *err) MUST_CHECK;
+void page_release(struct page *page);
+
+/* The columns of publication_walk and receipt_follow. */
+enum column {
+    COLUMN_PLACE_AT,
+    COLUMN_PLACE_KEY,
+    COLUMN_RECEIPTS,
+    COLUMN_ID,
+    COLUMN_SOURCE,
+    COLUMN_PLATFORM,
+    COLUMN_STATUS,
+    COLUMN_POST,
+    COLUMN_UPDATED_AT,
+    COLUMN_NEXT_RETRY_AT,
+    COLUMN_REASON,
+    COLUMN_EVIDENCE_AT,
+    COLUMN_EVIDENCE_KEY,
+    COLUMN_WEBHOOK_RECEIVED,
+    COLUMN_WEBHOOK_STATUS,
+    COLUMN_WEBHOOK_TIMESTAMP,
+    COLUMN_RECEIPT_KEY,
+    COLUMN_RECEIPT_STATUS,
+    COLUMN_RECEIPT_DECISIVE,
+    COLUMN_RECEIPT_TIME,
+    COLUMN_RECEIPT_RECEIVED_AT,
+    COLUMN_RECEIPT_URL,
+    COLUMN_RECEIPT_REASON,
+    COLUMN_RECEIPT_EXTRAS,
+};
+
+#endif

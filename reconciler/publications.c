@@ -1,0 +1,612 @@
+#include "batch.h"
+#include "command.h"
+#include "guard.h"
+#include "page.h"
+#include "report.h"
+
+#include "base/doc.h"
+#include "base/log.h"
+#include "base/now.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+/* More than a statement of the gateway may take until its receipts show. */
+#define OVERLAP_US (30 * SECOND_US)
+/* How far to look again when the database's clock was set back. */
+#define CLOCK_BACK_US DAY_US
+#define DAY_US        (24 * 60 * MINUTE_US)
+
+#define GUARD_MESSAGE                                                                                        \
+    "No publication was failed by time-out: it would be %" PRId64 " or more, with %" PRId64                  \
+    " of the last hour, and the limit is %" PRId64 ". Those with a webhook were settled. See whether "       \
+    "webhooks come in and whether the database's clock is right; if these webhooks are lost for good, run "  \
+    "again with --force."
+
+enum { ALERT_CHECKED_MIN = 10 }; /* shares of fewer rows say nothing */
+
+struct options {
+    struct session_options common;
+    struct config_flag flags[3]; /* what the command line says in place of the settings */
+    size_t nflags;
+    struct span platform; /* absent: all */
+    bool force;
+};
+
+/* Where the walk through open publications stands. */
+struct cursor {
+    int64_t updated_us; /* TIME_NONE: before the oldest */
+    struct id id;
+};
+
+/* Where the look at new receipts stands. */
+struct watermark {
+    int64_t stored_us;
+    char key[64];
+    size_t key_len;
+};
+
+struct job {
+    const struct options *options;
+    struct session session;
+    struct deadlines deadlines;
+    struct guard guard;
+    int64_t timeouts; /* rows that this run may fail by time-out */
+    struct page page;
+    size_t asked; /* rows of the batch at work */
+    struct cursor cursor;
+    struct watermark watermark;
+    bool interrupted;           /* a signal came before everything was done */
+    struct report report, next; /* next: with the batch at work, for when it is committed */
+};
+
+static int run(int argc, char **argv);
+static error_t parse_option(int key, char *value, struct argp_state *state);
+static void set_flag(struct options *o, const char *key, const char *value);
+static int end_early(const struct options *o, struct err *err);
+static enum status work(struct job *j, struct err *err);
+static struct span scope_of(const struct job *j, struct arena *arena);
+static void set_deadlines(struct job *j);
+static void add_patience(struct deadlines *d, struct span platform, unsigned minutes);
+static enum status weigh(struct job *j, struct err *err);
+
+static enum status follow(struct job *j, struct err *err);
+static int64_t follow_from(const struct job *j);
+static enum status follow_page(void *ctx, size_t rows, struct err *err);
+static void keep_settled(struct job *j);
+static enum status advance(struct job *j, struct err *err);
+
+static enum status walk(struct job *j, struct err *err);
+static enum status walk_page(void *ctx, size_t rows, struct err *err);
+static enum status settle_page(struct job *j, struct err *err);
+static enum status write_progress(struct job *j, struct err *err);
+static void leave_out(struct job *j, bool counts, const struct err *err);
+static bool told_to_stop(struct job *j);
+
+static int finish(struct job *j, struct err *err);
+static void end_run(struct job *j, struct err *err);
+static bool is_fence_lost(const struct err *err);
+static void set_outcome(struct job *j, const struct err *err);
+static enum status write_end(void *ctx, size_t rows, struct err *err);
+static enum status raise_alerts(struct job *j, struct err *err);
+static enum status raise_alert(struct job *j, const char *type, const char *severity, const char *message,
+                               struct err *err);
+
+const struct command publications_command = {
+    "publications", "bring stale publications to a final state, from webhooks and time-outs", run};
+
+enum { OPTION_SINCE = 1, OPTION_PLATFORM, OPTION_BATCH, OPTION_FORCE, OPTION_EVIDENCE };
+
+static const struct argp_option option_table[] = {
+    {"since-minutes",        OPTION_SINCE,    "N",    0, "Look at what is untouched for N minutes (1 to 1440)", 1},
+    {"platform",             OPTION_PLATFORM, "NAME", 0, "Only publications on one platform",                   1},
+    {"batch-size",           OPTION_BATCH,    "N",    0, "Rows a transaction (1 to 10000)",                     1},
+    {"evidence-age-minutes", OPTION_EVIDENCE, "N",    0, "Settle by webhooks after N minutes (0: at once)",     1},
+    {"force",                OPTION_FORCE,    NULL,   0, "Fail by time-out however many they are",              1},
+    {NULL,                   0,               NULL,   0, NULL,                                                  0},
+};
+static const struct argp_child children[] = {
+    {&session_argp, 0, NULL, 0},
+    {NULL,          0, NULL, 0},
+};
+static const struct argp argp = {
+    .options = option_table,
+    .parser = parse_option,
+    .children = children,
+    .doc = "Settles stale publications by what their webhooks say, and fails those without one by time-out. "
+           "Safe to repeat and to kill; only one runs at a time.",
+};
+
+static int run(int argc, char **argv)
+{
+    static struct job job; /* large: not for the stack */
+    struct job *j = &job;
+    struct options options = {.nflags = 0};
+    struct err err = {0};
+
+    session_options_init(&options.common);
+    argp_parse(&argp, argc, argv, 0, NULL, &options);
+    j->options = &options;
+    if (session_open(&j->session, "publications", &options.common, options.flags, options.nflags, &err)) {
+        session_close(&j->session);
+        return end_early(&options, &err);
+    }
+    report_init(&j->report, &options.common.run_id, j->session.began_boot_us);
+    if (work(j, &err) == OK)
+        err = (struct err){.code = OK}; /* what was refused on the way is no failure of the run */
+    return finish(j, &err);
+}
+
+static error_t parse_option(int key, char *value, struct argp_state *state)
+{
+    struct options *o = state->input;
+
+    switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &o->common;
+        return 0;
+    case OPTION_SINCE:
+        option_number(value, 1, 1440, "since-minutes", state);
+        set_flag(o, "reconcile.since_minutes", value);
+        return 0;
+    case OPTION_BATCH:
+        option_number(value, 1, 10000, "batch-size", state);
+        set_flag(o, "reconcile.batch_size", value);
+        return 0;
+    case OPTION_EVIDENCE:
+        option_number(value, 0, 1440, "evidence-age-minutes", state);
+        set_flag(o, "reconcile.evidence_age_minutes", value);
+        return 0;
+    case OPTION_PLATFORM:
+        o->platform = span_of(value);
+        return 0;
+    case OPTION_FORCE:
+        o->force = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        argp_error(state, "\"%s\" is no option", value);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+/* An option that comes again replaces the earlier one. */
+static void set_flag(struct options *o, const char *key, const char *value)
+{
+    size_t at = 0;
+
+    while (at < o->nflags && strcmp(o->flags[at].key, key) != 0)
+        at++;
+    o->flags[at] = (struct config_flag){key, value};
+    if (at == o->nflags)
+        o->nflags++;
+}
+
+static int end_early(const struct options *o, struct err *err)
+{
+    log_error("not_started", LOG_ID("run_id", &o->common.run_id), LOG_ERR(err));
+    return exit_code(err);
+}
+
+static enum status work(struct job *j, struct err *err)
+{
+    struct session *s = &j->session;
+
+    if (j->options->platform.at && !platforms_find(s->platforms, j->options->platform))
+        log_warn("platform_unknown", LOG_SPAN("platform", j->options->platform));
+    set_deadlines(j);
+    if (!s->options->dry_run && session_begin(s, scope_of(j, s->arena).at, err))
+        return err->code;
+    if (weigh(j, err) || follow(j, err) || walk(j, err))
+        return err->code;
+    return OK;
+}
+
+static struct span scope_of(const struct job *j, struct arena *arena)
+{
+    const struct config *c = j->session.config;
+    struct span platform = j->options->platform.at ? doc_quote(j->options->platform, arena) : SPAN("null");
+
+    return span_of(arena_print(
+        arena,
+        "{\"since_minutes\":%u,\"evidence_age_minutes\":%u,\"batch_size\":%u,\"platform\":%.*s,\"force\":%s}",
+        c->reconcile.since_minutes, c->reconcile.evidence_age_minutes, c->reconcile.batch_size,
+        SPAN_ARG(platform), j->options->force ? "true" : "false"));
+}
+
+static void set_deadlines(struct job *j)
+{
+    const struct session *s = &j->session;
+    const struct config *c = s->config;
+    struct deadlines *d = &j->deadlines;
+    unsigned evidence_age = c->reconcile.evidence_age_minutes;
+
+    d->since_minutes = c->reconcile.since_minutes;
+    if (evidence_age > d->since_minutes) /* it can make evidence act sooner, not later */
+        evidence_age = d->since_minutes;
+    d->stale_before_us = s->began_us - d->since_minutes * MINUTE_US;
+    d->evidence_before_us = s->began_us - evidence_age * MINUTE_US;
+
+    d->patience = calloc(c->reconcile.ntimeouts + platforms_count(s->platforms) + 1, sizeof(*d->patience));
+    if (!d->patience)
+        abort();
+    /* The operator's word comes before the descriptor's. */
+    for (size_t i = 0; i < c->reconcile.ntimeouts; i++)
+        add_patience(d, span_of(c->reconcile.timeouts[i].platform), c->reconcile.timeouts[i].minutes);
+    for (size_t i = 0; i < platforms_count(s->platforms); i++) {
+        const struct platform *p = platforms_at(s->platforms, i);
+        add_patience(d, p->name, p->timeout_minutes);
+    }
+}
+
+static void add_patience(struct deadlines *d, struct span platform, unsigned minutes)
+{
+    for (size_t i = 0; i < d->npatience; i++)
+        if (span_eq(d->patience[i].platform, platform))
+            return;
+    if (minutes < d->since_minutes)
+        minutes = d->since_minutes;
+    d->patience[d->npatience++] = (struct patience){platform, minutes};
+}
+
+/* Before the first write. */
+static enum status weigh(struct job *j, struct err *err)
+{
+    struct session *s = &j->session;
+    struct guard *g = &j->guard;
+
+    if (isatty(STDERR_FILENO) && guard_count_open(s, j->deadlines.stale_before_us, &j->report.stale, err))
+        return err->code;
+    if (j->options->force) {
+        j->timeouts = INT64_MAX;
+        return OK;
+    }
+    if (guard_weigh(s, &j->deadlines, j->options->platform, g, err))
+        return err->code;
+    j->timeouts = g->holds ? 0 : g->planned;
+    if (g->holds) {
+        j->report.planned_timeouts = g->planned;
+        j->report.timeout_limit = g->limit;
+        snprintf(j->report.message, sizeof(j->report.message), GUARD_MESSAGE, g->planned + g->recent,
+                 g->recent, g->limit);
+        log_warn("guard_holds", LOG_INT("planned", g->planned), LOG_INT("recent", g->recent),
+                 LOG_INT("limit", g->limit));
+    }
+    return OK;
+}
+
+/* The receipts stored since the last run: late ones correct what was failed by time-out, stronger ones what rests
+ * on weaker ones, and with an evidence age below the window they settle open rows sooner. Comes before the walk, so
+ * that a watermark stands before the first row is failed by time-out. */
+static enum status follow(struct job *j, struct err *err)
+{
+    bool refused;
+
+    j->watermark = (struct watermark){.stored_us = follow_from(j)};
+    do {
+        if (told_to_stop(j))
+            return OK;
+        if (batch_do(&j->session, follow_page, j, &refused, err))
+            return err_in(err, "new receipts");
+        if (refused && j->page.nrows == 0)
+            return err->code;
+        if (refused)
+            leave_out(j, false, err);
+        else
+            j->report = j->next;
+        if (j->page.nreceipts > 0) {
+            j->watermark.stored_us = j->page.place_us;
+            j->watermark.key_len = j->page.place_key.len;
+            memcpy(j->watermark.key, j->page.place_key.at, j->page.place_key.len);
+        }
+        report_progress(&j->report);
+    } while (j->page.nreceipts == j->asked);
+    return OK;
+}
+
+/* Without a watermark nothing was ever failed by time-out that a receipt could correct, and the walk finds the open
+ * rows that are older than the window. */
+static int64_t follow_from(const struct job *j)
+{
+    int64_t mark_us = j->session.watermark_us;
+
+    if (mark_us == TIME_NONE)
+        return j->deadlines.stale_before_us - OVERLAP_US;
+    if (mark_us > j->session.began_us)
+        return j->session.began_us - CLOCK_BACK_US;
+    return mark_us - OVERLAP_US;
+}
+
+static enum status follow_page(void *ctx, size_t rows, struct err *err)
+{
+    struct job *j = ctx;
+    struct pg_args args;
+
+    j->asked = rows;
+    pg_args_init(&args, j->session.arena);
+    pg_arg_time(&args, j->watermark.stored_us);
+    pg_arg_bytes(&args, (struct span){j->watermark.key, j->watermark.key_len});
+    pg_arg_time(&args, j->session.began_us);
+    pg_arg_time(&args, j->deadlines.evidence_before_us);
+    pg_arg_text(&args, j->options->platform);
+    pg_arg_int(&args, (int64_t)rows);
+    if (page_read(&j->page, &j->session, SQL_RECEIPT_FOLLOW, &args, err))
+        return err->code;
+    page_decide(&j->page, &j->session, &j->deadlines);
+    keep_settled(j);
+    if (settle_page(j, err))
+        return err->code;
+    return advance(j, err);
+}
+
+/* What stays as it is is no business of this pass. A dry run tells of stale open rows in its walk. */
+static void keep_settled(struct job *j)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < j->page.nrows; i++) {
+        const struct row *r = &j->page.rows[i];
+        bool comes_again = j->session.options->dry_run && r->publication.rests == RESTS_OPEN &&
+                           r->publication.updated_us < j->deadlines.stale_before_us;
+
+        if ((r->verdict.action == ACT_SUCCESS || r->verdict.action == ACT_FAILED) && !comes_again)
+            j->page.rows[kept++] = *r;
+    }
+    j->page.nrows = kept;
+}
+
+/* Only a run over all platforms has looked at every receipt. */
+static enum status advance(struct job *j, struct err *err)
+{
+    struct session *s = &j->session;
+    bool at_end = j->page.nreceipts < j->asked;
+    struct pg_args args;
+
+    if (s->options->dry_run || j->options->platform.at)
+        return OK;
+    pg_args_init(&args, s->arena);
+    pg_arg_text(&args, span_of(s->job));
+    pg_arg_int(&args, s->lock.epoch);
+    pg_arg_time(&args, at_end ? s->began_us : j->page.place_us);
+    return pg_run(s->pg, SQL_FENCE_ADVANCE, &args, WAIT_MS, NULL, err);
+}
+
+/* All open publications older than the window, oldest first. */
+static enum status walk(struct job *j, struct err *err)
+{
+    bool refused;
+
+    j->cursor.updated_us = TIME_NONE;
+    do {
+        if (told_to_stop(j))
+            return OK;
+        if (batch_do(&j->session, walk_page, j, &refused, err))
+            return err_in(err, "stale publications");
+        if (refused && j->page.nrows == 0)
+            return err->code;
+        if (refused)
+            leave_out(j, true, err);
+        else
+            j->report = j->next;
+        if (j->page.nrows > 0)
+            j->cursor = (struct cursor){j->page.place_us, j->page.rows[j->page.nrows - 1].id};
+        report_progress(&j->report);
+    } while (j->page.nrows == j->asked);
+    return OK;
+}
+
+static enum status walk_page(void *ctx, size_t rows, struct err *err)
+{
+    struct job *j = ctx;
+    struct pg_args args;
+
+    j->asked = rows;
+    pg_args_init(&args, j->session.arena);
+    pg_arg_time(&args, j->deadlines.stale_before_us);
+    pg_arg_time(&args, j->cursor.updated_us);
+    pg_arg_uuid(&args, j->cursor.updated_us == TIME_NONE ? NULL : &j->cursor.id);
+    pg_arg_text(&args, j->options->platform);
+    pg_arg_int(&args, (int64_t)rows);
+    if (page_read(&j->page, &j->session, SQL_PUBLICATION_WALK, &args, err))
+        return err->code;
+    j->deadlines.timeouts_left = j->timeouts - j->report.timed_out;
+    page_decide(&j->page, &j->session, &j->deadlines);
+    return settle_page(j, err);
+}
+
+static enum status settle_page(struct job *j, struct err *err)
+{
+    bool dry_run = j->session.options->dry_run;
+    bool changes = false;
+
+    if (!dry_run && page_write(&j->page, &j->session, err))
+        return err->code;
+    j->next = j->report;
+    for (size_t i = 0; i < j->page.nrows; i++) {
+        const struct row *r = &j->page.rows[i];
+
+        report_count(&j->next, r->platform, &r->id, r->verdict, r->written || dry_run);
+        j->next.unclear_a_day +=
+            r->verdict.action == ACT_SKIP_UNCLEAR && r->publication.updated_us < j->session.began_us - DAY_US;
+        changes |= r->written;
+    }
+    return changes ? write_progress(j, err) : OK;
+}
+
+/* In the batch's own transaction: what a killed run has done stays known, to readers and to the guard. */
+static enum status write_progress(struct job *j, struct err *err)
+{
+    struct session *s = &j->session;
+    struct pg_args args;
+
+    pg_args_init(&args, s->arena);
+    pg_arg_uuid(&args, &s->options->run_id);
+    pg_arg_int(&args, j->next.read);
+    pg_arg_json(&args, report_json(&j->next, false, s->arena));
+    return pg_run(s->pg, SQL_RUN_PROGRESS, &args, WAIT_MS, NULL, err);
+}
+
+/* The row that the store refused. counts: nobody has counted it yet. */
+static void leave_out(struct job *j, bool counts, const struct err *err)
+{
+    const struct row *r = &j->page.rows[0];
+    const struct verdict skipped = {.action = ACT_SKIP_UNCLEAR};
+
+    log_warn("row_left_out", LOG_ID("log_id", &r->id), LOG_ERR(err));
+    if (counts)
+        report_count(&j->report, r->platform, &r->id, skipped, false);
+}
+
+static bool told_to_stop(struct job *j)
+{
+    j->interrupted = session_stopping();
+    return j->interrupted;
+}
+
+static int finish(struct job *j, struct err *err)
+{
+    struct arena *arena = arena_open(1 << 16);
+    struct session *s = &j->session;
+    struct span json;
+    int code;
+
+    report_progress_end(&j->report);
+    end_run(j, err);
+    code = err->code ? exit_code(err) : j->report.stopped_by && !s->options->dry_run ? EX_TEMPFAIL : EX_OK;
+    if (err->code && code != EX_OK)
+        log_error("run_failed", LOG_ID("run_id", &s->options->run_id), LOG_TEXT("outcome", j->report.outcome),
+                  LOG_ERR(err));
+    page_release(&j->page);
+    free(j->deadlines.patience);
+    session_close(s); /* before the report: whoever waits for it may begin the next run */
+
+    json = report_json(&j->report, true, arena);
+    if (j->options->common.json)
+        printf("%.*s\n", SPAN_ARG(json));
+    else
+        report_print(&j->report, j->options->common.dry_run, stdout);
+    arena_close(arena);
+    return fflush(stdout) == 0 ? code : EX_SOFTWARE;
+}
+
+/* Says what became of the run, in the report and in its row. Who lost the fence writes nothing: the next run ends
+ * the row. */
+static void end_run(struct job *j, struct err *err)
+{
+    struct err end = {0};
+    bool refused;
+
+    set_outcome(j, err);
+    if (!j->session.lock.epoch || is_fence_lost(err))
+        return;
+    if (batch_do(&j->session, write_end, j, &refused, &end) == OK && !refused)
+        return;
+    log_warn("end_not_written", LOG_ERR(&end));
+    if (!err->code || is_fence_lost(&end)) {
+        *err = end;
+        set_outcome(j, err);
+    }
+}
+
+static bool is_fence_lost(const struct err *err)
+{
+    return err->cause && strcmp(err->cause, "fence_lost") == 0;
+}
+
+static void set_outcome(struct job *j, const struct err *err)
+{
+    struct report *r = &j->report;
+    bool dry_run = j->options->common.dry_run;
+
+    if (err->code && err->cause && strcmp(err->cause, "lock_held") == 0) {
+        r->outcome = "lock_held";
+    } else if (err->code) {
+        r->outcome = is_fence_lost(err) ? "fence_lost" : "failed";
+        r->stopped_by = is_fence_lost(err) ? "fence" : "error";
+    } else if (j->interrupted) {
+        r->outcome = "interrupted";
+        r->stopped_by = "signal";
+    } else if (j->guard.holds) {
+        r->outcome = dry_run ? "dry_run" : "guard";
+        r->stopped_by = "guard";
+    } else {
+        r->outcome = dry_run ? "dry_run" : "done";
+    }
+    if (err->code)
+        snprintf(r->message, sizeof(r->message), "%s", err->text);
+}
+
+static enum status write_end(void *ctx, size_t rows, struct err *err)
+{
+    struct job *j = ctx;
+    struct session *s = &j->session;
+    const struct report *r = &j->report;
+    bool done = strcmp(r->outcome, "done") == 0;
+    struct pg_args args;
+
+    (void)rows;
+    if (raise_alerts(j, err))
+        return err_in(err, "raising alerts");
+    pg_args_init(&args, s->arena);
+    pg_arg_uuid(&args, &s->options->run_id);
+    pg_arg_text(&args, done ? SPAN("success") : SPAN("failed"));
+    pg_arg_text(&args, span_of(r->outcome));
+    pg_arg_int(&args, r->read);
+    pg_arg_json(&args, report_json(r, true, s->arena));
+    pg_arg_text(&args, span_of(r->stopped_by));
+    pg_arg_text(&args, r->message[0] ? span_of(r->message) : SPAN_NONE);
+    return pg_run(s->pg, SQL_RUN_FINISH, &args, WAIT_MS, NULL, err);
+}
+
+static enum status raise_alerts(struct job *j, struct err *err)
+{
+    const struct report *r = &j->report;
+    int64_t checked = report_checked(r);
+    bool enough = checked >= ALERT_CHECKED_MIN;
+
+    if (j->guard.holds && raise_alert(j, "publications_guard", "CRITICAL", r->message, err))
+        return err->code;
+    if (enough && 2 * r->all.failed > checked) {
+        if (raise_alert(j, "publications_failed", "CRITICAL", "More than half of the publications failed",
+                        err))
+            return err->code;
+    } else if (enough && 4 * r->all.failed > checked) {
+        if (raise_alert(j, "publications_failed", "MEDIUM", "More than a quarter of the publications failed",
+                        err))
+            return err->code;
+    }
+    if (enough && 10 * r->all.skipped > checked &&
+        raise_alert(j, "publications_unclear", "MEDIUM", "More than a tenth of the webhooks is unclear", err))
+        return err->code;
+    if (r->unclear_a_day > 0 &&
+        raise_alert(j, "publications_unclear_a_day", "MEDIUM",
+                    "Publications have had unclear webhooks for more than a day", err))
+        return err->code;
+    return OK;
+}
+
+static enum status raise_alert(struct job *j, const char *type, const char *severity, const char *message,
+                               struct err *err)
+{
+    struct session *s = &j->session;
+    struct id id = id_make(session_now_us(s));
+    struct pg_args args;
+
+    pg_args_init(&args, s->arena);
+    pg_arg_uuid(&args, &id);
+    pg_arg_text(&args, SPAN("settle-reconciler"));
+    pg_arg_text(&args, span_of(type));
+    pg_arg_text(&args, SPAN("SYSTEM_HEALTH"));
+    pg_arg_text(&args, span_of(severity));
+    pg_arg_text(&args, span_of(type)); /* one open alert a type */
+    pg_arg_text(&args, SPAN("job"));
+    pg_arg_text(&args, span_of(s->job));
+    pg_arg_text(&args, SPAN_NONE);
+    pg_arg_text(&args, span_of(message));
+    pg_arg_text(&args, span_of(message));
+    pg_arg_json(&args, report_json(&j->report, false, s->arena));
+    return pg_run(s->pg, SQL_ALERT_RAISE, &args, WAIT_MS, NULL, err);
+}

@@ -1,0 +1,242 @@
+#include "report.h"
+
+#include "base/log.h"
+#include "base/now.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <jansson.h>
+
+enum { LINE_EVERY_US = 10 * SECOND_US, BAR_EVERY_US = SECOND_US / 10, BAR_CELLS = 30 };
+
+static void count(struct counts *c, struct verdict v, bool written);
+static struct tally *tally_of(struct report *r, struct span platform);
+static void keep_id(struct report *r, struct id_list *list, const struct id *id);
+static json_t *ids_json(const struct id_list *list);
+static json_t *platforms_json(const struct report *r);
+static json_t *guard_json(const struct report *r);
+static int64_t duration_ms(const struct report *r);
+static void print_count(FILE *to, const char *name, int64_t n, const char *note);
+static void draw_bar(const struct report *r, double seconds);
+
+void report_init(struct report *r, const struct id *run_id, int64_t boot_us)
+{
+    *r = (struct report){
+        .run_id = *run_id, .began_boot_us = boot_us, .told_boot_us = boot_us, .outcome = "running"};
+}
+
+void report_count(struct report *r, struct span platform, const struct id *id, struct verdict v, bool written)
+{
+    bool settles = v.action == ACT_SUCCESS || v.action == ACT_FAILED;
+    struct tally *tally = tally_of(r, platform);
+
+    r->read++;
+    r->held += v.action == ACT_HELD_BY_GUARD;
+    r->changed += settles && !written;
+    r->timed_out += written && v.reason == REASON_WEBHOOK_TIMEOUT;
+    count(&r->all, v, written);
+    if (tally)
+        count(&tally->counts, v, written);
+    if (settles && written && !v.corrects)
+        keep_id(r, v.action == ACT_SUCCESS ? &r->success_ids : &r->failed_ids, id);
+}
+
+static void count(struct counts *c, struct verdict v, bool written)
+{
+    switch (v.action) {
+    case ACT_SUCCESS:
+    case ACT_FAILED:
+        if (!written)
+            break;
+        if (v.corrects)
+            c->corrected++;
+        else if (v.action == ACT_SUCCESS)
+            c->success++;
+        else
+            c->failed++;
+        break;
+    case ACT_SKIP_UNCLEAR:
+        c->skipped++;
+        break;
+    case ACT_NOT_DUE:
+        c->not_due++;
+        break;
+    case ACT_NONE:
+    case ACT_HELD_BY_GUARD:
+        break;
+    }
+}
+
+/* Sorted by name. NULL when there are too many: the totals still count. */
+static struct tally *tally_of(struct report *r, struct span platform)
+{
+    size_t at = 0;
+
+    for (; at < r->nplatforms; at++) {
+        int order = strncmp(r->platforms[at].platform, platform.at, platform.len);
+
+        if (order == 0)
+            order = r->platforms[at].platform[platform.len] != '\0';
+        if (order == 0)
+            return &r->platforms[at];
+        if (order > 0)
+            break;
+    }
+    if (r->nplatforms == REPORT_PLATFORMS_MAX || platform.len >= PLATFORM_NAME_BYTES)
+        return NULL;
+    memmove(&r->platforms[at + 1], &r->platforms[at], (r->nplatforms - at) * sizeof(struct tally));
+    r->nplatforms++;
+    r->platforms[at] = (struct tally){.counts = {0}};
+    memcpy(r->platforms[at].platform, platform.at, platform.len);
+    return &r->platforms[at];
+}
+
+static void keep_id(struct report *r, struct id_list *list, const struct id *id)
+{
+    if (list->n < REPORT_IDS_MAX)
+        list->ids[list->n++] = *id;
+    else
+        r->ids_truncated = true;
+}
+
+int64_t report_checked(const struct report *r)
+{
+    return r->all.success + r->all.failed + r->all.skipped;
+}
+
+struct span report_json(const struct report *r, bool ids, struct arena *arena)
+{
+    char run_id[ID_TEXT_BYTES];
+    json_t *root = json_pack("{sI sI sI sI}", "total_checked", (json_int_t)report_checked(r),
+                             "marked_success", (json_int_t)r->all.success, "marked_failed",
+                             (json_int_t)r->all.failed, "skipped", (json_int_t)r->all.skipped);
+    json_t *rest;
+    char *text;
+    struct span copy;
+
+    id_text(&r->run_id, run_id);
+    if (ids) {
+        json_object_set_new(root, "success_log_ids", ids_json(&r->success_ids));
+        json_object_set_new(root, "failed_log_ids", ids_json(&r->failed_ids));
+    }
+    rest = json_pack("{ss si sI sI ss sI so ss? sb sI sI sI so ss?}", "outcome", r->outcome, "marked_retry",
+                     0, "corrected", (json_int_t)r->all.corrected, "not_due", (json_int_t)r->all.not_due,
+                     "run_id", run_id, "duration_ms", (json_int_t)duration_ms(r), "by_platform",
+                     platforms_json(r), "stopped_by", r->stopped_by, "ids_truncated", r->ids_truncated,
+                     "timed_out", (json_int_t)r->timed_out, "held_by_guard", (json_int_t)r->held,
+                     "changed_meanwhile", (json_int_t)r->changed, "guard", guard_json(r), "message",
+                     r->message[0] ? r->message : NULL);
+    json_object_update_new(root, rest);
+
+    text = json_dumps(root, JSON_COMPACT);
+    if (!text)
+        abort(); /* out of memory: nothing else can fail here */
+    copy = arena_copy(arena, span_of(text));
+    free(text);
+    json_decref(root);
+    return copy;
+}
+
+static json_t *ids_json(const struct id_list *list)
+{
+    json_t *array = json_array();
+    char text[ID_TEXT_BYTES];
+
+    for (size_t i = 0; i < list->n; i++) {
+        id_text(&list->ids[i], text);
+        json_array_append_new(array, json_string(text));
+    }
+    return array;
+}
+
+static json_t *platforms_json(const struct report *r)
+{
+    json_t *all = json_object();
+
+    for (size_t i = 0; i < r->nplatforms; i++) {
+        const struct counts *c = &r->platforms[i].counts;
+
+        json_object_set_new(all, r->platforms[i].platform,
+                            json_pack("{sI sI sI sI sI}", "marked_success", (json_int_t)c->success,
+                                      "marked_failed", (json_int_t)c->failed, "skipped",
+                                      (json_int_t)c->skipped, "corrected", (json_int_t)c->corrected,
+                                      "not_due", (json_int_t)c->not_due));
+    }
+    return all;
+}
+
+static json_t *guard_json(const struct report *r)
+{
+    if (r->timeout_limit == 0)
+        return json_null();
+    return json_pack("{sI sI}", "planned_timeouts", (json_int_t)r->planned_timeouts, "limit",
+                     (json_int_t)r->timeout_limit);
+}
+
+static int64_t duration_ms(const struct report *r)
+{
+    return (now_boot_us() - r->began_boot_us) / 1000;
+}
+
+void report_print(const struct report *r, bool dry_run, FILE *to)
+{
+    bool color = isatty(fileno(to)) && !getenv("NO_COLOR");
+    char run_id[ID_TEXT_BYTES];
+
+    id_text(&r->run_id, run_id);
+    fprintf(to, "%s%s%s in %.1f s, run %s\n", color ? "\033[1m" : "", r->outcome, color ? "\033[0m" : "",
+            (double)duration_ms(r) / 1000, run_id);
+    if (r->message[0])
+        fprintf(to, "%s\n", r->message);
+    print_count(to, dry_run ? "would be success" : "marked success", r->all.success, "");
+    print_count(to, dry_run ? "would be failed" : "marked failed", r->all.failed, "");
+    print_count(to, "  by time-out", r->timed_out, "");
+    print_count(to, "skipped", r->all.skipped, "a webhook came, but an unclear one");
+    print_count(to, dry_run ? "would be corrected" : "corrected", r->all.corrected,
+                "by later or stronger webhooks");
+    print_count(to, "not due", r->all.not_due, "may still wait for a webhook or a retry");
+    print_count(to, "held by the guard", r->held, "");
+    for (size_t i = 0; i < r->nplatforms; i++)
+        fprintf(to, "  %-20s %10" PRId64 " success %10" PRId64 " failed %10" PRId64 " skipped\n",
+                r->platforms[i].platform, r->platforms[i].counts.success, r->platforms[i].counts.failed,
+                r->platforms[i].counts.skipped);
+}
+
+static void print_count(FILE *to, const char *name, int64_t n, const char *note)
+{
+    fprintf(to, "  %-20s %10" PRId64 "%s%s\n", name, n, *note ? "   " : "", note);
+}
+
+void report_progress(struct report *r)
+{
+    bool terminal = isatty(STDERR_FILENO);
+    int64_t now = now_boot_us();
+    double seconds = (double)(now - r->began_boot_us) / (double)SECOND_US;
+
+    if (now - r->told_boot_us < (terminal ? BAR_EVERY_US : LINE_EVERY_US))
+        return;
+    r->told_boot_us = now;
+    if (terminal)
+        draw_bar(r, seconds);
+    else
+        log_info("progress", LOG_INT("read", r->read), LOG_INT("marked_success", r->all.success),
+                 LOG_INT("marked_failed", r->all.failed), LOG_INT("skipped", r->all.skipped),
+                 LOG_INT("rows_per_s", (int64_t)((double)r->read / seconds)));
+}
+
+static void draw_bar(const struct report *r, double seconds)
+{
+    double share = r->stale > r->read ? (double)r->read / (double)r->stale : 1;
+    int full = (int)(share * BAR_CELLS);
+
+    fprintf(stderr, "\r[%.*s%*s] %3.0f %%  %" PRId64 " rows, %.0f/s ", full, "##############################",
+            BAR_CELLS - full, "", share * 100, r->read, (double)r->read / seconds);
+}
+
+void report_progress_end(const struct report *r)
+{
+    if (isatty(STDERR_FILENO) && r->told_boot_us != r->began_boot_us)
+        fputs("\r\033[K", stderr);
+}

@@ -1,0 +1,64 @@
+/*
+ * report: what a run of the publications job did: as JSON, as a table for people, as progress while it works.
+ */
+#ifndef SETTLE_RECONCILER_REPORT_H
+#define SETTLE_RECONCILER_REPORT_H
+
+#include "base/arena.h"
+#include "base/id.h"
+#include "domain/verdict.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+enum { REPORT_IDS_MAX = 1000, REPORT_PLATFORMS_MAX = 64, PLATFORM_NAME_BYTES = 51 };
+
+struct counts {
+    int64_t success, failed, skipped, corrected, not_due;
+};
+
+struct id_list {
+    struct id ids[REPORT_IDS_MAX];
+    size_t n;
+};
+
+struct report {
+    struct id run_id;
+    int64_t began_boot_us;
+    struct counts all;
+    int64_t read;          /* rows looked at, whatever became of them */
+    int64_t timed_out;     /* of those failed */
+    int64_t held;          /* rows that only the guard kept from being failed */
+    int64_t changed;       /* rows that changed between reading and writing: left to the next run */
+    int64_t unclear_a_day; /* of those skipped: unclear for longer than a day */
+    struct id_list success_ids, failed_ids;
+    bool ids_truncated;
+    struct tally {
+        char platform[PLATFORM_NAME_BYTES];
+        struct counts counts;
+    } platforms[REPORT_PLATFORMS_MAX];
+    size_t nplatforms;
+    const char *outcome;    /* done, guard, lock_held, fence_lost, interrupted, failed, dry_run */
+    const char *stopped_by; /* guard, signal, error; NULL: it went to its end */
+    char message[512];      /* what the reader should know or do; "": nothing */
+    int64_t planned_timeouts, timeout_limit; /* of the guard when it holds; limit 0: it does not */
+    int64_t stale;                           /* rows to look at, for the progress bar; 0: not known */
+    int64_t told_boot_us;                    /* of the last progress line */
+};
+
+void report_init(struct report *r, const struct id *run_id, int64_t boot_us);
+/* Counts one row by what was decided; written: it was also done (a dry run: would be). */
+void report_count(struct report *r, struct span platform, const struct id *id, struct verdict v,
+                  bool written);
+int64_t report_checked(const struct report *r); /* total_checked */
+
+/* One line of JSON, in the arena. ids: with the lists of ids. */
+struct span report_json(const struct report *r, bool ids, struct arena *arena);
+void report_print(const struct report *r, bool dry_run, FILE *to);
+
+/* After each batch: a bar on a terminal, else a log line every 10 s. */
+void report_progress(struct report *r);
+void report_progress_end(const struct report *r); /* clears the bar */
+
+#endif

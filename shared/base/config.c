@@ -1,0 +1,646 @@
+#include "base/config.h"
+
+#include "base/arena.h"
+#include "base/doc.h"
+#include "base/file.h"
+#include "base/form.h"
+#include "base/number.h"
+
+#include <unistd.h>
+
+#include <cyaml/cyaml.h>
+
+enum { FILE_BYTES = 1 << 20, SECRET_FILE_BYTES = 8192, VARIABLE_BYTES = 64, UNIX_PATH_BYTES = 108 };
+
+/* What an option's text means, and what it is in struct config. */
+enum kind {
+    IS_TEXT,     /* const char *; "" is NULL */
+    IS_URL,      /* const char *, may hold a password; "" stays */
+    IS_URL_OR_0, /* the same; "" is NULL */
+    IS_COUNT,    /* unsigned */
+    IS_SIZE,     /* size_t */
+    IS_BOOL,     /* bool: true, false */
+    IS_PREPARE,  /* bool: auto, off */
+    IS_LISTEN,   /* struct address */
+    IS_LEVEL,    /* enum log_level */
+    IS_SOURCES,  /* lists: of the file alone */
+    IS_TIMEOUTS,
+};
+
+struct option {
+    const char *key;
+    enum kind kind;
+    size_t at;            /* in struct config */
+    const char *usual;    /* the default, as a file would spell it; "=key": the value of that earlier row */
+    unsigned least, most; /* of a number */
+};
+
+static const struct option options[] = {
+    {"database.url",                   IS_URL,                                offsetof(struct config,                                                database.url),""            },
+    {"database.prepare",               IS_PREPARE,                            offsetof(struct config,                                                database.prepare),"auto"        },
+    {"redis.url",                      IS_URL_OR_0,                           offsetof(struct config,                                                redis.url),""            },
+    {"ingest.enabled",                 IS_BOOL,                               offsetof(struct config,                                                ingest.enabled),"true"        },
+    {"ingest.listen",                  IS_LISTEN,                             offsetof(struct config,                                                ingest.listen),"0.0.0.0:8080"},
+    {"ingest.workers",                 IS_COUNT,                              offsetof(struct config,                                                ingest.workers),"1",            1, 64},
+    {"ingest.connections",                              IS_COUNT,                                                                   offsetof(struct config,                                                                                                                     ingest.connections),"2",1, 16},
+    {"ingest.batch_rows",                             IS_COUNT,                                                                 offsetof(struct config,                                                                                                                                    ingest.batch_rows),                                                     "64",                                                                                                                                                                                                                                                              1, 1000},
+    {"ingest.queue",          IS_COUNT,offsetof(struct config,ingest.queue),"4096",1, 100000},
+    {"ingest.commit_timeout_ms",                   IS_COUNT,                                       offsetof(struct config,                                                                                                                          ingest.commit_timeout_ms), "2000",                                                                                                                                                                                                                                                                                                                                                                                      100,
+     60000},
+    {"ingest.max_body_bytes",                          IS_SIZE,                                                               offsetof(struct config,                                                                                                           ingest.max_body_bytes),"1048576",1024,
+     4194304},
+    {"ingest.max_connections",                          IS_COUNT,                                                            offsetof(struct config,                                                                                                                                          ingest.max_connections),"10000",1,
+     1000000},
+    {"admin.enabled",          IS_BOOL,offsetof(struct config,admin.enabled),"true"},
+    {"admin.listen",         IS_LISTEN,             offsetof(struct config, admin.listen),"127.0.0.1:8081"},
+    {"admin.reconciler",                          IS_TEXT,                                                               offsetof(struct config,                                                                                                                      admin.reconciler),""},
+    {"admin.reconciler_database_url",                          IS_URL,                                                               offsetof(struct config,                                                                                                                       admin.reconciler_database_url),
+     "=database.url"                                                                                                },
+    {"monitor.enabled",                IS_BOOL,                                                     offsetof(struct config,                                                                                                         monitor.enabled),                                                                                                                                                                                                                                         "true"                                                                                                                                                                                                                                                                                                                                                                                                                                                                    },
+    {"monitor.listen",                              IS_LISTEN,                                                                   offsetof(struct config,                                                                                                          monitor.listen),"127.0.0.1:9090"},
+    {"log.level",                  IS_LEVEL,                                                       offsetof(struct config,                                                                                                            log.level),"info"},
+    {"platforms.folder",                          IS_TEXT,                                                               offsetof(struct config,                                                                                                                     platforms.folder),""},
+    {"reconcile.since_minutes",                IS_COUNT,                                                     offsetof(struct config,                                                                                                                reconcile.since_minutes),"10",1, 1440},
+    {"reconcile.batch_size",                          IS_COUNT,                                                               offsetof(struct config,                                                                                                                   reconcile.batch_size),"1000",                                                                                                                                                                                                                 1, 10000},
+    {"reconcile.evidence_age_minutes",                              IS_COUNT,                                                                   offsetof(struct config,                                                                                                                reconcile.evidence_age_minutes),
+     "=reconcile.since_minutes",                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                 0, 1440},
+    {"reconcile.timeout_minutes",                            IS_TIMEOUTS                                                               },
+    {"sources",          IS_SOURCES},
+    {"unsafe_ok", IS_BOOL, offsetof(struct config,                                                                                                                                 unsafe_ok),                "false"                                                                                                                                                     },
+};
+
+/* A config with what print needs besides. */
+struct settings {
+    struct config config; /* first: it is what callers hold */
+    struct arena *arena;
+    const char *file; /* NULL: none */
+    struct {
+        struct span text;
+        const char *origin; /* "default", the file, a variable, "flag" */
+    } values[countof(options)];
+};
+
+/* The file as libcyaml reads it: all scalars are text, parsed by us. */
+struct raw {
+    char *values[countof(options)]; /* NULL: not there; lists leave theirs empty */
+    struct raw_source {
+        char *platform, *name, *owner, *secret_file;
+    } * sources;
+    struct raw_timeout {
+        char *platform, *minutes;
+    } * timeouts;
+    uint32_t nsources, ntimeouts;
+};
+
+struct schema {
+    cyaml_schema_field_t top[countof(options) + 1];
+    cyaml_schema_field_t sections[2 * countof(options)]; /* each section's fields and their end mark */
+    cyaml_schema_value_t root;
+};
+
+static enum status load(struct settings *s, const char *path, char *const *environment,
+                        const struct config_flag *flags, size_t nflags, struct err *err);
+static enum status load_file(struct settings *s, struct err *err);
+static struct schema *schema_make(struct arena *arena);
+static void schema_field(cyaml_schema_field_t *field, const char *name, size_t option);
+static enum status take_file(struct settings *s, const struct form *form, struct err *err);
+static void take_sources(struct settings *s, const struct form *form);
+static enum status take_timeouts(struct settings *s, const struct form *form, struct err *err);
+static enum status take_environment(struct settings *s, char *const *environment, struct err *err);
+static const char *variable_of(const char *key, struct arena *arena);
+static enum status take_secret_file(struct settings *s, size_t option, const char *variable, const char *path,
+                                    struct err *err);
+static const char *variable_value(char *const *environment, const char *name);
+static enum status take_flags(struct settings *s, const struct config_flag *flags, size_t nflags,
+                              struct err *err);
+static enum status take_rest(struct settings *s, struct err *err);
+static enum status take(struct settings *s, size_t option, struct span text, const char *origin,
+                        struct err *err);
+static const char *parse(struct settings *s, const struct option *o, struct span text);
+static const char *parse_number(struct settings *s, const struct option *o, struct span text, unsigned *ret);
+static bool parse_word(struct span text, const char *yes, const char *no, bool *ret);
+static const char *parse_listen(struct settings *s, struct span text, struct address *ret);
+static size_t option_index(struct span key);
+static bool is_secret(const struct option *o);
+static void print_option(const struct settings *s, size_t option, FILE *out);
+static void print_list(const struct settings *s, const struct option *o, FILE *out);
+static const char *quoted(const char *text, struct arena *arena);
+static struct span masked(struct span url, struct arena *arena);
+static struct span password_in_user(struct span url);
+static struct span password_in_words(struct span url);
+
+struct config *config_open(const char *path, char *const *environment, const struct config_flag *flags,
+                           size_t nflags, struct err *err)
+{
+    struct arena *arena = arena_open(16384);
+    struct settings *s = arena_zero(arena, sizeof(*s));
+
+    s->arena = arena;
+    if (load(s, path, environment, flags, nflags, err) == OK)
+        return &s->config;
+    arena_close(arena);
+    return NULL;
+}
+
+void config_close(struct config *c)
+{
+    if (c)
+        arena_close(((struct settings *)c)->arena);
+}
+
+void config_print(const struct config *c, FILE *out)
+{
+    const struct settings *s = (const struct settings *)c;
+    struct span open = SPAN_NONE;
+
+    fprintf(out, "# %s\n", s->file ? s->file : "no settings file");
+    for (size_t i = 0; i < countof(options); i++) {
+        struct span name = span_of(options[i].key), section = span_cut(&name, '.');
+        if (name.at && !span_eq(section, open))
+            fprintf(out, "%.*s:\n", SPAN_ARG(section));
+        open = section;
+        print_option(s, i, out);
+    }
+}
+
+enum status config_check(const struct config *c, struct err *err)
+{
+    struct arena *arena = arena_open(1024);
+    char room[SECRET_FILE_BYTES];
+    struct span text;
+    const char **names;
+    size_t nnames;
+    enum status status = OK;
+
+    if (c->platforms.folder && file_names(c->platforms.folder, ".yaml", arena, &names, &nnames, err))
+        status = err_in(err, "platforms.folder");
+    if (status == OK && c->admin.reconciler && access(c->admin.reconciler, X_OK) != 0)
+        status = err_set(err, INVALID, "admin.reconciler: \"%s\" is no program that may be run",
+                         c->admin.reconciler);
+    for (size_t i = 0; status == OK && i < c->nsources; i++) {
+        status = config_secret(&c->sources[i], room, sizeof(room), &text, err);
+        explicit_bzero(room, sizeof(room));
+    }
+    arena_close(arena);
+    return status;
+}
+
+enum status config_secret(const struct config_source *source, char *room, size_t size, struct span *ret,
+                          struct err *err)
+{
+    if (file_read(source->secret_file, room, size, ret, err))
+        return err_in(err, "source \"%s\" of %s", source->name, source->platform);
+    return OK;
+}
+
+const char *config_key(size_t index)
+{
+    return index < countof(options) ? options[index].key : NULL;
+}
+
+/* Each step replaces what an earlier one has set; take_rest sees to what none has. */
+static enum status load(struct settings *s, const char *path, char *const *environment,
+                        const struct config_flag *flags, size_t nflags, struct err *err)
+{
+    enum status status = OK;
+
+    if (!path)
+        path = variable_value(environment, "SETTLE_CONFIG");
+    if (path && path[0]) {
+        s->file = arena_copy(s->arena, span_of(path)).at;
+        status = load_file(s, err);
+    }
+    if (status == OK)
+        status = take_environment(s, environment, err);
+    if (status == OK)
+        status = take_flags(s, flags, nflags, err);
+    if (status == OK)
+        status = take_rest(s, err);
+    return status;
+}
+
+static enum status load_file(struct settings *s, struct err *err)
+{
+    char *room = arena_alloc(s->arena, FILE_BYTES);
+    struct form *form;
+    struct span text;
+    enum status status;
+
+    if (file_read(s->file, room, FILE_BYTES, &text, err))
+        return err->code;
+    form = form_open(s->file, text, &schema_make(s->arena)->root, err);
+    if (!form)
+        return err->code;
+    take_sources(s, form);
+    status = take_file(s, form, err);
+    if (status == OK)
+        status = take_timeouts(s, form, err);
+    form_close(form);
+    return status;
+}
+
+/* The libcyaml schema of the table. All sections share struct raw: a section is a mapping at offset 0. */
+static struct schema *schema_make(struct arena *arena)
+{
+    struct schema *s = arena_zero(arena, sizeof(*s));
+    cyaml_schema_field_t *top = s->top, *field = s->sections;
+    struct span open = SPAN_NONE;
+
+    for (size_t i = 0; i < countof(options); i++) {
+        struct span name = span_of(options[i].key), section = span_cut(&name, '.');
+        if (!name.at) {
+            schema_field(top++, options[i].key, i);
+            continue;
+        }
+        if (!span_eq(section, open)) {
+            field += field > s->sections; /* leaves the end mark of the section before */
+            *top++ = (cyaml_schema_field_t){
+                .key = arena_copy(arena, section).at,
+                .value = {.type = CYAML_MAPPING,
+                          .flags = CYAML_FLAG_OPTIONAL,
+                          .data_size = sizeof(struct raw),
+                          .mapping = {.fields = field}}
+            };
+            open = section;
+        }
+        schema_field(field++, name.at, i);
+    }
+    s->root = (cyaml_schema_value_t){.type = CYAML_MAPPING,
+                                     .flags = CYAML_FLAG_POINTER,
+                                     .data_size = sizeof(struct raw),
+                                     .mapping = {.fields = s->top}};
+    return s;
+}
+
+static void schema_field(cyaml_schema_field_t *field, const char *name, size_t option)
+{
+    static const cyaml_schema_value_t text = {
+        CYAML_VALUE_STRING(CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, char, 0, CYAML_UNLIMITED)};
+    static const cyaml_schema_field_t source_fields[] = {
+        CYAML_FIELD_STRING_PTR("platform", CYAML_FLAG_POINTER, struct raw_source, platform, 1,
+                               CYAML_UNLIMITED),
+        CYAML_FIELD_STRING_PTR("name", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct raw_source, name, 1,
+                               CYAML_UNLIMITED),
+        CYAML_FIELD_STRING_PTR("owner", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct raw_source, owner, 1,
+                               CYAML_UNLIMITED),
+        CYAML_FIELD_STRING_PTR("secret_file", CYAML_FLAG_POINTER, struct raw_source, secret_file, 1,
+                               CYAML_UNLIMITED),
+        CYAML_FIELD_END};
+    static const cyaml_schema_field_t timeout_fields[] = {
+        CYAML_FIELD_STRING_PTR("platform", CYAML_FLAG_POINTER, struct raw_timeout, platform, 1,
+                               CYAML_UNLIMITED),
+        CYAML_FIELD_STRING_PTR("minutes", CYAML_FLAG_POINTER, struct raw_timeout, minutes, 1,
+                               CYAML_UNLIMITED),
+        CYAML_FIELD_END};
+    static const cyaml_schema_value_t source = {
+        CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_source, source_fields)};
+    static const cyaml_schema_value_t timeout = {
+        CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_timeout, timeout_fields)};
+    static const cyaml_schema_field_t sources =
+        CYAML_FIELD_SEQUENCE_COUNT("", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct raw, sources,
+                                   nsources, &source, 0, CYAML_UNLIMITED);
+    static const cyaml_schema_field_t timeouts =
+        CYAML_FIELD_SEQUENCE_COUNT("", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct raw, timeouts,
+                                   ntimeouts, &timeout, 0, CYAML_UNLIMITED);
+
+    if (options[option].kind == IS_SOURCES)
+        *field = sources;
+    else if (options[option].kind == IS_TIMEOUTS)
+        *field = timeouts;
+    else
+        *field = (cyaml_schema_field_t){
+            .data_offset = (uint32_t)(offsetof(struct raw, values) + option * sizeof(char *)), .value = text};
+    field->key = name;
+}
+
+static enum status take_file(struct settings *s, const struct form *form, struct err *err)
+{
+    const struct raw *raw = form_data(form);
+
+    for (size_t i = 0; i < countof(options); i++)
+        if (raw->values[i] && take(s, i, span_of(raw->values[i]), s->file, err))
+            return form_wrong(form, err, options[i].key, "%s", arena_copy(s->arena, span_of(err->text)).at);
+    return OK;
+}
+
+static void take_sources(struct settings *s, const struct form *form)
+{
+    const struct raw *raw = form_data(form);
+
+    s->config.nsources = raw->nsources;
+    s->config.sources = arena_zero(s->arena, raw->nsources * sizeof(*s->config.sources));
+    for (size_t i = 0; i < raw->nsources; i++) {
+        const struct raw_source *from = &raw->sources[i];
+        struct config_source *to = &s->config.sources[i];
+        to->platform = arena_copy(s->arena, span_of(from->platform)).at;
+        to->name = arena_copy(s->arena, span_of(from->name ? from->name : "default")).at;
+        to->owner = arena_copy(s->arena, span_of(from->owner)).at;
+        to->secret_file = arena_copy(s->arena, span_of(from->secret_file)).at;
+    }
+}
+
+static enum status take_timeouts(struct settings *s, const struct form *form, struct err *err)
+{
+    static const struct option minutes = {.least = 1, .most = 525600};
+    const struct raw *raw = form_data(form);
+
+    s->config.reconcile.ntimeouts = raw->ntimeouts;
+    s->config.reconcile.timeouts =
+        arena_zero(s->arena, raw->ntimeouts * sizeof(*s->config.reconcile.timeouts));
+    for (size_t i = 0; i < raw->ntimeouts; i++) {
+        struct config_timeout *to = &s->config.reconcile.timeouts[i];
+        const char *wrong = parse_number(s, &minutes, span_of(raw->timeouts[i].minutes), &to->minutes);
+        if (wrong)
+            return form_wrong(form, err, arena_print(s->arena, "reconcile.timeout_minutes[%zu].minutes", i),
+                              "%s", wrong);
+        to->platform = arena_copy(s->arena, span_of(raw->timeouts[i].platform)).at;
+    }
+    return OK;
+}
+
+static enum status take_environment(struct settings *s, char *const *environment, struct err *err)
+{
+    for (size_t i = 0; i < countof(options); i++) {
+        const char *name = variable_of(options[i].key, s->arena), *value = variable_value(environment, name);
+        const char *file_name = arena_print(s->arena, "%s_FILE", name);
+        const char *path = is_secret(&options[i]) ? variable_value(environment, file_name) : NULL;
+        if (value && path)
+            return err_set(err, INVALID, "%s and %s are both set; one of them is enough", name, file_name);
+        if (value && take(s, i, span_of(value), name, err))
+            return err_in(err, "%s", name);
+        if (path && take_secret_file(s, i, file_name, path, err))
+            return err_in(err, "%s", file_name);
+    }
+    return OK;
+}
+
+/* "ingest.batch_rows" is SETTLE_INGEST_BATCH_ROWS. */
+static const char *variable_of(const char *key, struct arena *arena)
+{
+    char *name = arena_print(arena, "SETTLE_%s", key);
+
+    for (char *c = name; *c; c++)
+        if (*c >= 'a' && *c <= 'z')
+            *c = (char)(*c - 'a' + 'A');
+        else if (*c == '.')
+            *c = '_';
+    return name;
+}
+
+static enum status take_secret_file(struct settings *s, size_t option, const char *variable, const char *path,
+                                    struct err *err)
+{
+    char *room = arena_alloc(s->arena, SECRET_FILE_BYTES);
+    struct span text;
+
+    if (file_read(path, room, SECRET_FILE_BYTES, &text, err))
+        return err->code;
+    while (text.len > 0 && (text.at[text.len - 1] == '\n' || text.at[text.len - 1] == '\r'))
+        text.len--;
+    return take(s, option, text, variable, err);
+}
+
+static const char *variable_value(char *const *environment, const char *name)
+{
+    size_t len = strlen(name);
+
+    for (; *environment; environment++)
+        if (strncmp(*environment, name, len) == 0 && (*environment)[len] == '=')
+            return *environment + len + 1;
+    return NULL;
+}
+
+static enum status take_flags(struct settings *s, const struct config_flag *flags, size_t nflags,
+                              struct err *err)
+{
+    for (size_t i = 0; i < nflags; i++) {
+        size_t option = option_index(span_of(flags[i].key));
+        if (option == countof(options))
+            return err_set(err, INVALID, "%s: there is no such option", flags[i].key);
+        if (take(s, option, span_of(flags[i].value), "flag", err))
+            return err_in(err, "%s", flags[i].key);
+    }
+    return OK;
+}
+
+static enum status take_rest(struct settings *s, struct err *err)
+{
+    for (size_t i = 0; i < countof(options); i++) {
+        struct span text = span_of(options[i].usual);
+        if (s->values[i].origin || !text.at)
+            continue;
+        if (span_starts(text, SPAN("=")))
+            text = s->values[option_index(span_skip(text, 1))].text;
+        if (take(s, i, text, "default", err))
+            return err_in(err, "%s", options[i].key);
+    }
+    return OK;
+}
+
+/* INVALID says what the value should be, without its name. */
+static enum status take(struct settings *s, size_t option, struct span text, const char *origin,
+                        struct err *err)
+{
+    const char *wrong;
+
+    s->values[option].text = text = arena_copy(s->arena, text);
+    s->values[option].origin = origin;
+    if (memchr(text.at, '\0', text.len))
+        return err_set(err, INVALID, "holds a NUL byte");
+    wrong = parse(s, &options[option], text);
+    return wrong ? err_set(err, INVALID, "%s", wrong) : OK;
+}
+
+/* Returns what is wrong, or NULL. */
+static const char *parse(struct settings *s, const struct option *o, struct span text)
+{
+    void *ret = (char *)&s->config + o->at;
+    enum log_level *level = ret;
+    unsigned number = 0;
+    const char *wrong;
+
+    switch (o->kind) {
+    case IS_URL:
+        *(const char **)ret = text.at;
+        return NULL;
+    case IS_TEXT:
+    case IS_URL_OR_0:
+        *(const char **)ret = text.len ? text.at : NULL;
+        return NULL;
+    case IS_COUNT:
+        return parse_number(s, o, text, ret);
+    case IS_SIZE:
+        wrong = parse_number(s, o, text, &number);
+        *(size_t *)ret = number;
+        return wrong;
+    case IS_BOOL:
+        return parse_word(text, "true", "false", ret) ? NULL : "must be true or false";
+    case IS_PREPARE:
+        return parse_word(text, "auto", "off", ret) ? NULL : "must be auto or off";
+    case IS_LISTEN:
+        return parse_listen(s, text, ret);
+    case IS_LEVEL:
+        return log_level_parse(text, level) ? NULL : "must be debug, info, warn or error";
+    case IS_SOURCES:
+    case IS_TIMEOUTS:
+        break;
+    }
+    return "is a list: only a file can set it";
+}
+
+static const char *parse_number(struct settings *s, const struct option *o, struct span text, unsigned *ret)
+{
+    uint64_t number;
+
+    if (!number_parse(text, o->least, o->most, &number))
+        return arena_print(s->arena, "\"%.*s\" is not a whole number from %u to %u, without a unit",
+                           SPAN_ARG(text), o->least, o->most);
+    *ret = (unsigned)number;
+    return NULL;
+}
+
+static bool parse_word(struct span text, const char *yes, const char *no, bool *ret)
+{
+    *ret = span_eq(text, span_of(yes));
+    return *ret || span_eq(text, span_of(no));
+}
+
+static const char *parse_listen(struct settings *s, struct span text, struct address *ret)
+{
+    static const char *const forms = "must be host:port, [::1]:port or unix:/path";
+    const char *colon = text.len ? memrchr(text.at, ':', text.len) : NULL;
+    struct span host, port;
+    uint64_t number;
+
+    *ret = (struct address){.path = NULL};
+    if (span_starts(text, SPAN("unix:"))) {
+        ret->path = text.at + strlen("unix:");
+        return ret->path[0] == '/' && strlen(ret->path) < UNIX_PATH_BYTES ? NULL
+                                                                          : "must be unix: and a full path";
+    }
+    if (!colon)
+        return forms;
+    host = (struct span){text.at, (size_t)(colon - text.at)};
+    port = span_skip(text, host.len + 1);
+    if (host.len > 2 && host.at[0] == '[' && host.at[host.len - 1] == ']')
+        host = (struct span){host.at + 1, host.len - 2};
+    else if (host.len == 0 || memchr(host.at, ':', host.len))
+        return forms;
+    ret->host = arena_copy(s->arena, host).at;
+    if (!number_parse(port, 0, UINT16_MAX, &number))
+        return forms;
+    ret->port = (uint16_t)number;
+    return NULL;
+}
+
+static size_t option_index(struct span key)
+{
+    size_t i = 0;
+
+    while (i < countof(options) && !span_eq(key, span_of(options[i].key)))
+        i++;
+    return i;
+}
+
+static bool is_secret(const struct option *o)
+{
+    return o->kind == IS_URL || o->kind == IS_URL_OR_0;
+}
+
+static void print_option(const struct settings *s, size_t option, FILE *out)
+{
+    const struct option *o = &options[option];
+    const char *dot = strchr(o->key, '.'), *name = dot ? dot + 1 : o->key;
+    struct span text = s->values[option].text;
+    struct arena *arena;
+
+    fprintf(out, "%s%s:", dot ? "  " : "", name);
+    if (o->kind == IS_SOURCES || o->kind == IS_TIMEOUTS) {
+        print_list(s, o, out);
+        return;
+    }
+    arena = arena_open(1024);
+    if (o->kind == IS_TEXT || o->kind == IS_LISTEN || is_secret(o))
+        text = doc_quote(is_secret(o) ? masked(text, arena) : text, arena);
+    fprintf(out, " %.*s # %s\n", SPAN_ARG(text), s->values[option].origin);
+    arena_close(arena);
+}
+
+static void print_list(const struct settings *s, const struct option *o, FILE *out)
+{
+    const struct config *c = &s->config;
+    struct arena *arena = arena_open(1024);
+
+    if ((o->kind == IS_SOURCES ? c->nsources : c->reconcile.ntimeouts) == 0)
+        fprintf(out, " []");
+    fprintf(out, "\n");
+    for (size_t i = 0; o->kind == IS_SOURCES && i < c->nsources; i++) {
+        const struct config_source *from = &c->sources[i];
+        fprintf(out, "  - {platform: %s, name: %s, secret_file: %s", quoted(from->platform, arena),
+                quoted(from->name, arena), quoted(from->secret_file, arena));
+        if (from->owner)
+            fprintf(out, ", owner: %s", quoted(from->owner, arena));
+        fprintf(out, "}\n");
+    }
+    for (size_t i = 0; o->kind == IS_TIMEOUTS && i < c->reconcile.ntimeouts; i++)
+        fprintf(out, "    - {platform: %s, minutes: %u}\n", quoted(c->reconcile.timeouts[i].platform, arena),
+                c->reconcile.timeouts[i].minutes);
+    arena_close(arena);
+}
+
+static const char *quoted(const char *text, struct arena *arena)
+{
+    return arena_copy(arena, doc_quote(span_of(text), arena)).at;
+}
+
+/* The URL with *** in the place of each password, in whichever of libpq's ways it is given. */
+static struct span masked(struct span url, struct arena *arena)
+{
+    const char *shown = "";
+    struct span secret = password_in_user(url);
+
+    if (!secret.at)
+        secret = password_in_words(url);
+    while (secret.at) {
+        size_t before = (size_t)(secret.at - url.at);
+        shown = arena_print(arena, "%s%.*s***", shown, (int)before, url.at);
+        url = span_skip(url, before + secret.len);
+        secret = password_in_words(url);
+    }
+    return span_of(arena_print(arena, "%s%.*s", shown, SPAN_ARG(url)));
+}
+
+/* scheme://user:password@host. An unescaped slash in it is a mistake that must not show the rest of it. */
+static struct span password_in_user(struct span url)
+{
+    const char *scheme = memmem(url.at, url.len, "://", 3), *at, *colon;
+    struct span user;
+
+    if (!scheme)
+        return SPAN_NONE;
+    user = span_skip(url, (size_t)(scheme + 3 - url.at));
+    user = span_cut(&user, '?');
+    at = memrchr(user.at, '@', user.len);
+    colon = at ? memchr(user.at, ':', (size_t)(at - user.at)) : NULL;
+    return colon ? (struct span){colon + 1, (size_t)(at - colon - 1)} : SPAN_NONE;
+}
+
+/* password=..., sslpassword=... among keywords or in a query: bare, or in quotes with backslashes. */
+static struct span password_in_words(struct span url)
+{
+    const char *end = url.at + url.len, *at = memmem(url.at, url.len, "password", 8), *from;
+    bool quotes;
+
+    if (!at)
+        return SPAN_NONE;
+    at += strlen("password");
+    while (at < end && (*at == ' ' || *at == '='))
+        at++;
+    from = at;
+    quotes = at < end && *at == '\'';
+    at += quotes;
+    while (at < end && (quotes ? *at != '\'' : *at != ' ' && *at != '&'))
+        at += *at == '\\' && at + 1 < end ? 2 : 1;
+    at += quotes && at < end;
+    return (struct span){from, (size_t)(at - from)};
+}

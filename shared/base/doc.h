@@ -1,0 +1,53 @@
+/*
+ * doc: strict JSON (RFC 8259), read in one pass into a flat table of nodes that point into the text.
+ * No copies, no hash tables: the accept path pays only for what it looks at. Refuses what the RFC refuses:
+ * bad UTF-8, raw control bytes, numbers like 01, trailing bytes; also what is deeper or has more values than below.
+ * The escape of a lone surrogate is grammatical: it is taken, but is no text.
+ * Of equal names in one object the last counts (as in jsonb). For writing JSON use jansson.
+ */
+#ifndef SETTLE_BASE_DOC_H
+#define SETTLE_BASE_DOC_H
+
+#include "base/arena.h"
+#include "base/err.h"
+#include "base/span.h"
+
+#include <stdint.h>
+
+enum { DOC_DEPTH_MAX = 64, DOC_NODES_MAX = 20000 };
+
+enum doc_type { DOC_NULL, DOC_FALSE, DOC_TRUE, DOC_NUMBER, DOC_STRING, DOC_ARRAY, DOC_OBJECT };
+
+struct doc_node {
+    uint32_t at, len; /* bytes of the text; a string without its quotes, a container with its brackets */
+    uint32_t next;    /* index of the node behind this one and all below it */
+    uint8_t type;     /* enum doc_type */
+    bool escaped;     /* a string that holds a backslash */
+};
+/* Order: an object's children are name, value, name, value ...; names are DOC_STRING nodes. Node 0 is the root. */
+
+struct doc {
+    struct span text; /* borrows */
+    struct doc_node *nodes;
+    uint32_t nnodes;
+};
+
+/* INVALID, cause "malformed_json", with the byte it stopped at. Nodes are in the arena. */
+enum status doc_parse(struct doc *ret, struct span text, struct arena *arena, struct err *err) MUST_CHECK;
+
+/* The member `name` (as it stands between quotes after unescaping) of the object at `node`; 0 if none:
+ * the root is nobody's member. */
+uint32_t doc_member(const struct doc *d, uint32_t node, struct span name);
+uint32_t doc_element(const struct doc *d, uint32_t node, size_t index); /* of an array; 0 if none */
+size_t doc_length(const struct doc *d, uint32_t node);                  /* elements or members */
+
+struct span doc_raw(const struct doc *d, uint32_t node); /* its bytes as sent */
+
+/* Text of a scalar: a string unescaped (into the arena only if it holds escapes), a number or boolean as
+ * written. Absent for null, containers, and strings that hold \u0000 or a lone surrogate: Postgres takes neither. */
+struct span doc_text(const struct doc *d, uint32_t node, struct arena *arena);
+
+/* s, which is UTF-8, in quotes and with JSON's escapes. */
+struct span doc_quote(struct span s, struct arena *arena);
+
+#endif

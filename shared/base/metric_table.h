@@ -1,0 +1,35 @@
+/*
+ * One row a metric: METRIC(id, name, kind, by platform, second label or NULL, its words or NULL, help).
+ * Words are one string, split at blanks; their order is the order of the enum that indexes them.
+ * No include guard: metric.h and metric.c each read this table in their own way.
+ */
+METRIC(WEBHOOK_REQUESTS, "settle_webhook_requests_total", COUNTER, true, "cause",
+       "stored duplicate bad_signature unknown_source unknown_platform too_large malformed method store_unavailable overload internal",
+       "Webhook requests answered, by platform and by what became of them.")
+METRIC(WEBHOOK_ACK, "settle_webhook_ack_duration_seconds", HISTOGRAM, false, NULL, NULL,
+       "Time from the last byte of a webhook request to its answer.")
+METRIC(RECEIPTS_STORED, "settle_receipts_stored_total", COUNTER, true, NULL, NULL,
+       "Receipts that were new and are durable in Postgres.")
+METRIC(BATCHES, "settle_batches_total", COUNTER, false, "result", "stored split failed",
+       "Group commits, by result.")
+METRIC(QUEUE_WAITING, "settle_queue_waiting_deliveries", GAUGE_SUM, false, NULL, NULL,
+       "Verified deliveries that wait for their commit.")
+METRIC(CONNECTIONS, "settle_open_connections", GAUGE_SUM, false, NULL, NULL, "Open client connections.")
+METRIC(STORE_UP, "settle_store_up", GAUGE_SUM, false, "store", "postgres redis",
+       "Number of connections to the store that work.")
+METRIC(HINTS, "settle_redis_hints_total", COUNTER, false, "result", "seen unseen unknown",
+       "Duplicate hints asked of Redis, by answer; unknown means late, down or left alone.")
+METRIC(KEY_MATCHES, "settle_signature_key_matches_total", COUNTER, true, "key", "1st 2nd 3rd later",
+       "Verified webhooks by the place of the secret that matched: shows when an old one can go.")
+METRIC(API_REQUESTS, "settle_api_requests_total", COUNTER, false, "code", "2xx 4xx 5xx",
+       "Requests to the admin listener, by class of answer.")
+METRIC(PUBLICATIONS, "settle_publications", GAUGE, true, "state",
+       "pending scheduled processing retry success failed", "Publications, by platform and state.")
+METRIC(RUN_LAST_SUCCESS, "settle_reconcile_last_success_timestamp_seconds", GAUGE, false, NULL, NULL,
+       "When the newest successful run of the publications job ended, Unix time; 0 if there is none.")
+METRIC(RUN_DURATION, "settle_reconcile_run_duration_seconds", GAUGE, false, NULL, NULL,
+       "How long that run took.")
+METRIC(WORKER_RESTARTS, "settle_worker_restarts_total", COUNTER, false, NULL, NULL,
+       "Processes that ended unasked and were started again.")
+METRIC(START_TIME, "settle_start_timestamp_seconds", GAUGE, false, NULL, NULL, "When the gateway started, Unix time.")
+METRIC(BUILD_INFO, "settle_build_info", INFO, false, "version", SETTLE_VERSION, "Always 1; the version is the label.")

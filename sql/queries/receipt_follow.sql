@@ -1,0 +1,53 @@
+-- receipt_follow: one page of receipts in the order of their storing, and the publications that they may move:
+-- settled ones, and open ones old enough to be settled by evidence. Each publication once, with the strongest of all
+-- its receipts. The lateral joins with a limit keep the planner from reading a whole table for one page.
+-- $1 stored_at timestamptz, $2 dedup_key bytea that the page begins behind  $3 up to timestamptz
+-- $4 open rows older than timestamptz  $5 platform text (null: any)  $6 limit bigint
+-- Columns: as enum column in reconciler/page.h, the place being where the page of receipts ends; no row if no receipt is
+-- left, one without publication if none may move.
+with page as materialized (
+  select stored_at, dedup_key, external_post_id, platform, source,
+         decisive <> 0 and parse_error is null and ($5::text is null or platform = $5) as speaks
+  from settle.webhook_receipts
+  where (stored_at, dedup_key) > ($1::timestamptz, $2::bytea)
+    and stored_at <= $3::timestamptz
+  order by stored_at, dedup_key
+  limit $6::bigint
+), page_end as (
+  select stored_at, dedup_key, (select count(*) from page) as nreceipts
+  from page
+  order by stored_at desc, dedup_key desc
+  limit 1
+), moved as (
+  select p.*
+  from (
+    select distinct external_post_id, platform, source
+    from page
+    where speaks and external_post_id is not null
+  ) as named
+  cross join lateral (
+    select *
+    from settle.publication_evidence
+    where external_post_id = named.external_post_id
+      and platform = named.platform
+      and source = named.source
+      and case
+            when status in ('pending', 'processing', 'retry') then updated_at < $4::timestamptz
+            else status in ('success', 'failed') and extra_metadata ? 'reconciliation_reason'
+          end
+    limit 1
+  ) as p
+)
+select page_end.stored_at, page_end.dedup_key, page_end.nreceipts,
+       id, source, platform, status, external_post_id, updated_at, next_retry_at,
+       extra_metadata ->> 'reconciliation_reason',
+       extra_metadata ->> 'evidence_at',
+       extra_metadata ->> 'evidence_key',
+       coalesce(extra_metadata -> 'webhook_received' = 'true', false),
+       coalesce(extra_metadata ->> 'webhook_status',
+                case extra_metadata ->> 'complete' when 'true' then 'published' end),
+       extra_metadata ->> 'webhook_timestamp',
+       receipt_key, receipt_status, receipt_decisive, receipt_time, receipt_received_at, receipt_url,
+       left(receipt_reason, 1000), receipt_extras
+from page_end
+left join moved on true

@@ -1,0 +1,136 @@
+-- Who may do what: every role x relation x verb compared with the list below. A new relation without its line, and
+-- any grant more or less than the list names, fails.
+begin;
+create extension if not exists pgtap;
+select plan(13);
+
+-- '-': nothing. 'verb': the whole relation. 'verb(columns)': these columns only, in the table's order.
+create temporary table expected (relation text, role text, may text);
+insert into expected (relation, role, may)
+select relation, role, may
+from (values
+  --                      gateway                            reconciler                api                         maintain         readonly
+  ('alerts',              '-',                               'select insert update',   'select update(status, resolved_at, resolved_by, resolution_notes)',
+                                                                                                                   'select delete', 'select'),
+  ('hint_key',            'select',                          '-',                      '-',                        '-',             '-'),
+  ('job_fences',          '-',                               'select update',          'select',                   '-',             'select'),
+  ('job_runs',            '-',                               'select insert update',   'select',                   'select delete', 'select'),
+  ('publication_evidence','-',                               'select',                 'select',                   '-',             'select'),
+  ('publish_logs',        '-',
+   'select update(status, external_url, error_message, published_at, settled_at, extra_metadata, updated_at)',
+                                                                                       'select insert',            'select',        'select'),
+  ('publish_open',        '-',                               'select insert update delete',
+                                                                                       'select insert update',     'select',        'select'),
+  ('publish_logs_live',   '-',                               'select',                 'select',                   '-',             'select'),
+  ('refused_requests',    'insert',                          '-',                      'select',                   'select delete', 'select'),
+  ('schema_version',      'select',                          'select',                 'select',                   'select',        'select'),
+  ('social_sync_ledger',  '-',                               'select insert',          'select insert',            'select delete', 'select'),
+  ('webhook_deliveries',  'insert',                          '-',                      'select',                   'select delete', 'select'),
+  ('webhook_receipts',    'select(dedup_key, source) insert','select',                 'select',                   'select delete', 'select')
+) as matrix (relation, gateway, reconciler, api, maintain, readonly)
+cross join lateral (values
+  ('settle_gateway', gateway), ('settle_reconciler', reconciler), ('settle_api', api), ('settle_maintain', maintain),
+  ('settle_readonly', readonly), ('public', '-')) as cell (role, may);
+
+create temporary view relations as
+select c.oid, c.relname::text collate "default" as relation, c.relkind, c.relowner, c.relacl
+from pg_class c
+where c.relnamespace = 'settle'::regnamespace and c.relkind in ('r', 'p', 'v', 'm', 'f');
+
+create temporary view roles (role) as
+values ('settle_gateway'), ('settle_reconciler'), ('settle_api'), ('settle_maintain'), ('settle_readonly'), ('public');
+
+create temporary view actual as
+select relation, role,
+       coalesce(string_agg(
+         verb || case when whole then '' else '(' || columns || ')' end, ' ' order by place)
+         filter (where whole or columns is not null), '-') as may
+from relations
+cross join roles
+cross join lateral unnest(array['select', 'insert', 'update', 'delete', 'truncate', 'references', 'trigger'])
+  with ordinality as verbs (verb, place)
+cross join lateral (select has_table_privilege(role, oid, verb)) as t (whole)
+cross join lateral (
+  select string_agg(attname::text collate "default", ', ' order by attnum)
+  from pg_attribute
+  where attrelid = oid and attnum > 0 and not attisdropped
+    and verb in ('select', 'insert', 'update', 'references')
+    and has_column_privilege(role, oid, attnum, verb)) as c (columns)
+group by relation, role;
+
+select results_eq(
+  'select relation, role, may from actual order by relation, role',
+  'select relation, role, may from expected order by relation, role',
+  'each role may do to each relation what the matrix says, no more and no less');
+
+select is_empty(
+  $$select role, privilege
+    from roles, unnest(array['usage', 'create']) as privilege
+    where has_schema_privilege(role, 'settle', privilege) <> (privilege = 'usage' and role <> 'public')$$,
+  'the five roles may use the schema, nobody may create in it, PUBLIC may do neither');
+
+select is_empty(
+  $$select role, p.proname
+    from roles, pg_proc p
+    where p.pronamespace = 'settle'::regnamespace
+      and has_function_privilege(role, p.oid, 'execute')
+      <> (p.proname = 'extras_object' and role in ('settle_reconciler', 'settle_api', 'settle_readonly'))$$,
+  'functions are executable by those who read the views that call them, and not by PUBLIC');
+
+select is_empty(
+  $$select role, c.relname
+    from roles, pg_class c
+    where c.relnamespace = 'settle'::regnamespace and c.relkind = 'S'
+      and has_sequence_privilege(role, c.oid, 'usage, select, update')$$,
+  'nobody touches a sequence');
+
+select is_empty(
+  $$select relation from relations, aclexplode(relacl) where is_grantable and grantee <> relowner$$,
+  'nobody may pass a right on');
+
+select is_empty(
+  $$select c.relname
+    from pg_class c
+    join pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = 'settle' and c.relowner <> n.nspowner
+    union all
+    select p.proname
+    from pg_proc p
+    join pg_namespace n on n.oid = p.pronamespace
+    where n.nspname = 'settle' and (p.proowner <> n.nspowner or p.prosecdef)$$,
+  'all is owned by whoever deployed it, and no function runs with its owner''s rights');
+
+select is_empty(
+  $$select rolname
+    from pg_roles
+    join roles on role = rolname
+    where rolsuper or rolbypassrls or rolcreaterole or rolcreatedb or rolreplication
+      or exists (select from pg_auth_members where member = pg_roles.oid)$$,
+  'no role of ours has special powers or is a member of another');
+
+select is_empty(
+  $$select relation
+    from relations
+    join pg_class c using (oid)
+    where c.relkind = 'v' and not coalesce('security_invoker=true' = any (c.reloptions), false)$$,
+  'views look with the rights of whoever asks');
+
+-- What the statements of the programs rest on.
+set local role settle_gateway;
+select lives_ok(
+  $$select system_identifier, pg_postmaster_start_time(), key from pg_control_system(), settle.hint_key$$,
+  'the gateway can make the key of its Redis hints');
+select throws_ok('select body from settle.webhook_receipts', '42501', null, 'the gateway cannot read what came in');
+set local role settle_reconciler;
+select lives_ok(
+  $$select from settle.job_fences where name = 'publications' and epoch = 0 for share$$,
+  'the reconciler can lock its fence');
+select throws_ok(
+  $$insert into settle.publish_logs (platform, user_id_str) values ('tiktok', 'u')$$, '42501', null,
+  'the reconciler cannot invent a publication');
+set local role settle_readonly;
+select lives_ok('select * from settle.publish_logs_live', 'a reader can read the view');
+reset role;
+
+select * from finish();
+rollback;

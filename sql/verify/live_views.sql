@@ -1,0 +1,14 @@
+-- Verify settle:live_views on pg
+begin;
+
+select 1 / count(*) from settle.schema_version where change = 'live_views';
+select receipt_key, receipt_status, receipt_decisive, receipt_time, receipt_received_at, receipt_url, receipt_reason,
+       receipt_extras
+from settle.publication_evidence
+where false;
+select id, extra_metadata from settle.publish_logs_live where false;
+select 1 / (
+  has_table_privilege('settle_api', 'settle.publish_logs_live', 'select')
+  and has_function_privilege('settle_api', 'settle.extras_object(text)', 'execute'))::int;
+
+rollback;

@@ -1,0 +1,246 @@
+/* What happens to webhooks under load while something ends: a 200 must mean stored, whatever it was. */
+#include "load.h"
+
+#include "base/now.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { SENDERS = 16, KILLS = 20 };
+
+static int up(void **state)
+{
+    *state = world_open();
+    return 0;
+}
+
+static int reset(void **state)
+{
+    struct world *w = *state;
+
+    if (w->gateway)
+        world_kill(w, GATEWAY);
+    world_servers(w);
+    world_reset(w);
+    return 0;
+}
+
+static int down(void **state)
+{
+    world_close(*state);
+    return 0;
+}
+
+static void wait_for_acks(struct load *l, unsigned n)
+{
+    unsigned target = load_so_far(l).acked + n;
+
+    world_until(60, load_so_far(l).acked >= target);
+}
+
+/* The newest of them: not the same each time. */
+static void kill_ingest_worker(struct world *w)
+{
+    char path[80], name[32] = "";
+    int child, worker = 0;
+    FILE *children;
+
+    snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)w->gateway, (int)w->gateway);
+    children = fopen(path, "re");
+    assert_non_null(children);
+    while (fscanf(children, "%d", &child) == 1) {
+        FILE *comm;
+        snprintf(path, sizeof(path), "/proc/%d/comm", child);
+        comm = fopen(path, "re");
+        if (comm && fgets(name, sizeof(name), comm) && strcmp(name, "ingest\n") == 0)
+            worker = child;
+        if (comm)
+            fclose(comm);
+    }
+    fclose(children);
+    assert_true(worker > 0);
+    kill(worker, SIGKILL);
+}
+
+static void test_killed_at_any_time_the_gateway_loses_nothing_it_acknowledged(void **state)
+{
+    struct world *w = *state;
+    struct load *l;
+    struct load_count count;
+
+    world_gateway(w, NULL);
+    l = load_start(w, SENDERS);
+    for (unsigned i = 0; i < KILLS; i++) {
+        wait_for_acks(l, 20 + arc4random_uniform(200)); /* anywhere between reading, commit and answer */
+        world_kill(w, GATEWAY);
+        world_gateway(w, NULL);
+        load_aim(l, w);
+    }
+    wait_for_acks(l, 100);
+    count = load_stop(l, w);
+    assert_int_equal(count.wrong, 0);
+    assert_true(count.unknown > 0); /* else no kill hit anything */
+}
+
+static void test_a_worker_that_dies_is_replaced_and_loses_nothing(void **state)
+{
+    struct world *w = *state;
+    struct load *l;
+    struct load_count count;
+
+    world_gateway(w, "--workers", "2", NULL);
+    l = load_start(w, SENDERS);
+    for (unsigned i = 0; i < 5; i++) {
+        wait_for_acks(l, 100);
+        kill_ingest_worker(w);
+    }
+    wait_for_acks(l, 500);
+    count = load_stop(l, w);
+    assert_int_equal(count.wrong, 0);
+    assert_true(count.unknown > 0);
+    assert_int_equal(world_gateway_stop(w), 0);
+}
+
+static void test_a_drain_answers_all_that_was_read(void **state)
+{
+    struct world *w = *state;
+
+    for (unsigned i = 0; i < 5; i++) {
+        struct load *l;
+        struct load_count count;
+
+        world_gateway(w, NULL);
+        l = load_start(w, SENDERS);
+        wait_for_acks(l, 300);
+        assert_int_equal(world_gateway_stop(w), 0);
+        count = load_stop(l, w);
+        assert_int_equal(count.wrong, 0);
+        assert_int_equal(count.refused, 0);
+        assert_int_equal(count.unknown, 0);
+        world_reset(w);
+    }
+}
+
+/* The commit takes longer than any haste would allow: somebody else holds the table. */
+static void test_a_drain_waits_for_the_commits_under_way(void **state)
+{
+    struct world *w = *state;
+    char url[200];
+    struct load *l;
+    struct load_count count;
+    struct process holder;
+
+    snprintf(url, sizeof(url), "%s&user=postgres", w->database_url);
+    world_gateway(w, NULL);
+    l = load_start(w, SENDERS);
+    wait_for_acks(l, 100);
+    holder = world_spawn(w, "psql", "-Xqd", url, "-c", "begin", "-c", "lock table settle.webhook_receipts",
+                         "-c", "select pg_sleep(1)", "-c", "commit", NULL);
+    world_until(10, world_count(w, "select count(*) from pg_stat_activity"
+                                   " where usename = 'settle_gateway' and wait_event_type = 'Lock'") > 0);
+    assert_int_equal(world_gateway_stop(w), 0);
+    assert_int_equal(world_wait(w, holder).status, 0);
+    count = load_stop(l, w);
+    assert_int_equal(count.wrong + count.refused + count.unknown, 0);
+}
+
+static void test_postgres_killed_costs_503s_and_comes_back_by_itself(void **state)
+{
+    struct world *w = *state;
+    struct load *l;
+    struct load_count count;
+
+    world_gateway(w, NULL);
+    l = load_start(w, SENDERS);
+    wait_for_acks(l, 300);
+    world_kill(w, POSTGRES);
+    world_until(20, load_so_far(l).refused > SENDERS);
+    world_servers(w);
+    wait_for_acks(l, 300);
+    count = load_stop(l, w);
+    assert_int_equal(count.wrong, 0); /* our fault is never a 4xx */
+    assert_int_equal(count.unknown, 0);
+}
+
+static void test_connections_that_are_cut_cost_nothing(void **state)
+{
+    struct world *w = *state;
+    struct load *l;
+    struct load_count count;
+
+    world_gateway(w, NULL);
+    l = load_start(w, SENDERS);
+    for (unsigned i = 0; i < 10; i++) {
+        wait_for_acks(l, 100);
+        world_sql(w,
+                  "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'settle_gateway'");
+    }
+    wait_for_acks(l, 300);
+    count = load_stop(l, w);
+    assert_int_equal(count.wrong, 0);
+    assert_int_equal(count.refused, 0); /* they wait for the next connection, within their deadline */
+    assert_int_equal(count.unknown, 0);
+}
+
+static void test_a_frozen_postgres_is_answered_503_in_time_and_given_up(void **state)
+{
+    struct world *w = *state;
+    struct load *l;
+    struct load_count count;
+    int64_t began;
+
+    setenv("SETTLE_INGEST_COMMIT_TIMEOUT_MS", "300", 1);
+    world_gateway(w, NULL);
+    unsetenv("SETTLE_INGEST_COMMIT_TIMEOUT_MS");
+    l = load_start(w, SENDERS);
+    wait_for_acks(l, 300);
+    world_freeze(w, POSTGRES);
+    began = now_boot_us();
+    world_until(20, load_so_far(l).refused >= 2 * SENDERS);
+    assert_true(now_boot_us() - began < 5 * SECOND_US);
+    world_thaw(w, POSTGRES);
+    wait_for_acks(l, 300);
+    count = load_stop(l, w);
+    assert_int_equal(count.wrong, 0);
+    assert_int_equal(count.unknown, 0);
+}
+
+static void test_without_redis_nothing_changes_but_the_hint(void **state)
+{
+    struct world *w = *state;
+    struct load *l;
+    struct load_count count;
+
+    world_gateway(w, NULL);
+    l = load_start(w, SENDERS);
+    wait_for_acks(l, 300);
+    world_freeze(w, REDIS);
+    wait_for_acks(l, 1000);
+    world_thaw(w, REDIS);
+    wait_for_acks(l, 300);
+    world_redis(w, "flushall", NULL);
+    wait_for_acks(l, 300);
+    world_kill(w, REDIS);
+    wait_for_acks(l, 1000);
+    world_servers(w);
+    wait_for_acks(l, 300);
+    count = load_stop(l, w);
+    assert_int_equal(count.wrong + count.refused + count.unknown, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(test_killed_at_any_time_the_gateway_loses_nothing_it_acknowledged, reset),
+        cmocka_unit_test_setup(test_a_worker_that_dies_is_replaced_and_loses_nothing, reset),
+        cmocka_unit_test_setup(test_a_drain_answers_all_that_was_read, reset),
+        cmocka_unit_test_setup(test_a_drain_waits_for_the_commits_under_way, reset),
+        cmocka_unit_test_setup(test_postgres_killed_costs_503s_and_comes_back_by_itself, reset),
+        cmocka_unit_test_setup(test_connections_that_are_cut_cost_nothing, reset),
+        cmocka_unit_test_setup(test_a_frozen_postgres_is_answered_503_in_time_and_given_up, reset),
+        cmocka_unit_test_setup(test_without_redis_nothing_changes_but_the_hint, reset),
+    };
+
+    return cmocka_run_group_tests(tests, up, down);
+}

@@ -1,0 +1,330 @@
+/*
+ * One order of evidence, wherever it is asked: the view picks the receipt that evidence_compare picks, and every
+ * order in which things happen ends in the same state.
+ */
+#include "support/world.h"
+
+#include "base/arena.h"
+#include "base/now.h"
+#include "domain/verdict.h"
+#include "sql.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static int up(void **state)
+{
+    *state = world_open();
+    return 0;
+}
+
+static int reset(void **state)
+{
+    world_reset(*state);
+    return 0;
+}
+
+static int down(void **state)
+{
+    world_close(*state);
+    return 0;
+}
+
+/* One line "post|key|decisive|time|picked" of the query below. */
+static bool read_line(struct span *text, struct span *ret_post, struct evidence *ret, bool *ret_picked)
+{
+    struct span line = span_cut(text, '\n'), number;
+
+    *ret_post = span_cut(&line, '|');
+    *ret = (struct evidence){.received = true, .key = span_cut(&line, '|')};
+    number = span_cut(&line, '|');
+    ret->decisive = number.len ? (int)strtol(number.at, NULL, 10) : 0;
+    number = span_cut(&line, '|');
+    ret->time_us = number.len ? strtoll(number.at, NULL, 10) : 0;
+    *ret_picked = span_eq(line, SPAN("t"));
+    return ret_post->len > 0;
+}
+
+/* Every pair and many triples out of all kinds of receipts: word, platform time or none, time of coming, key. */
+static void add_receipts_of_all_kinds(struct world *w)
+{
+    world_sql(
+        w, "create temporary table kind as"
+           " select row_number() over () as nth, * from"
+           "  unnest(array[-1, 0, 1]) as decisive, unnest(array[null, 1, 2]) as happened,"
+           "  unnest(array[1, 2]) as received, unnest(array['01', '7f', '80', 'ff']) as key;"
+           "create temporary table choice as"
+           " select a.nth || '-' || b.nth || '-' || coalesce(c.nth, 0) as post, x.*"
+           " from kind a join kind b on a.nth < b.nth"
+           " left join kind c on c.nth > b.nth and (a.nth + b.nth + c.nth) %% 7 = 0"
+           " cross join lateral (values (a.*), (b.*), (c.*)) as x (nth, decisive, happened, received, key)"
+           " where x.nth is not null;"
+           "insert into settle.publish_logs (platform, user_id_str, external_post_id)"
+           " select distinct 'instagram', 'u', post from choice;"
+           "insert into settle.webhook_receipts (dedup_key, source, platform, delivery_id, external_post_id,"
+           "  decisive, happened_at, received_at, headers, body)"
+           " select decode(key || lpad(to_hex(nth), 4, '0') || substr(md5(post || nth), 1, 26) || md5(post), "
+           "'hex'),"
+           "  'default', 'instagram', gen_random_uuid(), post, decisive,"
+           "  to_timestamp(happened), to_timestamp(received), '', '' from choice");
+}
+
+static void test_the_view_picks_what_the_function_picks(void **state)
+{
+    struct world *w = *state;
+    struct span text, post, current = SPAN("");
+    struct evidence e, strongest = {.received = false};
+    size_t nposts = 0, nreceipts = 0;
+    bool picked;
+
+    add_receipts_of_all_kinds(w);
+    text = span_of(world_sql(w, "select r.external_post_id, encode(r.dedup_key, 'hex'), r.decisive,"
+                                "  extract(epoch from coalesce(r.happened_at, r.received_at)),"
+                                "  case when r.dedup_key = e.receipt_key then 't' else 'f' end"
+                                " from settle.webhook_receipts r"
+                                " join settle.publication_evidence e using (external_post_id)"
+                                " order by r.external_post_id, r.dedup_key = e.receipt_key desc"));
+    for (; read_line(&text, &post, &e, &picked); nreceipts++) {
+        if (!span_eq(post, current)) { /* the picked one comes first */
+            assert_true(picked);
+            current = post;
+            strongest = e;
+            nposts++;
+        } else if (evidence_compare(&e, &strongest) >= 0) {
+            fail_msg("of the receipts of post %.*s the view picks a weaker one", SPAN_ARG(post));
+        }
+    }
+    assert_true(nposts > 2500);
+    assert_true(nreceipts > 3 * nposts / 2);
+}
+
+/* ---- SQL selects and counts what the function decides ---- */
+
+enum { SINCE = 10, PATIENT = 60 }; /* minutes: of every platform, of youtube */
+
+/* A publication with what may matter to its verdict. */
+struct sample {
+    enum pub_state state;
+    double age, next_retry; /* minutes since; next_retry 0: none, negative: to come */
+    bool patient;           /* on the platform that waits longer */
+    enum { NO_RECEIPT, UNCLEAR, DECISIVE, UNREADABLE, FOREIGN } receipt;
+    bool noted; /* another tool has set webhook_received */
+};
+
+struct totals {
+    long success, timed_out, skipped, not_due;
+};
+
+static void add_sample(FILE *sql, const struct sample *m, unsigned nth)
+{
+    const char *platform = m->patient ? "youtube" : "instagram";
+
+    fprintf(sql,
+            "insert into settle.publish_logs (platform, user_id_str, status, external_post_id, updated_at,"
+            "  next_retry_at, extra_metadata) values ('%s', 'u', '%s', 'm%u', now() - interval '%f minutes',"
+            "  now() - nullif(%f, 0) * interval '1 minute', '%s');",
+            platform, pub_state_name(m->state), nth, m->age, m->next_retry,
+            m->noted ? "{\"webhook_received\": true}" : "{}");
+    if (m->receipt != NO_RECEIPT)
+        fprintf(
+            sql,
+            "insert into settle.webhook_receipts (dedup_key, source, platform, delivery_id, external_post_id,"
+            "  event_status, decisive, parse_error, received_at, stored_at, headers, body)"
+            "values (sha256('m%u'), '%s', '%s', gen_random_uuid(), 'm%u', 'x', %d, %s, now(),"
+            "  now() - interval '2 days', '', '');",
+            nth, m->receipt == FOREIGN ? "stranger" : "default", platform, nth, m->receipt == DECISIVE,
+            m->receipt == UNREADABLE ? "'bad'" : "null");
+}
+
+/* By the pure function alone; of what is younger than the window nothing is said. */
+static void judge(const struct sample *m, struct totals *totals)
+{
+    struct publication p = {
+        .state = m->state,
+        .rests = rests_of(m->state, SPAN_NONE),
+        .updated_us = -(int64_t)(m->age * MINUTE_US),
+        .next_retry_us = m->next_retry != 0 ? -(int64_t)(m->next_retry * MINUTE_US) : TIME_NONE,
+    };
+    struct evidence e = {
+        .received = m->receipt == UNCLEAR || m->receipt == DECISIVE || m->noted,
+        .decisive = m->receipt == DECISIVE,
+    };
+    struct verdict_rules rules = {
+        .evidence_before_us = -SINCE * MINUTE_US,
+        .timeout_before_us = -(m->patient ? PATIENT : SINCE) * MINUTE_US,
+    };
+    struct verdict v = verdict_of(&p, &e, &rules);
+
+    if (m->age <= SINCE)
+        return;
+    totals->success += v.action == ACT_SUCCESS;
+    totals->timed_out += v.reason == REASON_WEBHOOK_TIMEOUT;
+    totals->skipped += v.action == ACT_SKIP_UNCLEAR;
+    totals->not_due += v.action == ACT_NOT_DUE;
+}
+
+static unsigned add_samples(FILE *sql, struct totals *totals)
+{
+    static const double ages[] = {5, 15, 45, 90}, retries[] = {0, -5, 5, 15, 45, 90};
+    unsigned nth = 0;
+
+    for (enum pub_state state = PUB_SCHEDULED; state <= PUB_FAILED; state++)
+        for (size_t age = 0; age < countof(ages); age++)
+            for (size_t retry = 0; retry < countof(retries); retry++)
+                for (int receipt = NO_RECEIPT; receipt <= FOREIGN; receipt++)
+                    for (int bits = 0; bits < 4; bits++, nth++) {
+                        struct sample m = {state, ages[age], retries[retry], bits & 1, receipt, bits & 2};
+
+                        add_sample(sql, &m, nth);
+                        judge(&m, totals);
+                    }
+    return nth;
+}
+
+static void test_sql_selects_and_counts_what_the_function_decides(void **state)
+{
+    struct world *w = *state;
+    struct totals totals = {0};
+    struct outcome run;
+    char path[128], *text;
+    size_t len;
+    FILE *file = open_memstream(&text, &len);
+
+    assert_int_equal(add_samples(file, &totals), 6 * 4 * 6 * 5 * 4);
+    fclose(file);
+    world_sql(w, "%s", text);
+    free(text);
+    snprintf(path, sizeof(path), "%s/patient.yaml", w->dir);
+    file = fopen(path, "w");
+    assert_non_null(file);
+    fprintf(file, "reconcile:\n  timeout_minutes:\n    - platform: youtube\n      minutes: %d\n", PATIENT);
+    fclose(file);
+
+    run = world_reconcile(w, "--config", path, "--dry-run", "--force", NULL);
+    assert_int_equal(run.status, 0);
+    assert_true(totals.success > 0 && totals.timed_out > 0 && totals.skipped > 0 && totals.not_due > 0);
+    assert_int_equal(json_integer_value(json_object_get(run.json, "marked_success")), totals.success);
+    assert_int_equal(json_integer_value(json_object_get(run.json, "timed_out")), totals.timed_out);
+    assert_int_equal(json_integer_value(json_object_get(run.json, "skipped")), totals.skipped);
+    assert_int_equal(json_integer_value(json_object_get(run.json, "not_due")), totals.not_due);
+
+    world_sql(w, "prepare timeout_count as %s", sql_texts[SQL_TIMEOUT_COUNT].text);
+    assert_int_equal(
+        world_count(w,
+                    "create temporary table counted (n, timed_out, updated_at, id) as execute timeout_count("
+                    "  now() - interval '%d minutes', null, null, null, 1000000, '{youtube}',"
+                    "  array[now() - interval '%d minutes']);"
+                    "select timed_out from counted",
+                    SINCE, PATIENT),
+        totals.timed_out);
+}
+
+/* ---- every order of events, against the real thing ---- */
+
+enum { NEVENTS = 5, NORDERS = 120 };
+
+/* The nth order of 0 .. NEVENTS-1. */
+static void order_of(unsigned nth, unsigned ret[NEVENTS])
+{
+    unsigned left[NEVENTS], nleft = NEVENTS;
+
+    for (unsigned i = 0; i < NEVENTS; i++)
+        left[i] = i;
+    for (unsigned i = 0; nleft > 0; i++) {
+        unsigned at = nth % nleft;
+
+        ret[i] = left[at];
+        nth /= nleft--;
+        memmove(&left[at], &left[at + 1], (nleft - at) * sizeof(left[0]));
+    }
+}
+
+/* What the event is, for the post of order nth: 0 the row, 1 a webhook, 2 its duplicate, 3 a stronger one that says
+ * the opposite, 4 a late unclear one. */
+static void happen(FILE *sql, unsigned nth, unsigned event)
+{
+    static const struct {
+        char key;
+        const char *status;
+        int decisive, minutes_ago;
+    } webhooks[NEVENTS] = {
+        [1] = {'1', "failed",     -1, 9},
+        [2] = {'1', "failed",     -1, 9},
+        [3] = {'2', "published",  1,  5},
+        [4] = {'3', "processing", 0,  1},
+    };
+
+    if (event == 0)
+        fprintf(
+            sql,
+            "insert into settle.publish_logs (platform, user_id_str, status, external_post_id, updated_at)"
+            " values ('instagram', 'u', 'processing', 'o%u', now() - interval '20 minutes');",
+            nth);
+    else
+        fprintf(
+            sql,
+            "insert into settle.webhook_receipts (dedup_key, source, platform, delivery_id, external_post_id,"
+            "  event_status, decisive, happened_at, received_at, headers, body)"
+            "values (decode('%c' || substr(md5('o%u') || md5('o%u'), 2), 'hex'), 'default', 'instagram',"
+            "  gen_random_uuid(), 'o%u', '%s', %d,"
+            "  timestamptz '2026-01-01 12:00:00Z' - interval '%d minutes', now(), '', '')"
+            "on conflict do nothing;",
+            webhooks[event].key, nth, nth, nth, webhooks[event].status, webhooks[event].decisive,
+            webhooks[event].minutes_ago);
+}
+
+static void happen_to_all(struct world *w, unsigned step)
+{
+    char *text;
+    size_t len;
+    FILE *sql = open_memstream(&text, &len);
+
+    for (unsigned nth = 0; nth < NORDERS; nth++) {
+        unsigned order[NEVENTS];
+
+        order_of(nth, order);
+        happen(sql, nth, order[step]);
+    }
+    fclose(sql);
+    world_sql(w, "%s", text);
+    free(text);
+}
+
+/* Plays all orders at once; a run comes before each step whose bit is set. */
+static void play(struct world *w, unsigned runs)
+{
+    for (unsigned step = 0; step < NEVENTS; step++) {
+        if (runs & 1U << step)
+            assert_int_equal(world_reconcile(w, "--force", "--evidence-age-minutes", "0", NULL).status, 0);
+        happen_to_all(w, step);
+    }
+    assert_int_equal(world_reconcile(w, "--force", NULL).status, 0);
+    assert_int_equal(world_reconcile(w, "--force", NULL).status, 0);
+}
+
+static void test_every_order_of_events_ends_in_the_same_state(void **state)
+{
+    struct world *w = *state;
+
+    for (unsigned runs = 0; runs < 1U << NEVENTS; runs += 2) { /* none before anything happened */
+        world_reset(w);
+        play(w, runs);
+        assert_string_equal(world_sql(w,
+                                      "select status, count(*), count(error_message),"
+                                      "  count(*) filter (where published_at = '2026-01-01 11:55:00Z'),"
+                                      "  count(*) filter (where extra_metadata ->> 'evidence_key' like '2%%')"
+                                      " from settle.publish_logs group by 1"),
+                            "success|120|0|120|120");
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(test_the_view_picks_what_the_function_picks, reset),
+        cmocka_unit_test_setup(test_sql_selects_and_counts_what_the_function_decides, reset),
+        cmocka_unit_test(test_every_order_of_events_ends_in_the_same_state),
+    };
+
+    return cmocka_run_group_tests(tests, up, down);
+}

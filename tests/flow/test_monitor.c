@@ -1,0 +1,181 @@
+#include "support/world.h"
+
+#include <signal.h>
+#include <stdio.h>
+
+static int up(void **state)
+{
+    *state = world_open();
+    return world_gateway(*state, NULL);
+}
+
+static int down(void **state)
+{
+    world_close(*state);
+    return 0;
+}
+
+static struct reply ask(struct world *w, const char *method, const char *path)
+{
+    char url[160];
+
+    snprintf(url, sizeof(url), "%s%s", w->monitor_url, path);
+    return world_http(w, method, url, NULL, SPAN_NONE);
+}
+
+static void test_probes_answer(void **state)
+{
+    struct world *w = *state;
+    struct reply r = ask(w, "GET", "/livez");
+
+    assert_int_equal(r.status, 200);
+    assert_string_equal(r.body, "ok\n");
+    assert_int_equal(ask(w, "GET", "/healthz").status, 200);
+    assert_int_equal(ask(w, "GET", "/readyz").status, 200);
+    r = ask(w, "GET", "/livez?verbose");
+    assert_non_null(strstr(r.body, "ok ingest 0\n"));
+    assert_non_null(strstr(r.body, "ok admin "));
+    assert_non_null(strstr(r.body, "ok monitor "));
+    assert_int_equal(ask(w, "GET", "/").status, 404);
+    r = ask(w, "POST", "/livez");
+    assert_int_equal(r.status, 405);
+    assert_string_equal(reply_header(w, &r, "allow"), "GET, HEAD");
+}
+
+/* ops/test puts promtool on PATH; elsewhere the page is only looked at. */
+static void test_metrics_pass_the_linter(void **state)
+{
+    struct world *w = *state;
+    struct reply r = ask(w, "GET", "/metrics");
+    char script[256];
+    struct outcome end;
+
+    assert_int_equal(r.status, 200);
+    assert_string_equal(reply_header(w, &r, "content-type"), "text/plain; version=0.0.4; charset=utf-8");
+    snprintf(script, sizeof(script),
+             "command -v promtool >/dev/null || exit 0; curl -s %s/metrics | promtool check metrics",
+             w->monitor_url);
+    end = world_wait(w, world_spawn(w, "sh", "-c", script, NULL));
+    if (end.status != 0)
+        fail_msg("%s%s", end.out, end.err);
+}
+
+static void test_metrics_count_what_all_processes_do(void **state)
+{
+    struct world *w = *state;
+
+    assert_int_equal(world_post(w, "instagram", NULL, "{\"external_post_id\":\"m-1\"}").status, 200);
+    assert_int_equal(world_api(w, "GET", "/alerts", NULL).status, 200);
+    world_until(5, strstr(ask(w, "GET", "/metrics").body,
+                          "\nsettle_webhook_requests_total{platform=\"instagram\",cause=\"stored\"} 1\n"));
+    world_until(5, strstr(ask(w, "GET", "/metrics").body, "\nsettle_api_requests_total{code=\"2xx\"} 1\n"));
+    assert_non_null(
+        strstr(ask(w, "GET", "/metrics").body, "\nsettle_webhook_ack_duration_seconds_count 1\n"));
+}
+
+static void test_gauges_follow_the_database(void **state)
+{
+    struct world *w = *state;
+
+    world_publication(w, "tiktok", "g-1", "processing", 30);
+    world_publication(w, "tiktok", "g-2", "success", 30);
+    world_publication(w, "elsewhere", "g-3", "retry", 30);
+    assert_int_equal(world_reconcile(w, "--platform", "instagram", NULL).status, 0);
+    world_until(30, strstr(ask(w, "GET", "/metrics").body,
+                           "\nsettle_publications{platform=\"tiktok\",state=\"processing\"} 1\n"));
+    assert_non_null(strstr(ask(w, "GET", "/metrics").body,
+                           "\nsettle_publications{platform=\"tiktok\",state=\"success\"} 1\n"));
+    assert_non_null(
+        strstr(ask(w, "GET", "/metrics").body, "\nsettle_publications{platform=\"\",state=\"retry\"} 1\n"));
+    world_until(5, !strstr(ask(w, "GET", "/metrics").body,
+                           "\nsettle_reconcile_last_success_timestamp_seconds 0\n")); /* the next answer */
+}
+
+static void test_no_store_is_needed_to_tell_that_none_is_there(void **state)
+{
+    struct world *w = *state;
+
+    world_kill(w, REDIS);
+    assert_int_equal(ask(w, "GET", "/readyz").status, 200); /* Redis is only a mirror */
+    world_kill(w, POSTGRES);
+    world_until(10, ask(w, "GET", "/readyz").status == 503);
+    assert_non_null(strstr(ask(w, "GET", "/readyz?verbose").body, "no ingest 0 has a Postgres connection\n"));
+    assert_int_equal(ask(w, "GET", "/livez").status, 200);
+    assert_int_equal(ask(w, "GET", "/metrics").status, 200);
+    world_servers(w);
+    world_until(20, ask(w, "GET", "/readyz").status == 200);
+}
+
+/* "started" in the log names each process; here the admin's is found by its name. */
+static void test_a_loop_that_stands_still_is_not_live(void **state)
+{
+    struct world *w = *state;
+    char script[128];
+    struct outcome end;
+    pid_t admin;
+
+    snprintf(script, sizeof(script), "pgrep -P %d -x admin", (int)w->gateway);
+    end = world_wait(w, world_spawn(w, "sh", "-c", script, NULL));
+    assert_int_equal(sscanf(end.out, "%d", &admin), 1);
+    kill(admin, SIGSTOP);
+    world_until(15, ask(w, "GET", "/livez").status == 503);
+    assert_non_null(strstr(ask(w, "GET", "/livez?verbose").body, "no admin"));
+    assert_int_equal(ask(w, "GET", "/readyz").status, 200); /* webhooks are taken all the same */
+    kill(admin, SIGCONT);
+    world_until(15, ask(w, "GET", "/livez").status == 200);
+}
+
+static void test_a_dead_process_is_replaced_and_counted(void **state)
+{
+    struct world *w = *state;
+    char script[128];
+
+    snprintf(script, sizeof(script), "pkill -KILL -P %d -x admin", (int)w->gateway);
+    assert_int_equal(world_wait(w, world_spawn(w, "sh", "-c", script, NULL)).status, 0);
+    world_until(15, world_api(w, "GET", "/alerts", NULL).status == 200);
+    assert_non_null(strstr(ask(w, "GET", "/metrics").body, "\nsettle_worker_restarts_total 1\n"));
+    world_until(15, ask(w, "GET", "/livez").status == 200);
+}
+
+/* A request that takes its time keeps the drain going; meanwhile a balancer must learn to go elsewhere. */
+static void test_a_drain_is_told_before_it_is_over(void **state)
+{
+    struct world *w = *state;
+    char url[256], script[256];
+    struct process locker, slow;
+    struct outcome end;
+
+    snprintf(url, sizeof(url), "%s&user=postgres", w->database_url);
+    locker = world_spawn(w, "psql", "-q", url, "-c",
+                         "begin; lock table settle.alerts; select pg_sleep(1.5); commit", NULL);
+    world_until(10,
+                world_count(w, "select count(*) from pg_stat_activity where wait_event = 'PgSleep'") == 1);
+    snprintf(script, sizeof(script), "curl -s -o /dev/null -w '%%{http_code}' %s/alerts", w->admin_url);
+    slow = world_spawn(w, "sh", "-c", script, NULL);
+    world_until(10,
+                world_count(w, "select count(*) from pg_stat_activity where wait_event_type = 'Lock'") == 1);
+    kill(w->gateway, SIGTERM);
+    world_until(5, ask(w, "GET", "/readyz").status == 503);
+    assert_non_null(strstr(ask(w, "GET", "/readyz?verbose").body, "no draining\n"));
+    end = world_wait(w, slow);
+    assert_string_equal(end.out, "200");
+    world_wait(w, locker);
+    world_until(10, ask(w, "GET", "/readyz").status == 0);
+    assert_int_equal(world_gateway_stop(w), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_probes_answer),
+        cmocka_unit_test(test_metrics_pass_the_linter),
+        cmocka_unit_test(test_metrics_count_what_all_processes_do),
+        cmocka_unit_test(test_gauges_follow_the_database),
+        cmocka_unit_test(test_no_store_is_needed_to_tell_that_none_is_there),
+        cmocka_unit_test(test_a_loop_that_stands_still_is_not_live),
+        cmocka_unit_test(test_a_dead_process_is_replaced_and_counted),
+        cmocka_unit_test(test_a_drain_is_told_before_it_is_over),
+    };
+
+    return cmocka_run_group_tests(tests, up, down);
+}

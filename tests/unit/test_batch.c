@@ -1,0 +1,426 @@
+/* The batch against a Postgres of a few lines: what is sent when, and what becomes of it when it is refused or lost. */
+#include "support/test.h"
+
+#include "base/now.h"
+#include "batch.h"
+#include "ingest.h"
+
+#include <stdlib.h>
+
+enum { NCONNECTIONS = 2, NDELIVERIES = 100, QUEUE = 50, MAX_ROWS = 8 };
+
+/* One connection: holds at most one statement, answered when the test says so. */
+struct pg {
+    bool up;
+    size_t nwaiting;
+    pg_done *done;
+    void *ctx;
+    size_t nrows;
+    struct span keys[BATCH_ROWS_MAX];
+    bool unread[BATCH_ROWS_MAX]; /* the row comes without what was read from its body */
+};
+
+struct pg_rows {
+    struct span keys[BATCH_ROWS_MAX];
+    size_t n;
+};
+
+static struct pg connections[NCONNECTIONS];
+static size_t nstatements, ndropped;
+
+/* What batch.c needs of the gateway and of the store, in place of the real ones. */
+
+size_t links_npg(const struct links *l)
+{
+    (void)l;
+    return NCONNECTIONS;
+}
+
+struct pg *links_pg(const struct links *l, size_t i)
+{
+    (void)l;
+    return connections[i].up ? &connections[i] : NULL;
+}
+
+void links_drop_pg(struct links *l, const struct pg *pg)
+{
+    (void)l;
+    (void)pg;
+    ndropped++;
+}
+
+int64_t server_boot_us(struct server *s)
+{
+    (void)s;
+    return SECOND_US;
+}
+
+void server_again(struct server *s)
+{
+    (void)s;
+}
+
+size_t pg_waiting(const struct pg *pg)
+{
+    return pg->nwaiting;
+}
+
+static struct span element(const char **at)
+{
+    uint32_t raw;
+    int32_t len;
+    struct span value;
+
+    memcpy(&raw, *at, 4);
+    len = (int32_t)__builtin_bswap32(raw);
+    *at += 4;
+    value = len < 0 ? SPAN_NONE : (struct span){*at, (size_t)len};
+    *at += value.len;
+    return value;
+}
+
+void pg_send(struct pg *pg, enum sql sql, const struct pg_args *args, int64_t deadline_boot_us, pg_done *done,
+             void *ctx)
+{
+    const char *keys = args->values[0] + 20, *posts = args->values[4] + 20; /* behind the head of an array */
+    uint32_t n;
+
+    assert_int_equal(sql, SQL_RECEIPT_ACCEPT);
+    assert_int_equal(args->n, 16);
+    assert_int_equal(pg->nwaiting, 0);
+    assert_true(deadline_boot_us > SECOND_US);
+    memcpy(&n, args->values[0] + 12, 4);
+    pg->nrows = __builtin_bswap32(n);
+    for (size_t i = 0; i < pg->nrows; i++) {
+        pg->keys[i] = element(&keys);
+        pg->unread[i] = element(&posts).at == NULL;
+    }
+    pg->nwaiting = 1;
+    pg->done = done;
+    pg->ctx = ctx;
+    nstatements++;
+}
+
+size_t pg_nrows(const struct pg_rows *rows)
+{
+    return rows->n;
+}
+
+struct span pg_bytes(const struct pg_rows *rows, size_t row, size_t column)
+{
+    assert_int_equal(column, 0);
+    return rows->keys[row];
+}
+
+/* The first byte of a key is the number of its delivery. */
+
+static struct platform platform = {
+    .name = {"instagram", 9}
+};
+static struct source source = {
+    .name = {"default", 7},
+      .nsecrets = 1
+};
+static struct delivery deliveries[NDELIVERIES];
+static struct receipt receipts[NDELIVERIES][2];
+static struct event events[NDELIVERIES][2];
+static struct {
+    unsigned times;
+    enum status failure;
+} ended[NDELIVERIES];
+static struct batch *batch;
+
+static void on_done(struct delivery *d, const struct err *failure)
+{
+    size_t i = (size_t)(d - deliveries);
+
+    ended[i].times++;
+    ended[i].failure = failure ? failure->code : OK;
+}
+
+static int begin(void **state)
+{
+    const struct batch_config config = {
+        .max_rows = MAX_ROWS, .queue = QUEUE, .commit_timeout_ms = 2000, .done = on_done};
+
+    (void)state;
+    memset(connections, 0, sizeof(connections));
+    memset(ended, 0, sizeof(ended));
+    memset(receipts, 0, sizeof(receipts));
+    nstatements = ndropped = 0;
+    connections[0].up = true;
+    for (size_t i = 0; i < NDELIVERIES; i++) {
+        deliveries[i] = (struct delivery){
+            .arena = arena_open(1024),
+            .platform = &platform,
+            .source = &source,
+            .body = {"x", 1},
+            .receipts = receipts[i],
+            .nreceipts = 1
+        };
+        for (size_t k = 0; k < 2; k++) {
+            events[i][k] = (struct event){
+                .post_id = {"p", 1},
+                  .happened_us = TIME_NONE
+            };
+            memset(events[i][k].dedup_key, 0, DEDUP_KEY_BYTES);
+            events[i][k].dedup_key[0] = (uint8_t)i;
+            events[i][k].dedup_key[1] = (uint8_t)k;
+            receipts[i][k].delivery = &deliveries[i];
+            receipts[i][k].event = &events[i][k];
+        }
+    }
+    batch = batch_open(NULL, NULL, &config);
+    return 0;
+}
+
+static int end(void **state)
+{
+    (void)state;
+    batch_close(batch);
+    for (size_t i = 0; i < NDELIVERIES; i++)
+        arena_close(deliveries[i].arena);
+    return 0;
+}
+
+static void add(size_t first, size_t n)
+{
+    struct err err;
+
+    for (size_t i = first; i < first + n; i++)
+        assert_int_equal(batch_add(batch, &deliveries[i], &err), OK);
+}
+
+static void commit(struct pg *pg)
+{
+    struct pg_rows rows = {.n = pg->nrows};
+
+    memcpy(rows.keys, pg->keys, sizeof(rows.keys));
+    assert_int_equal(pg->nwaiting, 1);
+    pg->nwaiting = 0;
+    pg->done(pg->ctx, &rows, NULL);
+}
+
+static void refuse(struct pg *pg, enum status code, const char *sqlstate)
+{
+    struct err err = {.code = code, .text = "so says the test"};
+
+    memcpy(err.sqlstate, sqlstate, strlen(sqlstate) + 1);
+    assert_int_equal(pg->nwaiting, 1);
+    pg->nwaiting = 0;
+    pg->done(pg->ctx, NULL, &err);
+}
+
+static void expect_ended(size_t first, size_t n, enum status failure)
+{
+    for (size_t i = first; i < first + n; i++)
+        if (ended[i].times != 1 || ended[i].failure != failure)
+            fail_msg("delivery %zu ended %u times, with %s", i, ended[i].times,
+                     status_name(ended[i].failure));
+}
+
+static void test_what_came_in_one_turn_goes_in_one_statement(void **state)
+{
+    (void)state;
+    add(0, 5);
+    assert_int_equal(nstatements, 0); /* not before the end of the turn */
+    batch_turn(batch);
+    assert_int_equal(nstatements, 1);
+    assert_int_equal(connections[0].nrows, 5);
+    add(5, 3);
+    batch_turn(batch);
+    assert_int_equal(nstatements, 1); /* the connection is at work: they wait and gather */
+    expect_ended(0, 0, OK);
+    commit(&connections[0]);
+    expect_ended(0, 5, OK);
+    batch_turn(batch);
+    assert_int_equal(connections[0].nrows, 3);
+    commit(&connections[0]);
+    expect_ended(5, 3, OK);
+}
+
+static void test_a_full_batch_leaves_at_once_and_no_fuller_one_ever(void **state)
+{
+    (void)state;
+    add(0, MAX_ROWS);
+    assert_int_equal(nstatements, 1);
+    add(MAX_ROWS, 2 * MAX_ROWS);
+    batch_turn(batch);
+    assert_int_equal(nstatements, 1);
+    commit(&connections[0]);
+    batch_turn(batch);
+    assert_int_equal(connections[0].nrows, MAX_ROWS);
+    connections[1].up = true;
+    batch_turn(batch);
+    assert_int_equal(connections[1].nrows, MAX_ROWS);
+    commit(&connections[1]);
+    commit(&connections[0]);
+    expect_ended(0, 3 * MAX_ROWS, OK);
+}
+
+static void test_one_refused_receipt_costs_no_neighbour(void **state)
+{
+    struct pg *pg = &connections[0];
+    size_t nsent = 0;
+
+    (void)state;
+    add(0, 7);
+    for (batch_turn(batch); pg->nwaiting > 0; batch_turn(batch)) {
+        bool poisoned = false;
+        for (size_t i = 0; i < pg->nrows; i++)
+            poisoned |= pg->keys[i].at[0] == 3 && !pg->unread[i];
+        if (poisoned)
+            refuse(pg, REJECTED, "22P05");
+        else
+            commit(pg);
+        assert_true(++nsent < 20);
+    }
+    expect_ended(0, 7, OK);
+    assert_string_equal(receipts[3][0].refusal, "refused by Postgres (22P05)");
+    assert_null(receipts[2][0].refusal);
+    assert_int_equal(ndropped, 0);
+}
+
+static void test_a_receipt_refused_even_bare_is_our_fault(void **state)
+{
+    (void)state;
+    add(0, 1);
+    batch_turn(batch);
+    refuse(&connections[0], REJECTED, "54000");
+    batch_turn(batch);
+    assert_true(connections[0].unread[0]);
+    refuse(&connections[0], REJECTED, "54000");
+    expect_ended(0, 1, BROKEN);
+}
+
+static void test_a_deadlock_is_tried_once_more_on_the_same_connection(void **state)
+{
+    (void)state;
+    add(0, 2);
+    batch_turn(batch);
+    refuse(&connections[0], UNAVAILABLE, "40P01");
+    assert_int_equal(ndropped, 0);
+    batch_turn(batch);
+    assert_int_equal(connections[0].nrows, 2);
+    refuse(&connections[0], UNAVAILABLE, "40P01");
+    expect_ended(0, 2, UNAVAILABLE);
+}
+
+static void test_what_a_lost_connection_took_goes_again_on_another(void **state)
+{
+    (void)state;
+    add(0, 3);
+    batch_turn(batch);
+    connections[0].up = false;
+    connections[1].up = true;
+    add(3, 1);
+    refuse(&connections[0], UNAVAILABLE, "");
+    batch_turn(batch);
+    assert_int_equal(connections[1].nrows, 4);
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(connections[1].keys[i].at[0], i); /* those that came first stay first */
+    commit(&connections[1]);
+    expect_ended(0, 4, OK);
+}
+
+static void test_a_full_disk_is_not_tried_again(void **state)
+{
+    (void)state;
+    add(0, 2);
+    batch_turn(batch);
+    refuse(&connections[0], UNAVAILABLE, "53100");
+    expect_ended(0, 2, UNAVAILABLE);
+    assert_int_equal(ndropped, 1);
+}
+
+static void test_a_full_queue_takes_nothing(void **state)
+{
+    struct err err = {0};
+
+    (void)state;
+    connections[0].up = false;
+    add(0, QUEUE);
+    assert_int_equal(batch_add(batch, &deliveries[QUEUE], &err), BUSY);
+    batch_turn(batch);
+    assert_int_equal(ended[QUEUE].times, 0);
+    connections[0].up = true;
+    for (batch_turn(batch); connections[0].nwaiting > 0; batch_turn(batch))
+        commit(&connections[0]);
+    expect_ended(0, QUEUE, OK);
+    add(QUEUE, 1); /* room again */
+}
+
+static void test_who_was_answered_already_costs_no_statement(void **state)
+{
+    (void)state;
+    connections[0].up = false;
+    add(0, 3);
+    deliveries[0].gave_up = deliveries[1].gave_up = true;
+    batch_turn(batch);
+    expect_ended(0, 2, UNAVAILABLE);
+    connections[0].up = true;
+    batch_turn(batch);
+    assert_int_equal(connections[0].nrows, 1);
+    commit(&connections[0]);
+    expect_ended(2, 1, OK);
+}
+
+static void test_a_delivery_ends_with_the_last_of_its_receipts(void **state)
+{
+    (void)state;
+    add(0, MAX_ROWS - 2);
+    deliveries[90].nreceipts = 2;
+    deliveries[91].nreceipts = 2;
+    receipts[91][0].seen = true;
+    connections[1].up = false;
+    add(91, 1); /* one of two: the other is stored already */
+    add(90, 1); /* its second receipt has no room in the first flight */
+    assert_int_equal(connections[0].nrows, MAX_ROWS);
+    commit(&connections[0]);
+    expect_ended(91, 1, OK);
+    assert_int_equal(ended[90].times, 0);
+    batch_turn(batch);
+    assert_int_equal(connections[0].nrows, 1);
+    commit(&connections[0]);
+    expect_ended(90, 1, OK);
+    assert_true(receipts[90][1].is_new);
+    assert_false(receipts[91][0].is_new);
+}
+
+static void test_only_what_the_commit_returns_is_new(void **state)
+{
+    struct pg *pg = &connections[0];
+
+    (void)state;
+    events[1][0] = events[0][0]; /* the same event twice in one statement */
+    add(0, 4);
+    batch_turn(batch);
+    pg->keys[1] = pg->keys[3];
+    pg->nrows = 2;
+    commit(pg);
+    expect_ended(0, 4, OK);
+    assert_true(receipts[0][0].is_new);
+    assert_false(receipts[1][0].is_new);
+    assert_false(receipts[2][0].is_new);
+    assert_true(receipts[3][0].is_new);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_what_came_in_one_turn_goes_in_one_statement, begin, end),
+        cmocka_unit_test_setup_teardown(test_a_full_batch_leaves_at_once_and_no_fuller_one_ever, begin, end),
+        cmocka_unit_test_setup_teardown(test_one_refused_receipt_costs_no_neighbour, begin, end),
+        cmocka_unit_test_setup_teardown(test_a_receipt_refused_even_bare_is_our_fault, begin, end),
+        cmocka_unit_test_setup_teardown(test_a_deadlock_is_tried_once_more_on_the_same_connection, begin,
+                                        end),
+        cmocka_unit_test_setup_teardown(test_what_a_lost_connection_took_goes_again_on_another, begin, end),
+        cmocka_unit_test_setup_teardown(test_a_full_disk_is_not_tried_again, begin, end),
+        cmocka_unit_test_setup_teardown(test_a_full_queue_takes_nothing, begin, end),
+        cmocka_unit_test_setup_teardown(test_who_was_answered_already_costs_no_statement, begin, end),
+        cmocka_unit_test_setup_teardown(test_a_delivery_ends_with_the_last_of_its_receipts, begin, end),
+        cmocka_unit_test_setup_teardown(test_only_what_the_commit_returns_is_new, begin, end),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,419 @@
+#include "support/test.h"
+
+#include "base/config.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static char *const no_environment[] = {NULL};
+
+/* A file with that text; the path is static. */
+static const char *file_with(const char *text)
+{
+    static char path[64];
+    int fd;
+
+    snprintf(path, sizeof(path), "/tmp/settle-config-XXXXXX");
+    fd = mkstemp(path);
+    assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+    close(fd);
+    return path;
+}
+
+static struct config *open_text(const char *text, struct err *err)
+{
+    const char *path = file_with(text);
+    struct config *c = config_open(path, no_environment, NULL, 0, err);
+
+    unlink(path);
+    return c;
+}
+
+static struct config *must_open(const char *path, char *const *environment, const struct config_flag *flags,
+                                size_t nflags)
+{
+    struct err err = {.text = ""};
+    struct config *c = config_open(path, environment, flags, nflags, &err);
+
+    if (!c)
+        fail_msg("%s", err.text);
+    return c;
+}
+
+static const char *printed(const struct config *c)
+{
+    static char text[8192];
+    FILE *out = fmemopen(text, sizeof(text), "w");
+
+    config_print(c, out);
+    fclose(out);
+    return text;
+}
+
+static void assert_defaults(const struct config *c)
+{
+    assert_string_equal(c->database.url, "");
+    assert_true(c->database.prepare);
+    assert_null(c->redis.url);
+    assert_true(c->ingest.enabled && c->admin.enabled && c->monitor.enabled);
+    assert_string_equal(c->ingest.listen.host, "0.0.0.0");
+    assert_int_equal(c->ingest.listen.port, 8080);
+    assert_null(c->ingest.listen.path);
+    assert_int_equal(c->ingest.workers, 1);
+    assert_int_equal(c->ingest.connections, 2);
+    assert_int_equal(c->ingest.batch_rows, 64);
+    assert_int_equal(c->ingest.queue, 4096);
+    assert_int_equal(c->ingest.commit_timeout_ms, 2000);
+    assert_int_equal(c->ingest.max_body_bytes, 1 << 20);
+    assert_int_equal(c->ingest.max_connections, 10000);
+    assert_int_equal(c->admin.listen.port, 8081);
+    assert_null(c->admin.reconciler);
+    assert_string_equal(c->admin.reconciler_database_url, "");
+    assert_int_equal(c->monitor.listen.port, 9090);
+    assert_int_equal(c->log.level, LOG_INFO);
+    assert_null(c->platforms.folder);
+    assert_int_equal(c->reconcile.since_minutes, 10);
+    assert_int_equal(c->reconcile.evidence_age_minutes, 10);
+    assert_int_equal(c->reconcile.batch_size, 1000);
+    assert_int_equal(c->reconcile.ntimeouts, 0);
+    assert_int_equal(c->nsources, 0);
+    assert_false(c->unsafe_ok);
+}
+
+static void test_without_anything_there_are_defaults(void **state)
+{
+    struct config *c = must_open(NULL, no_environment, NULL, 0);
+
+    (void)state;
+    assert_defaults(c);
+    config_close(c);
+}
+
+/* The sample says every default, so it must change none; and it names every key, set or in a comment. */
+static void test_the_sample_file_names_every_key_with_its_default(void **state)
+{
+    struct config *c = must_open(SOURCE_ROOT "/ops/settle.yaml", no_environment, NULL, 0);
+    FILE *file = fopen(SOURCE_ROOT "/ops/settle.yaml", "r");
+    char text[16384] = "", section[64] = "", path[128], name[64];
+    bool named[64] = {false};
+    size_t n = 0;
+
+    (void)state;
+    assert_defaults(c);
+    config_close(c);
+    assert_non_null(file);
+    while (fgets(text, sizeof(text), file)) {
+        bool inside = strncmp(text, "  ", 2) == 0;
+        if (sscanf(text, inside ? "  %*[# ]%63[a-z_]:" : "%63[a-z_]:", name) != 1 &&
+            sscanf(text, " %63[a-z_]:", name) != 1)
+            continue;
+        snprintf(path, sizeof(path), "%s%s%s", inside ? section : "", inside ? "." : "", name);
+        if (!inside)
+            snprintf(section, sizeof(section), "%s", name);
+        for (size_t i = 0; config_key(i); i++)
+            named[i] |= strcmp(config_key(i), path) == 0;
+    }
+    fclose(file);
+    for (; config_key(n); n++)
+        if (!named[n])
+            fail_msg("ops/settle.yaml does not name %s", config_key(n));
+    assert_true(n > 20);
+}
+
+static void test_a_file_sets_what_it_names(void **state)
+{
+    struct err err = {.text = ""};
+    struct config *c =
+        open_text("database: {url: \"host=/run dbname=x\", prepare: off}\n"
+                  "redis:\n  url: redis://:pw@h:1/0\n"
+                  "ingest: {enabled: false, listen: \"unix:/run/settle/in.sock\", workers: 64}\n"
+                  "monitor: {listen: \"[::1]:0\"}\n"
+                  "log: {level: debug}\n"
+                  "reconcile:\n  since_minutes: 20\n  timeout_minutes:\n"
+                  "    - {platform: youtube, minutes: 60}\n"
+                  "sources:\n  - platform: tiktok\n    secret_file: /a\n"
+                  "  - {platform: tiktok, name: acme, owner: u1, secret_file: /b}\n"
+                  "unsafe_ok: true\n",
+                  &err);
+
+    (void)state;
+    assert_string_equal(err.text, "");
+    assert_string_equal(c->database.url, "host=/run dbname=x");
+    assert_false(c->database.prepare);
+    assert_string_equal(c->admin.reconciler_database_url, "host=/run dbname=x");
+    assert_string_equal(c->redis.url, "redis://:pw@h:1/0");
+    assert_false(c->ingest.enabled);
+    assert_string_equal(c->ingest.listen.path, "/run/settle/in.sock");
+    assert_int_equal(c->ingest.workers, 64);
+    assert_string_equal(c->monitor.listen.host, "::1");
+    assert_int_equal(c->monitor.listen.port, 0);
+    assert_int_equal(c->log.level, LOG_DEBUG);
+    assert_int_equal(c->reconcile.since_minutes, 20);
+    assert_int_equal(c->reconcile.evidence_age_minutes, 20);
+    assert_int_equal(c->reconcile.ntimeouts, 1);
+    assert_string_equal(c->reconcile.timeouts[0].platform, "youtube");
+    assert_int_equal(c->reconcile.timeouts[0].minutes, 60);
+    assert_int_equal(c->nsources, 2);
+    assert_string_equal(c->sources[0].name, "default");
+    assert_null(c->sources[0].owner);
+    assert_string_equal(c->sources[1].name, "acme");
+    assert_string_equal(c->sources[1].owner, "u1");
+    assert_string_equal(c->sources[1].secret_file, "/b");
+    assert_true(c->unsafe_ok);
+    config_close(c);
+}
+
+static void test_flag_goes_before_environment_before_file(void **state)
+{
+    char variable[100];
+    char *environment[] = {variable, (char[]){"SETTLE_RECONCILE_BATCH_SIZE=200"},
+                           (char[]){"SETTLE_LOG_LEVEL=warn"}, (char[]){"SETTLE_INGEST_WORKERS_OLD=9"}, NULL};
+    const struct config_flag flags[] = {
+        {"log.level",                      "error"},
+        {"reconcile.evidence_age_minutes", "0"    }
+    };
+    const char *path = file_with("reconcile: {since_minutes: 30, batch_size: 300}\nlog: {level: debug}\n");
+    struct config *c;
+
+    (void)state;
+    snprintf(variable, sizeof(variable), "SETTLE_CONFIG=%s", path);
+    c = must_open(NULL, environment, flags, countof(flags));
+    assert_int_equal(c->reconcile.since_minutes, 30);
+    assert_int_equal(c->reconcile.batch_size, 200);
+    assert_int_equal(c->reconcile.evidence_age_minutes, 0);
+    assert_int_equal(c->log.level, LOG_ERROR);
+    assert_int_equal(c->ingest.workers, 1);
+    assert_non_null(strstr(printed(c), "  since_minutes: 30 # /tmp/settle-config-"));
+    assert_non_null(strstr(printed(c), "  batch_size: 200 # SETTLE_RECONCILE_BATCH_SIZE\n"));
+    assert_non_null(strstr(printed(c), "  level: error # flag\n"));
+    assert_non_null(strstr(printed(c), "  workers: 1 # default\n"));
+    unlink(path);
+    config_close(c);
+}
+
+static void test_a_url_may_come_from_a_file(void **state)
+{
+    const char *path = file_with("host=/run password=geheim\n");
+    char variable[100], *environment[] = {variable, NULL, NULL};
+    struct err err;
+    struct config *c;
+
+    (void)state;
+    snprintf(variable, sizeof(variable), "SETTLE_DATABASE_URL_FILE=%s", path);
+    c = must_open(NULL, environment, NULL, 0);
+    assert_string_equal(c->database.url, "host=/run password=geheim");
+    config_close(c);
+
+    environment[1] = (char[]){"SETTLE_DATABASE_URL=x"};
+    assert_null(config_open(NULL, environment, NULL, 0, &err));
+    assert_string_equal(
+        err.text, "SETTLE_DATABASE_URL and SETTLE_DATABASE_URL_FILE are both set; one of them is enough");
+    unlink(path);
+    environment[1] = NULL;
+    assert_null(config_open(NULL, environment, NULL, 0, &err));
+    assert_non_null(strstr(err.text, "SETTLE_DATABASE_URL_FILE: file \"/tmp/settle-config-"));
+}
+
+static const struct {
+    const char *why, *text, *message; /* behind the file's name */
+} wrong[] = {
+    {"an empty file",              "",                                                                   ": the file is empty"                                },
+    {"comments alone",             "# x\n\n",                                                            ": the file is empty"                                },
+    {"a second document",          "unsafe_ok: true\n---\nunsafe_ok: false\n",
+     ":2:1: a second document; one file is one document"                                                                                                      },
+    {"broken YAML",                "ingest: {workers: 1\n",                                              ":2:1: did not find expected ',' or '}'"             },
+    {"a unit",                     "ingest:\n  workers: 10m\n",
+     ":2:3: ingest.workers: \"10m\" is not a whole number from 1 to 64, without a unit"                                                                       },
+    {"too many",                   "ingest: {workers: 65}\n",
+     ":1:10: ingest.workers: \"65\" is not a whole number from 1 to 64"                                                                                       },
+    {"too few",                    "reconcile: {since_minutes: 0}\n",
+     ":1:13: reconcile.since_minutes: \"0\" is not a whole number from 1 to 1440"                                                                             },
+    {"a leading zero",             "ingest: {workers: 010}\n",                                           "\"010\" is not a whole number"                      },
+    {"a sign",                     "ingest: {workers: -1}\n",                                            "\"-1\" is not a whole number"                       },
+    {"hexadecimal",                "ingest: {workers: 0x10}\n",                                          "\"0x10\" is not a whole number"                     },
+    {"no number",                  "ingest: {workers: }\n",                                              "\"\" is not a whole number"                         },
+    {"an overflow",                "ingest: {workers: 18446744073709551617}\n",                          "is not a whole number"                              },
+    {"a half truth",               "unsafe_ok: yes\n",                                                   ":1:1: unsafe_ok: must be true or false"             },
+    {"an unknown level",           "log: {level: loud}\n",                                               ":1:7: log.level: must be debug, info, warn or error"},
+    {"a half prepare",             "database: {prepare: on}\n",                                          ":1:12: database.prepare: must be auto or off"       },
+    {"an unknown section",         "ingests: {workers: 1}\n",
+     ":1:1: unknown key \"ingests\"; known here: database, redis, ingest,"                                                                                    },
+    {"an unknown key",             "ingest:\n  listen: a:1\n  wrokers: 1\n",
+     ":3:3: unknown key \"wrokers\"; known here: enabled, listen, workers,"                                                                                   },
+    {"a key twice",                "ingest:\n  workers: 1\n  workers: 2\n",                              ":3:3: ingest.workers: the key is there twice"       },
+    {"a list for a word",          "ingest: {workers: [1]}\n",
+     ":1:10: ingest.workers: Expecting STRING, got event: SEQUENCE_START"                                                                                     },
+    {"a word for a section",       "ingest: 1\n",                                                        ":1:1: ingest: Expecting MAPPING, got event: SCALAR" },
+    {"a port too high",            "monitor: {listen: \"h:65536\"}\n",
+     ":1:11: monitor.listen: must be host:port, [::1]:port or unix:/path"                                                                                     },
+    {"no host",                    "monitor: {listen: \":80\"}\n",                                       "monitor.listen: must be host:port"                  },
+    {"no port",                    "monitor: {listen: \"localhost\"}\n",                                 "monitor.listen: must be host:port"                  },
+    {"a bare IPv6 address",        "monitor: {listen: \"::1:80\"}\n",                                    "monitor.listen: must be host:port"                  },
+    {"a relative socket",          "monitor: {listen: \"unix:x.sock\"}\n",
+     "monitor.listen: must be unix: and a full path"                                                                                                          },
+    {"an alias",                   "log: &l {level: info}\nmonitor: *l\n",                               ":2:10: an alias; write the value out"               },
+    {"a source without secret",    "sources:\n  - {platform: tiktok}\n",
+     "sources[0].platform: Missing required mapping field: secret_file"                                                                                       },
+    {"an unknown key of a source", "sources:\n  - {platform: tiktok, secret: x}\n",
+     ":2:24: unknown key \"secret\"; known here: platform, name, owner, secret_file"                                                                          },
+    {"a time-out with a unit",     "reconcile:\n  timeout_minutes:\n    - {platform: x, minutes: 1h}\n",
+     ":3:21: reconcile.timeout_minutes[0].minutes: \"1h\" is not a whole number"                                                                              },
+};
+
+static void test_a_wrong_file_is_told_where_and_what_would_be_right(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < countof(wrong); i++) {
+        struct err err = {.text = ""};
+        struct config *c = open_text(wrong[i].text, &err);
+        if (c)
+            fail_msg("%s is taken", wrong[i].why);
+        if (err.code != INVALID || !strstr(err.text, wrong[i].message) ||
+            strncmp(err.text, "/tmp/settle-config-", 19) != 0)
+            fail_msg("%s: got \"%s\", want \"%s\"", wrong[i].why, err.text, wrong[i].message);
+    }
+}
+
+static void test_a_wrong_variable_or_flag_is_named(void **state)
+{
+    char *environment[] = {(char[]){"SETTLE_INGEST_WORKERS=many"}, NULL};
+    char *list[] = {(char[]){"SETTLE_SOURCES=tiktok"}, NULL};
+    const struct config_flag unknown = {"ingest.wrokers", "1"}, bad = {"ingest.workers", "0"};
+    struct err err;
+
+    (void)state;
+    assert_null(config_open(NULL, environment, NULL, 0, &err));
+    assert_string_equal(err.text,
+                        "SETTLE_INGEST_WORKERS: \"many\" is not a whole number from 1 to 64, without a unit");
+    assert_null(config_open(NULL, list, NULL, 0, &err));
+    assert_string_equal(err.text, "SETTLE_SOURCES: is a list: only a file can set it");
+    assert_null(config_open(NULL, no_environment, &unknown, 1, &err));
+    assert_string_equal(err.text, "ingest.wrokers: there is no such option");
+    assert_null(config_open(NULL, no_environment, &bad, 1, &err));
+    assert_string_equal(err.text, "ingest.workers: \"0\" is not a whole number from 1 to 64, without a unit");
+    assert_null(config_open("/nowhere.yaml", no_environment, NULL, 0, &err));
+    assert_string_equal(err.text, "file \"/nowhere.yaml\": No such file or directory");
+}
+
+static void test_no_password_is_printed(void **state)
+{
+    static const struct {
+        const char *url, *shown;
+    } urls[] = {
+        {"postgresql://u:geheim@h/db",                    "postgresql://u:***@h/db"                },
+        {"postgresql://u:ge@he/im@h/db?x=1",              "postgresql://u:***@h/db?x=1"            },
+        {"postgresql://u@h/db?password=geheim&x=1",       "postgresql://u@h/db?password=***&x=1"   },
+        {"postgresql://u:geheim@h/db?sslpassword=geheim", "postgresql://u:***@h/db?sslpassword=***"},
+        {"redis://:geheim@h:6379/0",                      "redis://:***@h:6379/0"                  },
+        {"host=h password=geheim user=u",                 "host=h password=*** user=u"             },
+        {"host=h password = 'ge \\' heim' user=u",        "host=h password = *** user=u"           },
+        {"password=geheim",                               "password=***"                           },
+        {"host=h user=u",                                 "host=h user=u"                          },
+        {"postgresql://h/db",                             "postgresql://h/db"                      },
+        {"",                                              ""                                       },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < countof(urls); i++) {
+        const struct config_flag flags[] = {
+            {"database.url",                  urls[i].url},
+            {"redis.url",                     urls[i].url},
+            {"admin.reconciler_database_url", urls[i].url}
+        };
+        struct config *c = must_open(NULL, no_environment, flags, countof(flags));
+        const char *text = printed(c), *line = strstr(text, "  url: \"") + strlen("  url: \"");
+        if (strstr(text, "heim"))
+            fail_msg("a password in: %s", text);
+        if (strncmp(line, urls[i].shown, strlen(urls[i].shown)) != 0 || line[strlen(urls[i].shown)] != '"')
+            fail_msg("%s is shown as %.60s", urls[i].url, line);
+        config_close(c);
+    }
+}
+
+static void test_what_is_printed_can_be_read_again(void **state)
+{
+    struct err err = {.text = ""};
+    struct config *c = open_text(
+        "ingest: {listen: \"unix:/a \\\"b\\\"\", workers: 3}\nreconcile: {timeout_minutes: "
+        "[{platform: x, minutes: 5}]}\nsources: [{platform: y, owner: \"o # p\", secret_file: /s}]\n",
+        &err);
+    char *first = strdup(strchr(printed(c), '\n'));
+    const char *second;
+
+    (void)state;
+    config_close(c);
+    c = open_text(first, &err);
+    assert_string_equal(err.text, "");
+    assert_string_equal(c->ingest.listen.path, "/a \"b\"");
+    assert_string_equal(c->sources[0].owner, "o # p");
+    second = strchr(printed(c), '\n');
+    /* the same but for where each value came from */
+    while (*first && *second) {
+        size_t a = strcspn(first, "#\n"), b = strcspn(second, "#\n");
+        assert_int_equal(a, b);
+        assert_memory_equal(first, second, a);
+        memmove(first, first + a + strcspn(first + a, "\n") + 1,
+                strlen(first + a + strcspn(first + a, "\n")));
+        second += b + strcspn(second + b, "\n") + 1;
+    }
+    assert_string_equal(first, second);
+    free(first);
+    config_close(c);
+}
+
+static void test_check_looks_at_the_files_that_are_named(void **state)
+{
+    struct err err = {.text = ""};
+    struct config *c = open_text("sources: [{platform: tiktok, secret_file: /nowhere}]\n", &err);
+    const struct config_flag flags[] =
+        {
+            {"platforms.folder", "/nowhere"}
+    },
+                             program[] = {{"admin.reconciler", "/dev/null"}};
+    char room[100];
+    const char *path = file_with("secret\n");
+    const struct config_source source = {.platform = "tiktok", .name = "default", .secret_file = path};
+    struct span lines;
+
+    (void)state;
+    assert_int_equal(config_check(c, &err), INVALID);
+    assert_string_equal(err.text,
+                        "source \"default\" of tiktok: file \"/nowhere\": No such file or directory");
+    config_close(c);
+    c = must_open(NULL, no_environment, flags, 1);
+    assert_int_equal(config_check(c, &err), INVALID);
+    assert_string_equal(err.text, "platforms.folder: folder \"/nowhere\": No such file or directory");
+    config_close(c);
+    c = must_open(NULL, no_environment, program, 1);
+    assert_int_equal(config_check(c, &err), INVALID);
+    assert_string_equal(err.text, "admin.reconciler: \"/dev/null\" is no program that may be run");
+    config_close(c);
+    c = must_open(NULL, no_environment, NULL, 0);
+    assert_int_equal(config_check(c, &err), OK);
+    config_close(c);
+
+    assert_int_equal(config_secret(&source, room, sizeof(room), &lines, &err), OK);
+    assert_true(span_eq(lines, SPAN("secret\n")));
+    assert_int_equal(config_secret(&source, room, 7, &lines, &err), INVALID);
+    assert_non_null(strstr(err.text, "is longer than 6 bytes"));
+    unlink(path);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_without_anything_there_are_defaults),
+        cmocka_unit_test(test_the_sample_file_names_every_key_with_its_default),
+        cmocka_unit_test(test_a_file_sets_what_it_names),
+        cmocka_unit_test(test_flag_goes_before_environment_before_file),
+        cmocka_unit_test(test_a_url_may_come_from_a_file),
+        cmocka_unit_test(test_a_wrong_file_is_told_where_and_what_would_be_right),
+        cmocka_unit_test(test_a_wrong_variable_or_flag_is_named),
+        cmocka_unit_test(test_no_password_is_printed),
+        cmocka_unit_test(test_what_is_printed_can_be_read_again),
+        cmocka_unit_test(test_check_looks_at_the_files_that_are_named),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

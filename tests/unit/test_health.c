@@ -1,0 +1,75 @@
+#include "support/test.h"
+
+#include "health.h"
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { NOW = 1000000000, STALE_US = HEALTH_STALE_MS * 1000 };
+
+/* A child process takes `place`, and says whether it can store. */
+static void child(size_t place, enum health_role role, int64_t boot_us, bool can_store)
+{
+    int status;
+    pid_t pid = fork();
+
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        health_join(place, role, boot_us);
+        if (can_store)
+            health_can_store(true);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+}
+
+static void test_processes_tell_each_other(void **state)
+{
+    struct err err;
+
+    (void)state;
+    assert_int_equal(health_nplaces(), 0);
+    assert_false(health_draining());
+    assert_int_equal(health_open(3, &err), OK);
+    assert_int_equal(health_nplaces(), 3);
+
+    child(1, HEALTH_INGEST, NOW, true);
+    assert_int_equal(health_place(0, NOW).role, HEALTH_NOBODY);
+    assert_int_equal(health_place(1, NOW).role, HEALTH_INGEST);
+    assert_true(health_place(1, NOW).can_store);
+}
+
+static void test_a_loop_that_does_not_turn_shows(void **state)
+{
+    (void)state;
+    assert_true(health_place(1, NOW + STALE_US - 1).turned_lately);
+    assert_false(health_place(1, NOW + STALE_US).turned_lately);
+}
+
+static void test_a_successor_does_not_inherit_a_connection(void **state)
+{
+    (void)state;
+    child(1, HEALTH_INGEST, NOW + STALE_US, false);
+    assert_true(health_place(1, NOW + STALE_US).turned_lately);
+    assert_false(health_place(1, NOW + STALE_US).can_store);
+}
+
+static void test_a_drain_is_seen_by_all(void **state)
+{
+    (void)state;
+    health_drain();
+    assert_true(health_draining());
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_processes_tell_each_other),
+        cmocka_unit_test(test_a_loop_that_does_not_turn_shows),
+        cmocka_unit_test(test_a_successor_does_not_inherit_a_connection),
+        cmocka_unit_test(test_a_drain_is_seen_by_all),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,138 @@
+#include "support/test.h"
+
+#include "base/metric.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static const char *const platforms[] = {"instagram", "tik\"tok"};
+
+/* Runs work in a child process that writes `slot`, and waits for it. */
+static void in_child(size_t slot, void (*work)(void))
+{
+    int status;
+    pid_t pid = fork();
+
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        metric_slot(slot);
+        work();
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+}
+
+static const char *page(void)
+{
+    static char text[65536];
+    FILE *to = fmemopen(text, sizeof(text), "w");
+
+    metric_page(to);
+    fputc('\0', to);
+    fclose(to);
+    return text;
+}
+
+static void assert_line(const char *line)
+{
+    const char *text = page(), *at = strstr(text, line);
+
+    if (!at || (at != text && at[-1] != '\n') || at[strlen(line)] != '\n')
+        fail_msg("no line \"%s\" in:\n%s", line, text);
+}
+
+static void a_worker(void)
+{
+    metric_add(RECEIPTS_STORED, 0, 0, 3);
+    metric_add(WEBHOOK_REQUESTS, 1, 2, 1);
+    metric_add(WEBHOOK_REQUESTS, METRIC_NO_PLATFORM, 4, 1);
+    metric_set(CONNECTIONS, 0, 0, 7);
+    metric_set(PUBLICATIONS, 0, 2, 41);
+    metric_observe_us(WEBHOOK_ACK, 500);
+    metric_observe_us(WEBHOOK_ACK, 501);
+    metric_observe_us(WEBHOOK_ACK, 60000000);
+}
+
+static void nothing(void)
+{
+}
+
+static void test_nothing_breaks_before_open(void **state)
+{
+    (void)state;
+    metric_slot(9);
+    metric_add(RECEIPTS_STORED, 0, 0, 1);
+    metric_set(CONNECTIONS, 0, 0, 1);
+    metric_observe_us(WEBHOOK_ACK, 1);
+    assert_int_equal(metric_total(RECEIPTS_STORED, 0, 0), 0);
+    assert_string_equal(page(), "");
+}
+
+static void test_processes_add_up(void **state)
+{
+    struct err err;
+
+    (void)state;
+    assert_int_equal(metric_open(platforms, 2, 4, &err), OK);
+    metric_slot(0);
+    in_child(1, a_worker);
+    in_child(2, a_worker);
+    assert_int_equal(metric_total(RECEIPTS_STORED, 0, 0), 6);
+    assert_line("settle_receipts_stored_total{platform=\"instagram\"} 6");
+    assert_line("settle_receipts_stored_total{platform=\"tik\\\"tok\"} 0");
+    assert_line("settle_webhook_requests_total{platform=\"tik\\\"tok\",cause=\"bad_signature\"} 2");
+    assert_line("settle_webhook_requests_total{platform=\"\",cause=\"unknown_platform\"} 2");
+    assert_line("settle_open_connections 14");
+    assert_line("settle_publications{platform=\"instagram\",state=\"processing\"} 41");
+    assert_line("settle_build_info{version=\"" SETTLE_VERSION "\"} 1");
+}
+
+static void test_a_restarted_worker_keeps_counters_and_drops_gauges(void **state)
+{
+    (void)state;
+    in_child(1, nothing);
+    assert_int_equal(metric_total(RECEIPTS_STORED, 0, 0), 6);
+    assert_line("settle_open_connections 7");
+}
+
+static void test_histogram_is_cumulative_and_complete(void **state)
+{
+    (void)state;
+    assert_int_equal(metric_total(WEBHOOK_ACK, 0, 0), 6);
+    assert_line("settle_webhook_ack_duration_seconds_bucket{le=\"0.0005\"} 2");
+    assert_line("settle_webhook_ack_duration_seconds_bucket{le=\"0.001\"} 4");
+    assert_line("settle_webhook_ack_duration_seconds_bucket{le=\"10\"} 4");
+    assert_line("settle_webhook_ack_duration_seconds_bucket{le=\"+Inf\"} 6");
+    assert_line("settle_webhook_ack_duration_seconds_sum 120.002002");
+    assert_line("settle_webhook_ack_duration_seconds_count 6");
+}
+
+/* promtool is not installed everywhere: ops/test puts it on PATH, and then its word counts. */
+static void test_promtool_accepts_the_page(void **state)
+{
+    FILE *to;
+
+    (void)state;
+    if (system("command -v promtool >/dev/null") != 0)
+        skip();
+    to = popen("promtool check metrics", "w");
+    assert_non_null(to);
+    metric_page(to);
+    assert_int_equal(pclose(to), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_nothing_breaks_before_open),
+        cmocka_unit_test(test_processes_add_up),
+        cmocka_unit_test(test_a_restarted_worker_keeps_counters_and_drops_gauges),
+        cmocka_unit_test(test_histogram_is_cumulative_and_complete),
+        cmocka_unit_test(test_promtool_accepts_the_page),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,319 @@
+#include "support/test.h"
+
+#include "base/now.h"
+#include "params.h"
+
+#include <stdio.h>
+
+#define KEY "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+#define ID  "01a20074-8f5a-76e1-94b4-5e99b65e7f06"
+
+/* clang-format off: version 14 spoils rows of unequal length */
+static const struct param query_table[] = {
+    {"status",     FROM_QUERY,      PARAM_CHOICE, .words = "pending failed"},
+    {"user",       FROM_QUERY,      PARAM_TEXT,   .min = 1,                  .max = 10},
+    {"limit",            FROM_QUERY,                     PARAM_INT,            .min = 1,        .max = 500, .standard = "50"},
+    {"refused",  FROM_QUERY, PARAM_ROUTE            },
+    {"cursor", FROM_QUERY,                PARAM_CURSOR,         .words = "time key"                      },
+};
+enum { STATUS, USER, LIMIT, CURSOR_TIME, CURSOR_KEY };
+
+static const struct param body_table[] = {
+    {"id",                   FROM_SERVER, PARAM_NEW_ID  },
+    {"platform",             FROM_BODY,   PARAM_WORD,     .min = 1, .max = 50, .required = true},
+    {"source",             FROM_BODY,        PARAM_WORD,                      .min = 1, .max = 64, .standard = "default"},
+    {"at", FROM_BODY,PARAM_TIME},
+    {"n", FROM_BODY,            PARAM_INT,                       .min = 0, .max = 9, .standard = "3"},
+    {"extra",            FROM_BODY,                             PARAM_OBJECT,                                                              .standard = "{}"},
+    {"clip",             FROM_BODY,     PARAM_UUID},
+    {"name",                      FROM_BODY,                           PARAM_TEXT,                     .min = 1, .max = 20},
+    {"idempotency-key",      FROM_HEADER,                 PARAM_TEXT,.min = 1, .max = 5},
+    {"whole",            FROM_BODY,                   PARAM_WHOLE                                       },
+};
+enum { NEW_ID, PLATFORM, SOURCE, AT, N, EXTRA, CLIP, NAME, IDEMPOTENCY, WHOLE };
+/* clang-format on */
+
+static struct arena *arena;
+static const char *key_header;
+
+static int open_arena(void **state)
+{
+    (void)state;
+    arena = arena_open(4096);
+    key_header = NULL;
+    return 0;
+}
+
+static int close_arena(void **state)
+{
+    (void)state;
+    arena_close(arena);
+    return 0;
+}
+
+static struct span header_of(void *ctx, const char *name)
+{
+    (void)ctx;
+    assert_string_equal(name, "idempotency-key");
+    return span_of(key_header);
+}
+
+static enum status read_query(struct params *ret, const char *query, struct err *err)
+{
+    const struct param_input input = {.query = span_of(query)};
+
+    return params_read(ret, query_table, countof(query_table), &input, arena, err);
+}
+
+static enum status read_body(struct params *ret, const char *body, struct err *err)
+{
+    const struct param_input input = {.body = span_of(body), .header = header_of, .wall_us = now_wall_us()};
+
+    return params_read(ret, body_table, countof(body_table), &input, arena, err);
+}
+
+static void assert_text(const struct param_value *value, const char *want)
+{
+    assert_true(value->given);
+    if (!span_eq(value->text, span_of(want)))
+        fail_msg("\"%.*s\" is not \"%s\"", SPAN_ARG(value->text), want);
+}
+
+static void test_absent_values_are_null_or_their_default(void **state)
+{
+    struct params p;
+    struct err err;
+
+    (void)state;
+    assert_int_equal(read_query(&p, NULL, &err), OK);
+    assert_int_equal(p.nvalues, 5); /* a cursor's parts are two, and what chose the route is none */
+    assert_false(p.values[STATUS].given);
+    assert_false(p.values[CURSOR_TIME].given);
+    assert_false(p.values[CURSOR_KEY].given);
+    assert_int_equal(p.values[LIMIT].number, 50);
+}
+
+static void test_a_query_is_decoded(void **state)
+{
+    struct params p;
+    struct err err;
+
+    (void)state;
+    assert_int_equal(read_query(&p, "user=a%20b+%c3%BC&status=failed&limit=500&&refused=false", &err), OK);
+    assert_text(&p.values[USER], "a b \xc3\xbc");
+    assert_text(&p.values[STATUS], "failed");
+    assert_int_equal(p.values[LIMIT].number, 500);
+}
+
+static void test_wrong_queries_are_refused_by_name(void **state)
+{
+    static const struct {
+        const char *query, *field, *message;
+    } cases[] = {
+        {"limit=0",                    "limit",   "must be an integer from 1 to 500"                          },
+        {"limit=501",                  "limit",   "must be an integer from 1 to 500"                          },
+        {"limit=5x",                   "limit",   "must be an integer from 1 to 500"                          },
+        {"limit=-1",                   "limit",   "must be an integer from 1 to 500"                          },
+        {"limit=",                     "limit",   "must be an integer from 1 to 500"                          },
+        {"limit=99999999999999999999", "limit",   "must be an integer from 1 to 500"                          },
+        {"limit",                      "limit",   "must be an integer from 1 to 500"                          },
+        {"limit=1&limit=1",            "limit",   "is given twice"                                            },
+        {"status=Failed",              "status",  "must be one of: pending failed"                            },
+        {"status=",                    "status",  "must be one of: pending failed"                            },
+        {"user=",                      "user",    "must be a text of 1 to 10 bytes without control characters"},
+        {"user=12345678901",           "user",    "must be a text of 1 to 10 bytes without control characters"},
+        {"user=a%00b",                 "user",    "must be a text of 1 to 10 bytes without control characters"},
+        {"user=a%0ab",                 "user",    "must be a text of 1 to 10 bytes without control characters"},
+        {"user=%ff",                   "user",    "must be a text of 1 to 10 bytes without control characters"},
+        {"user=%ed%a0%80",             "user",    "must be a text of 1 to 10 bytes without control characters"},
+        {"user=%c0%80",                "user",    "must be a text of 1 to 10 bytes without control characters"},
+        {"user=%c3",                   "user",    "must be a text of 1 to 10 bytes without control characters"},
+        {"refused=yes",                "refused", "must be true or false"                                     },
+        {"Status=failed",              "Status",  "is not known here"                                         },
+        {"%ff=1",                      "(query)", "is not known here"                                         },
+        {"cursor=",                    "cursor",  "is no cursor of this list"                                 },
+        {"cursor=zz",                  "cursor",  "is no cursor of this list"                                 },
+        {"cursor=313233",              "cursor",  "is no cursor of this list"                                 },
+        {"cursor=3132332e6162",        "cursor",  "is no cursor of this list"                                 },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < countof(cases); i++) {
+        struct params p;
+        struct err err;
+
+        if (read_query(&p, cases[i].query, &err) != INVALID || strcmp(err.cause, "invalid_parameter") != 0)
+            fail_msg("\"%s\" was taken", cases[i].query);
+        assert_int_equal(p.nerrors, 1);
+        if (!span_eq(p.errors[0].field, span_of(cases[i].field)))
+            fail_msg("\"%s\": field %.*s", cases[i].query, SPAN_ARG(p.errors[0].field));
+        assert_string_equal(p.errors[0].message, cases[i].message);
+    }
+}
+
+static void test_all_that_is_wrong_is_named_at_once(void **state)
+{
+    struct params p;
+    struct err err;
+
+    (void)state;
+    assert_int_equal(read_query(&p, "limit=0&what=1&status=x", &err), INVALID);
+    assert_int_equal(p.nerrors, 3);
+}
+
+static char *hex_of(const char *text)
+{
+    char *ret = arena_alloc(arena, 2 * strlen(text) + 1);
+
+    for (size_t i = 0; i <= strlen(text); i++)
+        snprintf(ret + 2 * i, 3, "%02x", (unsigned char)text[i]);
+    ret[2 * strlen(text)] = '\0';
+    return ret;
+}
+
+static void test_a_cursor_becomes_its_parts(void **state)
+{
+    struct params p;
+    struct err err;
+
+    (void)state;
+    assert_int_equal(read_query(&p, arena_print(arena, "cursor=%s", hex_of("1768473900123456." KEY)), &err),
+                     OK);
+    assert_int_equal(p.values[CURSOR_TIME].type, PARAM_TIME);
+    assert_int_equal(p.values[CURSOR_TIME].number, 1768473900123456);
+    assert_int_equal(p.values[CURSOR_KEY].text.len, 32);
+    assert_memory_equal(p.values[CURSOR_KEY].text.at, "\x00\x11\x22\x33", 4);
+}
+
+static void test_the_last_part_of_a_cursor_may_hold_dots(void **state)
+{
+    static const struct param table[] = {
+        {"cursor", FROM_QUERY, PARAM_CURSOR, .words = "id text"}
+    };
+    const struct param_input input = {.query =
+                                          span_of(arena_print(arena, "cursor=%s", hex_of(ID ".app.two")))};
+    struct params p;
+    struct err err;
+
+    (void)state;
+    assert_int_equal(params_read(&p, table, 1, &input, arena, &err), OK);
+    assert_text(&p.values[1], "app.two");
+}
+
+static void test_a_body_fills_its_values(void **state)
+{
+    const char *body = " {\"platform\":\"insta\\u0067ram\",\"at\":\"2026-01-15T11:45:00.5+01:00\",\"n\":0,"
+                       "\"extra\":{\"a\":[1]},\"clip\":\"" ID "\",\"name\":null} ";
+    struct params p;
+    struct err err;
+    char text[ID_TEXT_BYTES];
+
+    (void)state;
+    key_header = "k-1";
+    assert_int_equal(read_body(&p, body, &err), OK);
+    assert_text(&p.values[PLATFORM], "instagram");
+    assert_text(&p.values[SOURCE], "default");
+    assert_int_equal(p.values[AT].number, 1768473900500000);
+    assert_int_equal(p.values[N].number, 0);
+    assert_text(&p.values[EXTRA], "{\"a\":[1]}");
+    id_text(&p.values[CLIP].id, text);
+    assert_string_equal(text, ID);
+    assert_false(p.values[NAME].given);
+    assert_text(&p.values[IDEMPOTENCY], "k-1");
+    assert_text(&p.values[WHOLE], body);
+    assert_int_equal(p.values[NEW_ID].id.bytes[6] >> 4, 7);
+}
+
+static void test_wrong_bodies_are_refused_by_name(void **state)
+{
+    static const struct {
+        const char *body, *cause, *field;
+    } cases[] = {
+        {"{}",                                                   "invalid_parameter", "platform"},
+        {"{\"platform\":null}",                                  "invalid_parameter", "platform"},
+        {"{\"platform\":7}",                                     "invalid_parameter", "platform"},
+        {"{\"platform\":\"a b\"}",                               "invalid_parameter", "platform"},
+        {"{\"platform\":\"a\\u0000\"}",                          "invalid_parameter", "platform"},
+        {"{\"platform\":\"a\",\"n\":\"5\"}",                     "invalid_parameter", "n"       },
+        {"{\"platform\":\"a\",\"n\":1.5}",                       "invalid_parameter", "n"       },
+        {"{\"platform\":\"a\",\"n\":10}",                        "invalid_parameter", "n"       },
+        {"{\"platform\":\"a\",\"extra\":[]}",                    "invalid_parameter", "extra"   },
+        {"{\"platform\":\"a\",\"clip\":\"" KEY "\"}",            "invalid_parameter", "clip"    },
+        {"{\"platform\":\"a\",\"at\":\"2026-02-30T00:00:00Z\"}", "invalid_parameter", "at"      },
+        {"{\"platform\":\"a\",\"at\":\"2026-01-15T10:45:00\"}",  "invalid_parameter", "at"      },
+        {"{\"platform\":\"a\",\"at\":\"1768473900\"}",           "invalid_parameter", "at"      },
+        {"{\"platform\":\"a\",\"whole\":1}",                     "invalid_parameter", "whole"   },
+        {"{\"platform\":\"a\",\"id\":\"" ID "\"}",               "invalid_parameter", "id"      },
+        {"{\"platform\":\"a\",\"\\u0070x\":1}",                  "invalid_parameter", "px"      },
+        {"[]",                                                   "malformed_json",    NULL      },
+        {"",                                                     "malformed_json",    NULL      },
+        {"{\"platform\":\"a\"",                                  "malformed_json",    NULL      },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < countof(cases); i++) {
+        struct params p;
+        struct err err;
+
+        if (read_body(&p, cases[i].body, &err) != INVALID || strcmp(err.cause, cases[i].cause) != 0)
+            fail_msg("%s was taken, or refused for another cause", cases[i].body);
+        if (cases[i].field && (p.nerrors != 1 || !span_eq(p.errors[0].field, span_of(cases[i].field))))
+            fail_msg("%s: %zu errors, the first of %.*s", cases[i].body, p.nerrors,
+                     SPAN_ARG(p.errors[0].field));
+    }
+}
+
+static void test_a_wrong_header_is_refused_by_name(void **state)
+{
+    struct params p;
+    struct err err;
+
+    (void)state;
+    key_header = "123456";
+    assert_int_equal(read_body(&p, "{\"platform\":\"a\"}", &err), INVALID);
+    assert_true(span_eq(p.errors[0].field, SPAN("idempotency-key")));
+}
+
+static void assert_without_cursor(const char *query, const char *want)
+{
+    struct span got = query_without(span_of(query), "cursor", arena);
+
+    if (!span_eq(got, span_of(want)))
+        fail_msg("\"%.*s\" is not \"%s\"", SPAN_ARG(got), want);
+}
+
+static void test_a_link_repeats_the_query_without_its_cursor(void **state)
+{
+    (void)state;
+    assert_without_cursor("a=1&cur%73or=x&b=<%20>&&cursor=y", "a=1&b=%3C%20%3E");
+    assert_without_cursor("cursor=y", "");
+    assert_without_cursor(NULL, "");
+}
+
+static void test_a_query_chooses_a_route_by_its_exact_word(void **state)
+{
+    (void)state;
+    assert_true(query_is_true(SPAN("a=1&refused=true"), "refused"));
+    assert_false(query_is_true(SPAN("a=1&refused=false&xrefused=true"), "refused"));
+    assert_false(query_is_true(SPAN_NONE, "refused"));
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, open_arena, close_arena)
+    const struct CMUnitTest tests[] = {
+        TEST(test_absent_values_are_null_or_their_default),
+        TEST(test_a_query_is_decoded),
+        TEST(test_wrong_queries_are_refused_by_name),
+        TEST(test_all_that_is_wrong_is_named_at_once),
+        TEST(test_a_cursor_becomes_its_parts),
+        TEST(test_the_last_part_of_a_cursor_may_hold_dots),
+        TEST(test_a_body_fills_its_values),
+        TEST(test_wrong_bodies_are_refused_by_name),
+        TEST(test_a_wrong_header_is_refused_by_name),
+        TEST(test_a_link_repeats_the_query_without_its_cursor),
+        TEST(test_a_query_chooses_a_route_by_its_exact_word),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,402 @@
+#include "support/test.h"
+
+#include "base/now.h"
+#include "domain/verdict.h"
+
+#include <stdio.h>
+
+#define AT(minute) ((minute)*MINUTE_US)
+enum { NOW = 1000, STALE = NOW - 10 }; /* minutes; a row older than STALE is due */
+
+static const struct evidence nothing = {.received = false};
+
+static struct evidence says(int decisive, int64_t minute, const char *key)
+{
+    return (struct evidence){
+        .received = true, .decisive = decisive, .time_us = AT(minute), .key = span_of(key)};
+}
+
+static struct verdict_rules rules_at(int64_t now_minute)
+{
+    return (struct verdict_rules){
+        .now_us = AT(now_minute),
+        .evidence_before_us = AT(now_minute - 10),
+        .timeout_before_us = AT(now_minute - 10),
+    };
+}
+
+static struct publication row(enum pub_state state, int64_t updated_minute)
+{
+    return (struct publication){.state = state, .updated_us = AT(updated_minute), .next_retry_us = TIME_NONE};
+}
+
+/* "success: webhook_confirmed", "skip", ... */
+static const char *shown(struct verdict v)
+{
+    static const char *const actions[] = {
+        [ACT_NONE] = "none",         [ACT_SUCCESS] = "success", [ACT_FAILED] = "failed",
+        [ACT_SKIP_UNCLEAR] = "skip", [ACT_NOT_DUE] = "not due", [ACT_HELD_BY_GUARD] = "held",
+    };
+    static char text[64];
+
+    if (v.reason == REASON_NONE)
+        return actions[v.action];
+    snprintf(text, sizeof(text), "%s: %s", actions[v.action], reason_name(v.reason));
+    return text;
+}
+
+/* Ages in minutes; the window is 10. retry_in: 0 for none. */
+static const struct {
+    const char *why;
+    enum pub_state state;
+    int64_t age, retry_in;
+    enum { NOTHING, VAGUE, GOOD, BAD } evidence;
+    const char *want;
+} open_cases[] = {
+    {"success when data is present",     PUB_PROCESSING, 11,  0,   GOOD,    "success: webhook_confirmed"      },
+    {"a retry with a webhook",           PUB_RETRY,      11,  0,   GOOD,    "success: webhook_confirmed"      },
+    {"a pending row with a webhook",     PUB_PENDING,    11,  0,   GOOD,    "success: webhook_confirmed"      },
+    {"an explicit failure",              PUB_PROCESSING, 11,  0,   BAD,     "failed: webhook_reported_failure"},
+    {"failed after the time-out",        PUB_PROCESSING, 11,  0,   NOTHING, "failed: webhook_timeout"         },
+    {"a retry that is long due",         PUB_RETRY,      11,  -11, NOTHING, "failed: webhook_timeout"         },
+    {"the window is strict",             PUB_PROCESSING, 10,  0,   NOTHING, "not due"                         },
+    {"also strict for evidence",         PUB_PROCESSING, 10,  0,   GOOD,    "not due"                         },
+    {"a retry not yet due",              PUB_RETRY,      11,  5,   NOTHING, "not due"                         },
+    {"a retry not due for long",         PUB_RETRY,      11,  -10, NOTHING, "not due"                         },
+    {"not yet due, with a webhook",      PUB_RETRY,      11,  5,   GOOD,    "success: webhook_confirmed"      },
+    {"an unclear webhook",               PUB_PROCESSING, 11,  0,   VAGUE,   "skip"                            },
+    {"an unclear webhook, young row",    PUB_PROCESSING, 10,  0,   VAGUE,   "not due"                         },
+    {"pending is never timed out",       PUB_PENDING,    999, 0,   NOTHING, "none"                            },
+    {"pending, with an unclear webhook", PUB_PENDING,    999, 0,   VAGUE,   "none"                            },
+    {"a scheduled row",                  PUB_SCHEDULED,  999, 0,   GOOD,    "none"                            },
+};
+
+static void test_open_rows(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < countof(open_cases); i++) {
+        static const int words[] = {[GOOD] = 1, [BAD] = -1};
+        struct publication p = row(open_cases[i].state, NOW - open_cases[i].age);
+        struct evidence e = {
+            .received = open_cases[i].evidence != NOTHING,
+            .decisive = words[open_cases[i].evidence],
+        };
+        struct verdict_rules rules = rules_at(NOW);
+        struct verdict v;
+
+        if (open_cases[i].retry_in)
+            p.next_retry_us = AT(NOW + open_cases[i].retry_in);
+        v = verdict_of(&p, &e, &rules);
+        if (strcmp(shown(v), open_cases[i].want) != 0 || v.corrects)
+            fail_msg("%s: got %s", open_cases[i].why, shown(v));
+    }
+}
+
+static void test_the_guard_holds_time_outs_and_nothing_else(void **state)
+{
+    struct publication p = row(PUB_PROCESSING, 1);
+    struct verdict_rules rules = rules_at(NOW);
+    struct evidence good = says(1, 5, "k"), vague = says(0, 5, "k");
+
+    (void)state;
+    rules.no_timeouts = true;
+    assert_int_equal(verdict_of(&p, &nothing, &rules).action, ACT_HELD_BY_GUARD);
+    assert_int_equal(verdict_of(&p, &good, &rules).action, ACT_SUCCESS);
+    assert_int_equal(verdict_of(&p, &vague, &rules).action, ACT_SKIP_UNCLEAR);
+    p.updated_us = AT(STALE);
+    assert_int_equal(verdict_of(&p, &nothing, &rules).action, ACT_NOT_DUE);
+}
+
+static void test_the_platform_may_wait_longer_for_time_outs_but_not_for_evidence(void **state)
+{
+    struct publication p = row(PUB_PROCESSING, STALE - 1);
+    struct verdict_rules rules = rules_at(NOW);
+    struct evidence good = says(1, 5, "k");
+
+    (void)state;
+    rules.timeout_before_us = AT(NOW - 60);
+    assert_int_equal(verdict_of(&p, &nothing, &rules).action, ACT_NOT_DUE);
+    assert_int_equal(verdict_of(&p, &good, &rules).action, ACT_SUCCESS);
+}
+
+/* What settled the row, when and under which key, against what speaks strongest now. */
+static const struct {
+    const char *why;
+    enum pub_state state;
+    enum rests rests;
+    int64_t minute;
+    const char *key;
+    struct {
+        int decisive;
+        int64_t minute;
+        const char *key;
+    } now;
+    const char *want;
+} settled_cases[] = {
+    {"a late success",             PUB_FAILED,  RESTS_TIMEOUT,   0, "",  {1, 3, "k"},  "success: late_webhook"           },
+    {"a late failure",             PUB_FAILED,  RESTS_TIMEOUT,   0, "",  {-1, 3, "k"}, "failed: late_webhook"            },
+    {"a late unclear one",         PUB_FAILED,  RESTS_TIMEOUT,   0, "",  {0, 3, "k"},  "none"                            },
+    {"a later failure",
+     PUB_SUCCESS,                               RESTS_EVIDENCE,
+     5,                                                             "a",
+     {-1, 6, "a"},
+     "failed: webhook_reported_failure"                                                                                  },
+    {"a later success",            PUB_FAILED,  RESTS_EVIDENCE,  5, "a", {1, 6, "a"},  "success: webhook_confirmed"      },
+    {"an earlier failure",         PUB_SUCCESS, RESTS_EVIDENCE,  5, "a", {-1, 4, "z"}, "none"                            },
+    {"a larger key",               PUB_SUCCESS, RESTS_EVIDENCE,  5, "a", {-1, 5, "b"}, "failed: webhook_reported_failure"},
+    {"a smaller key",              PUB_SUCCESS, RESTS_EVIDENCE,  5, "b", {-1, 5, "a"}, "none"                            },
+    {"its own evidence again",     PUB_SUCCESS, RESTS_EVIDENCE,  5, "a", {1, 5, "a"},  "none"                            },
+    {"later evidence that agrees", PUB_SUCCESS, RESTS_EVIDENCE,  5, "a", {1, 9, "b"},  "none"                            },
+    {"a delayed processing",       PUB_SUCCESS, RESTS_EVIDENCE,  5, "a", {0, 9, "b"},  "none"                            },
+    {"an override stands",         PUB_SUCCESS, RESTS_OVERRIDE,  5, "a", {-1, 9, "b"}, "none"                            },
+    {"another tool's word stands", PUB_FAILED,  RESTS_ELSEWHERE, 0, "",  {1, 9, "b"},  "none"                            },
+};
+
+static void test_settled_rows(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < countof(settled_cases); i++) {
+        struct publication p = row(settled_cases[i].state, 1);
+        struct evidence e =
+            says(settled_cases[i].now.decisive, settled_cases[i].now.minute, settled_cases[i].now.key);
+        struct verdict_rules rules = rules_at(NOW);
+        struct verdict v;
+
+        p.rests = settled_cases[i].rests;
+        p.rests_on = says(p.state == PUB_SUCCESS ? 1 : -1, settled_cases[i].minute, settled_cases[i].key);
+        v = verdict_of(&p, &e, &rules);
+        if (strcmp(shown(v), settled_cases[i].want) != 0 || v.corrects != (v.action != ACT_NONE))
+            fail_msg("%s: got %s", settled_cases[i].why, shown(v));
+        if (verdict_of(&p, &nothing, &rules).action != ACT_NONE)
+            fail_msg("%s: no evidence must change nothing", settled_cases[i].why);
+    }
+}
+
+static void test_what_a_row_rests_on(void **state)
+{
+    static const struct {
+        enum pub_state state;
+        const char *reason;
+        enum rests rests;
+    } cases[] = {
+        {PUB_PROCESSING, "webhook_confirmed",        RESTS_OPEN     }, /* opened again by a new attempt */
+        {PUB_PENDING,    NULL,                       RESTS_OPEN     },
+        {PUB_SUCCESS,    NULL,                       RESTS_ELSEWHERE},
+        {PUB_FAILED,     "",                         RESTS_ELSEWHERE},
+        {PUB_FAILED,     "somebody's own word",      RESTS_ELSEWHERE},
+        {PUB_FAILED,     "webhook_timeout",          RESTS_TIMEOUT  },
+        {PUB_SUCCESS,    "webhook_timeout",          RESTS_ELSEWHERE}, /* we never left it so */
+        {PUB_SUCCESS,    "webhook_confirmed",        RESTS_EVIDENCE },
+        {PUB_FAILED,     "webhook_confirmed",        RESTS_ELSEWHERE},
+        {PUB_FAILED,     "webhook_reported_failure", RESTS_EVIDENCE },
+        {PUB_SUCCESS,    "late_webhook",             RESTS_EVIDENCE },
+        {PUB_FAILED,     "poll_failed",              RESTS_EVIDENCE },
+        {PUB_SUCCESS,    "worker_reported_success",  RESTS_EVIDENCE },
+        {PUB_FAILED,     "manual_override",          RESTS_OVERRIDE },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < countof(cases); i++)
+        if (rests_of(cases[i].state, span_of(cases[i].reason)) != cases[i].rests)
+            fail_msg("%s by %s", pub_state_name(cases[i].state),
+                     cases[i].reason ? cases[i].reason : "nobody");
+}
+
+static void test_states_have_one_name_each(void **state)
+{
+    enum pub_state back;
+
+    (void)state;
+    for (enum pub_state s = PUB_SCHEDULED; s <= PUB_FAILED; s++) {
+        assert_true(pub_state_parse(span_of(pub_state_name(s)), &back));
+        assert_int_equal(back, s);
+    }
+    assert_false(pub_state_parse(SPAN("Success"), &back));
+    assert_false(pub_state_parse(SPAN_NONE, &back));
+}
+
+static void test_evidence_has_one_strict_order(void **state)
+{
+    static const char *const keys[] = {"", "a", "ab", "b", "\xff"};
+    struct evidence all[1 + 2 * 3 * countof(keys)];
+    size_t n = 0;
+
+    (void)state;
+    all[n++] = nothing;
+    for (int decisive = 0; decisive <= 1; decisive++)
+        for (int64_t minute = 1; minute <= 3; minute++)
+            for (size_t k = 0; k < countof(keys); k++)
+                all[n++] = says(decisive, minute, keys[k]);
+
+    for (size_t a = 0; a < n; a++)
+        for (size_t b = 0; b < n; b++) {
+            int ab = evidence_compare(&all[a], &all[b]), ba = evidence_compare(&all[b], &all[a]);
+
+            assert_int_equal(ab == 0, a == b);
+            assert_int_equal((ab > 0) - (ab < 0), (ba < 0) - (ba > 0));
+            for (size_t c = 0; c < n; c++)
+                if (ab > 0 && evidence_compare(&all[b], &all[c]) > 0)
+                    assert_true(evidence_compare(&all[a], &all[c]) > 0);
+        }
+}
+
+/* ---- every order of events ends in the same state ---- */
+
+enum happening { ROW, WEBHOOK, DUPLICATE, CONFLICT, UNCLEAR, LATE, RECONCILE, NHAPPENINGS };
+enum { LENGTH = 6 };
+
+struct story {
+    bool registered;
+    struct publication p;
+    struct evidence receipts[LENGTH];
+    size_t nreceipts;
+    int64_t minute;
+};
+
+static void receive(struct story *s, struct evidence e)
+{
+    for (size_t i = 0; i < s->nreceipts; i++)
+        if (span_eq(s->receipts[i].key, e.key))
+            return;
+    s->receipts[s->nreceipts++] = e;
+}
+
+static void reconcile(struct story *s)
+{
+    struct evidence strongest = nothing;
+    struct verdict_rules rules = rules_at(s->minute);
+    struct verdict v;
+
+    for (size_t i = 0; i < s->nreceipts; i++)
+        if (evidence_compare(&s->receipts[i], &strongest) > 0)
+            strongest = s->receipts[i];
+    if (!s->registered)
+        return;
+    v = verdict_of(&s->p, &strongest, &rules);
+    if (v.action != ACT_SUCCESS && v.action != ACT_FAILED)
+        return;
+    s->p.state = v.action == ACT_SUCCESS ? PUB_SUCCESS : PUB_FAILED;
+    s->p.rests = rests_of(s->p.state, span_of(reason_name(v.reason)));
+    s->p.rests_on = strongest;
+    s->p.updated_us = AT(s->minute);
+}
+
+/* Plays events, each an hour after the one before, and reconciles at the end until nothing is left to do. */
+static struct story play(const enum happening *events, size_t n, const int64_t minutes[3])
+{
+    struct story s = {.minute = NOW};
+
+    for (size_t i = 0; i < n; i++, s.minute += 60)
+        switch (events[i]) {
+        case ROW:
+            if (!s.registered)
+                s.p = row(PUB_PROCESSING, s.minute);
+            s.registered = true;
+            break;
+        case WEBHOOK:
+        case DUPLICATE:
+            receive(&s, says(1, minutes[0], "1"));
+            break;
+        case CONFLICT:
+            receive(&s, says(-1, minutes[1], "2"));
+            break;
+        case LATE:
+            receive(&s, says(1, minutes[2], "3"));
+            break;
+        case UNCLEAR:
+            receive(&s, says(0, 900, "4"));
+            break;
+        case RECONCILE:
+            reconcile(&s);
+            break;
+        case NHAPPENINGS:
+            break;
+        }
+    reconcile(&s);
+    s.minute += 60;
+    reconcile(&s);
+    return s;
+}
+
+/* Said again without any order: 1, -1, or 0 when no decisive webhook is among the events. */
+static int last_word(const enum happening *events, size_t n, const int64_t minutes[3])
+{
+    static const int words[] = {1, -1, 1};
+    bool came[3] = {false};
+    int best = -1;
+
+    for (size_t i = 0; i < n; i++) {
+        came[0] |= events[i] == WEBHOOK || events[i] == DUPLICATE;
+        came[1] |= events[i] == CONFLICT;
+        came[2] |= events[i] == LATE;
+    }
+    for (int i = 0; i < 3; i++)
+        if (came[i] && (best < 0 || minutes[i] >= minutes[best])) /* at the same time the larger key */
+            best = i;
+    return best < 0 ? 0 : words[best];
+}
+
+static void check_story(const enum happening *events, size_t n, const int64_t minutes[3])
+{
+    struct story s = play(events, n, minutes);
+    int word = last_word(events, n, minutes);
+    bool unclear = false, registered = false;
+
+    for (size_t i = 0; i < n; i++) {
+        unclear |= events[i] == UNCLEAR;
+        registered |= events[i] == ROW;
+    }
+    if (!registered)
+        return;
+    if (word != 0) {
+        assert_int_equal(s.p.state, word > 0 ? PUB_SUCCESS : PUB_FAILED);
+        assert_int_equal(s.p.rests, RESTS_EVIDENCE);
+    } else if (!unclear) {
+        assert_int_equal(s.p.state, PUB_FAILED);
+        assert_int_equal(s.p.rests, RESTS_TIMEOUT);
+    } else { /* nothing decisive ever came: given up before the unclear one, or waiting since */
+        assert_true(s.p.rests == RESTS_TIMEOUT || s.p.rests == RESTS_OPEN);
+    }
+}
+
+static void test_every_order_of_events_ends_in_the_same_state(void **state)
+{
+    /* platform times of the first webhook, the conflicting one, the late one */
+    static const int64_t times[][3] = {
+        {10, 20, 30},
+        {30, 20, 10},
+        {10, 30, 20},
+        {20, 20, 20},
+        {10, 20, 20}
+    };
+    size_t stories = 1;
+
+    (void)state;
+    for (int i = 0; i < LENGTH; i++)
+        stories *= NHAPPENINGS;
+    for (size_t t = 0; t < countof(times); t++)
+        for (size_t story = 0; story < stories; story++) {
+            enum happening events[LENGTH];
+            size_t rest = story;
+
+            for (int i = 0; i < LENGTH; i++, rest /= NHAPPENINGS)
+                events[i] = (enum happening)(rest % NHAPPENINGS);
+            check_story(events, LENGTH, times[t]);
+        }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_open_rows),
+        cmocka_unit_test(test_the_guard_holds_time_outs_and_nothing_else),
+        cmocka_unit_test(test_the_platform_may_wait_longer_for_time_outs_but_not_for_evidence),
+        cmocka_unit_test(test_settled_rows),
+        cmocka_unit_test(test_what_a_row_rests_on),
+        cmocka_unit_test(test_states_have_one_name_each),
+        cmocka_unit_test(test_evidence_has_one_strict_order),
+        cmocka_unit_test(test_every_order_of_events_ends_in_the_same_state),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
