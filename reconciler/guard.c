@@ -105,9 +105,9 @@ enum status guard_count_open(struct session *s, int64_t before_us, int64_t *ret,
         pg_arg_int(&args, OPEN_ROWS);
         if (keep_lease(s, err) || pg_run(s->pg, SQL_OPEN_COUNT, &args, WAIT_MS, &rows, err))
             return err_in(err, "counting open publications");
-        t.counted += pg_int(rows, 0, 0);
+        t.counted += pg_int(rows, 0, 1);
         t.done = pg_int(rows, 0, 0) < OPEN_ROWS;
-        move_cursor(&t, rows, 1);
+        move_cursor(&t, rows, 2);
         pg_rows_free(rows);
     }
     *ret = t.counted;

@@ -21,7 +21,7 @@ struct guard {
 enum status guard_weigh(struct session *s, const struct deadlines *deadlines, struct span platform,
                         struct guard *ret, struct err *err) MUST_CHECK;
 
-/* Open publications updated before a time; INT64_MAX: all. */
+/* Publications that wait for a webhook, updated before a time; INT64_MAX: all. */
 enum status guard_count_open(struct session *s, int64_t before_us, int64_t *ret, struct err *err) MUST_CHECK;
 
 #endif

@@ -1,6 +1,7 @@
 #include "command.h"
 
 #include "base/attr.h"
+#include "base/core.h"
 #include "base/log.h"
 
 #include <stdio.h>
@@ -18,6 +19,7 @@ int main(int argc, char **argv)
     const struct command *command;
     char name[64];
 
+    core_off();
     log_open("settle-reconciler", LOG_INFO);
     if (argc < 2) {
         usage(stderr);

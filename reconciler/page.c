@@ -11,7 +11,7 @@ enum { URL_BYTES_MAX = 2048 }; /* of publish_logs.external_url */
 /* What publication_settle wants, an array each. */
 struct columns {
     struct id *ids, *event_ids;
-    struct span *sources, *old_statuses, *statuses, *errors, *urls, *patches, *events, *receipts;
+    struct span *sources, *old_statuses, *statuses, *errors, *urls, *extras, *patches, *events, *receipts;
     int64_t *updated_us, *published_us;
 };
 
@@ -33,7 +33,7 @@ static struct span url_of(const struct row *r);
 static int64_t published_us(const struct row *r, int64_t now_us);
 static struct span patch_of(const struct row *r, struct span now, struct arena *arena);
 static struct span event_of(const struct row *r, struct arena *arena);
-static struct span members(struct span object, struct arena *arena);
+static const char *action_name(struct verdict v);
 static struct span quoted(struct span s, struct arena *arena);
 static struct span hex_of(struct span bytes, struct arena *arena);
 static struct span time_of(int64_t us, struct arena *arena);
@@ -60,7 +60,7 @@ enum status page_read(struct page *page, struct session *s, enum sql sql, const 
         return OK;
     page->place_us = pg_time(page->source, n - 1, COLUMN_PLACE_AT);
     page->place_key = pg_bytes(page->source, n - 1, COLUMN_PLACE_KEY);
-    page->nreceipts = (size_t)pg_int(page->source, n - 1, COLUMN_RECEIPTS);
+    page->nread = (size_t)pg_int(page->source, n - 1, COLUMN_NREAD);
     if (pg_is_null(page->source, 0, COLUMN_ID))
         return OK;
 
@@ -190,7 +190,6 @@ void page_decide(struct page *page, const struct session *s, const struct deadli
     for (size_t i = 0; i < page->nrows; i++) {
         struct row *r = &page->rows[i];
         struct verdict_rules rules = {
-            .now_us = s->began_us,
             .evidence_before_us = deadlines->evidence_before_us,
             .no_timeouts = timeouts_left <= 0,
         };
@@ -253,6 +252,7 @@ static void put_columns(struct row *const *rows, size_t n, const struct session 
         c.errors[i] = success ? SPAN_NONE : failure_text(r, s->arena);
         c.urls[i] = success ? url_of(r) : SPAN_NONE;
         c.published_us[i] = success ? published_us(r, now_us) : TIME_NONE;
+        c.extras[i] = r->receipt.extras;
         c.patches[i] = patch_of(r, now, s->arena);
         c.event_ids[i] = id_make(now_us);
         c.events[i] = event_of(r, s->arena);
@@ -275,6 +275,7 @@ static void columns_init(struct columns *c, size_t n, struct arena *arena)
         .errors = arena_alloc(arena, n * sizeof(struct span)),
         .urls = arena_alloc(arena, n * sizeof(struct span)),
         .published_us = arena_alloc(arena, n * sizeof(int64_t)),
+        .extras = arena_alloc(arena, n * sizeof(struct span)),
         .patches = arena_alloc(arena, n * sizeof(struct span)),
         .event_ids = arena_alloc(arena, n * sizeof(struct id)),
         .events = arena_alloc(arena, n * sizeof(struct span)),
@@ -293,6 +294,7 @@ static void columns_bind(const struct columns *c, size_t n, struct arena *arena,
     pg_arg_texts(ret, c->errors, n);
     pg_arg_texts(ret, c->urls, n);
     pg_arg_times(ret, c->published_us, n);
+    pg_arg_texts(ret, c->extras, n);
     pg_arg_jsons(ret, c->patches, n);
     pg_arg_uuids(ret, c->event_ids, n);
     pg_arg_jsons(ret, c->events, n);
@@ -322,8 +324,8 @@ static int64_t published_us(const struct row *r, int64_t now_us)
     return r->strongest.time_us != TIME_NONE && r->strongest.time_us < now_us ? r->strongest.time_us : now_us;
 }
 
-/* What extra_metadata gets: what the receipt says, with the names its platform uses for more of it first, so that
- * none of those can take the place of ours; then what the row rests on from now. */
+/* What extra_metadata gets, over the names that the platform uses for more of it: what the receipt says, of which
+ * post, and what the row rests on from now. */
 static struct span patch_of(const struct row *r, struct span now, struct arena *arena)
 {
     struct span parts[24];
@@ -331,14 +333,12 @@ static struct span patch_of(const struct row *r, struct span now, struct arena *
 
     parts[n++] = SPAN("{");
     if (r->receipt.key.at) {
-        struct span extras = members(r->receipt.extras, arena);
-
-        parts[n++] = extras;
-        parts[n++] = extras.len ? SPAN(",") : SPAN("");
         parts[n++] = SPAN("\"webhook_received\":true,\"webhook_timestamp\":\"");
         parts[n++] = time_of(r->receipt.received_us, arena);
         parts[n++] = SPAN("\",\"webhook_platform\":");
         parts[n++] = quoted(r->platform, arena);
+        parts[n++] = SPAN(",\"webhook_post_id\":");
+        parts[n++] = quoted(r->post, arena);
         parts[n++] = SPAN(",\"webhook_status\":");
         parts[n++] = quoted(r->receipt.status, arena);
         parts[n++] = SPAN(",");
@@ -367,7 +367,7 @@ static struct span event_of(const struct row *r, struct arena *arena)
         SPAN("{\"platform\":"),
         quoted(r->platform, arena),
         SPAN(",\"action\":\""),
-        span_of(r->verdict.action == ACT_SUCCESS ? "marked_success" : "marked_failed"),
+        span_of(action_name(r->verdict)),
         SPAN("\",\"reason\":\""),
         span_of(reason_name(r->verdict.reason)),
         SPAN("\",\"external_post_id\":"),
@@ -379,19 +379,11 @@ static struct span event_of(const struct row *r, struct arena *arena)
     return joined(arena, parts, countof(parts));
 }
 
-/* What stands between the braces of an object's text; nothing if Postgres would not take it: what else is known of the
- * row must not suffer. */
-static struct span members(struct span object, struct arena *arena)
+static const char *action_name(struct verdict v)
 {
-    struct doc doc;
-
-    if (!object.len || memmem(object.at, object.len, "\\u0000", 6) ||
-        memmem(object.at, object.len, "\\ud", 3) || memmem(object.at, object.len, "\\uD", 3))
-        return SPAN("");
-    if (doc_parse(&doc, object, arena, NULL) || doc.nodes[0].type != DOC_OBJECT)
-        return SPAN("");
-    object = doc_raw(&doc, 0);
-    return (struct span){object.at + 1, object.len - 2};
+    if (v.refreshes)
+        return "refreshed";
+    return v.action == ACT_SUCCESS ? "marked_success" : "marked_failed";
 }
 
 static struct span quoted(struct span s, struct arena *arena)

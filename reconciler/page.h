@@ -14,12 +14,11 @@ struct deadlines {
     unsigned since_minutes;
     int64_t stale_before_us;    /* the window: open rows updated before this are looked at */
     int64_t evidence_before_us; /* open rows updated before this may be settled by evidence */
-    bool no_timeouts;           /* the guard */
-    int64_t timeouts_left;      /* how many rows may still be failed by time-out */
+    int64_t timeouts_left;      /* how many rows may still be failed by time-out: the guard's word */
     struct patience {
         struct span platform;
         unsigned minutes;
-    } * patience; /* of platforms that wait longer than since_minutes; in no order */
+    } * patience; /* of the platforms we know, never below since_minutes; in no order */
     size_t npatience;
 };
 
@@ -45,9 +44,9 @@ struct row {
 struct page {
     size_t nrows;
     struct row *rows;
-    int64_t place_us;       /* of its last row in the order of its statement */
-    struct span place_key;  /* receipt_follow: the dedup key there */
-    size_t nreceipts;       /* receipt_follow: receipts read */
+    size_t nread;           /* what its statement has read in its order, whatever became of it */
+    int64_t place_us;       /* the last of that: updated_at, or stored_at of a receipt */
+    struct span place_key;  /* and its id, or dedup_key */
     struct pg_rows *source; /* owns */
 };
 
@@ -63,7 +62,7 @@ void page_release(struct page *page);
 enum column {
     COLUMN_PLACE_AT,
     COLUMN_PLACE_KEY,
-    COLUMN_RECEIPTS,
+    COLUMN_NREAD,
     COLUMN_ID,
     COLUMN_SOURCE,
     COLUMN_PLATFORM,

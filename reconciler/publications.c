@@ -13,9 +13,9 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-/* More than a statement of the gateway may take until its receipts show. */
+/* More than a statement of the gateway may take until its receipts show: ingest.commit_timeout_ms ends at 20,000. */
 #define OVERLAP_US (30 * SECOND_US)
-/* How far to look again when the database's clock was set back. */
+/* How far to look again when the database's clock was set back, and once a day in any case. */
 #define CLOCK_BACK_US DAY_US
 #define DAY_US        (24 * 60 * MINUTE_US)
 
@@ -38,7 +38,7 @@ struct options {
 /* Where the walk through open publications stands. */
 struct cursor {
     int64_t updated_us; /* TIME_NONE: before the oldest */
-    struct id id;
+    char id[sizeof(struct id)];
 };
 
 /* Where the look at new receipts stands. */
@@ -58,6 +58,7 @@ struct job {
     size_t asked; /* rows of the batch at work */
     struct cursor cursor;
     struct watermark watermark;
+    int64_t watermark_most_us;  /* receipts stored after this are for a later run too: its mark stays below */
     bool interrupted;           /* a signal came before everything was done */
     struct report report, next; /* next: with the batch at work, for when it is committed */
 };
@@ -73,9 +74,12 @@ static void add_patience(struct deadlines *d, struct span platform, unsigned min
 static enum status weigh(struct job *j, struct err *err);
 
 static enum status follow(struct job *j, struct err *err);
+static int64_t known_watermark(const struct job *j);
 static int64_t follow_from(const struct job *j);
 static enum status follow_page(void *ctx, size_t rows, struct err *err);
 static void keep_settled(struct job *j);
+static bool comes_in_walk(const struct job *j, const struct row *r);
+static void come_again(struct job *j);
 static enum status advance(struct job *j, struct err *err);
 
 static enum status walk(struct job *j, struct err *err);
@@ -286,6 +290,8 @@ static enum status follow(struct job *j, struct err *err)
     bool refused;
 
     j->watermark = (struct watermark){.stored_us = follow_from(j)};
+    /* Only a run over all platforms looks at every receipt. */
+    j->watermark_most_us = j->options->platform.at ? known_watermark(j) : INT64_MAX;
     do {
         if (told_to_stop(j))
             return OK;
@@ -293,31 +299,43 @@ static enum status follow(struct job *j, struct err *err)
             return err_in(err, "new receipts");
         if (refused && j->page.nrows == 0)
             return err->code;
+        if (refused && err->code != REJECTED)
+            come_again(j);
         if (refused)
-            leave_out(j, false, err);
+            leave_out(j, !comes_in_walk(j, &j->page.rows[0]), err);
         else
             j->report = j->next;
-        if (j->page.nreceipts > 0) {
+        if (j->page.nread > 0) {
             j->watermark.stored_us = j->page.place_us;
             j->watermark.key_len = j->page.place_key.len;
             memcpy(j->watermark.key, j->page.place_key.at, j->page.place_key.len);
         }
         report_progress(&j->report);
-    } while (j->page.nreceipts == j->asked);
+    } while (j->page.nread == j->asked);
     return OK;
 }
 
 /* Without a watermark nothing was ever failed by time-out that a receipt could correct, and the walk finds the open
  * rows that are older than the window. */
-static int64_t follow_from(const struct job *j)
+static int64_t known_watermark(const struct job *j)
 {
     int64_t mark_us = j->session.watermark_us;
 
     if (mark_us == TIME_NONE)
-        return j->deadlines.stale_before_us - OVERLAP_US;
+        return j->deadlines.stale_before_us;
     if (mark_us > j->session.began_us)
         return j->session.began_us - CLOCK_BACK_US;
-    return mark_us - OVERLAP_US;
+    return mark_us;
+}
+
+/* The first run of a day (UTC) looks further back: what a stepping clock or a fault of ours hid is found a day late
+ * at most. */
+static int64_t follow_from(const struct job *j)
+{
+    int64_t began_us = j->session.began_us, mark_us = known_watermark(j), from_us = mark_us - OVERLAP_US;
+    bool first_of_day = mark_us / DAY_US != began_us / DAY_US;
+
+    return first_of_day && from_us > began_us - CLOCK_BACK_US ? began_us - CLOCK_BACK_US : from_us;
 }
 
 static enum status follow_page(void *ctx, size_t rows, struct err *err)
@@ -339,6 +357,9 @@ static enum status follow_page(void *ctx, size_t rows, struct err *err)
     keep_settled(j);
     if (settle_page(j, err))
         return err->code;
+    for (size_t i = 0; i < j->page.nrows; i++)
+        if (!j->page.rows[i].written)
+            come_again(j);
     return advance(j, err);
 }
 
@@ -349,8 +370,7 @@ static void keep_settled(struct job *j)
 
     for (size_t i = 0; i < j->page.nrows; i++) {
         const struct row *r = &j->page.rows[i];
-        bool comes_again = j->session.options->dry_run && r->publication.rests == RESTS_OPEN &&
-                           r->publication.updated_us < j->deadlines.stale_before_us;
+        bool comes_again = j->session.options->dry_run && comes_in_walk(j, r);
 
         if ((r->verdict.action == ACT_SUCCESS || r->verdict.action == ACT_FAILED) && !comes_again)
             j->page.rows[kept++] = *r;
@@ -358,19 +378,31 @@ static void keep_settled(struct job *j)
     j->page.nrows = kept;
 }
 
-/* Only a run over all platforms has looked at every receipt. */
+static bool comes_in_walk(const struct job *j, const struct row *r)
+{
+    return r->publication.rests == RESTS_OPEN && r->publication.updated_us < j->deadlines.stale_before_us;
+}
+
+/* A row of the page at work was held or has changed meanwhile: the next run begins with this page at the latest. */
+static void come_again(struct job *j)
+{
+    if (j->watermark_most_us > j->watermark.stored_us + OVERLAP_US)
+        j->watermark_most_us = j->watermark.stored_us + OVERLAP_US;
+}
+
 static enum status advance(struct job *j, struct err *err)
 {
     struct session *s = &j->session;
-    bool at_end = j->page.nreceipts < j->asked;
+    bool at_end = j->page.nread < j->asked;
+    int64_t mark_us = at_end ? s->began_us : j->page.place_us;
     struct pg_args args;
 
-    if (s->options->dry_run || j->options->platform.at)
+    if (s->options->dry_run)
         return OK;
     pg_args_init(&args, s->arena);
     pg_arg_text(&args, span_of(s->job));
     pg_arg_int(&args, s->lock.epoch);
-    pg_arg_time(&args, at_end ? s->began_us : j->page.place_us);
+    pg_arg_time(&args, mark_us < j->watermark_most_us ? mark_us : j->watermark_most_us);
     return pg_run(s->pg, SQL_FENCE_ADVANCE, &args, WAIT_MS, NULL, err);
 }
 
@@ -391,10 +423,12 @@ static enum status walk(struct job *j, struct err *err)
             leave_out(j, true, err);
         else
             j->report = j->next;
-        if (j->page.nrows > 0)
-            j->cursor = (struct cursor){j->page.place_us, j->page.rows[j->page.nrows - 1].id};
+        if (j->page.nread > 0) {
+            j->cursor.updated_us = j->page.place_us;
+            memcpy(j->cursor.id, j->page.place_key.at, sizeof(j->cursor.id));
+        }
         report_progress(&j->report);
-    } while (j->page.nrows == j->asked);
+    } while (j->page.nread == j->asked);
     return OK;
 }
 
@@ -407,7 +441,9 @@ static enum status walk_page(void *ctx, size_t rows, struct err *err)
     pg_args_init(&args, j->session.arena);
     pg_arg_time(&args, j->deadlines.stale_before_us);
     pg_arg_time(&args, j->cursor.updated_us);
-    pg_arg_uuid(&args, j->cursor.updated_us == TIME_NONE ? NULL : &j->cursor.id);
+    pg_arg_bytes(&args, j->cursor.updated_us == TIME_NONE
+                            ? SPAN_NONE
+                            : (struct span){j->cursor.id, sizeof(j->cursor.id)});
     pg_arg_text(&args, j->options->platform);
     pg_arg_int(&args, (int64_t)rows);
     if (page_read(&j->page, &j->session, SQL_PUBLICATION_WALK, &args, err))
@@ -449,15 +485,11 @@ static enum status write_progress(struct job *j, struct err *err)
     return pg_run(s->pg, SQL_RUN_PROGRESS, &args, WAIT_MS, NULL, err);
 }
 
-/* The row that the store refused. counts: nobody has counted it yet. */
+/* The row that the store refused. counts: it does not come again in this run. */
 static void leave_out(struct job *j, bool counts, const struct err *err)
 {
-    const struct row *r = &j->page.rows[0];
-    const struct verdict skipped = {.action = ACT_SKIP_UNCLEAR};
-
-    log_warn("row_left_out", LOG_ID("log_id", &r->id), LOG_ERR(err));
-    if (counts)
-        report_count(&j->report, r->platform, &r->id, skipped, false);
+    log_warn("row_left_out", LOG_ID("log_id", &j->page.rows[0].id), LOG_ERR(err));
+    j->report.left_out += counts;
 }
 
 static bool told_to_stop(struct job *j)
@@ -561,30 +593,37 @@ static enum status write_end(void *ctx, size_t rows, struct err *err)
     return pg_run(s->pg, SQL_RUN_FINISH, &args, WAIT_MS, NULL, err);
 }
 
+/* Of a type only the first that holds. */
 static enum status raise_alerts(struct job *j, struct err *err)
 {
     const struct report *r = &j->report;
     int64_t checked = report_checked(r);
-    bool enough = checked >= ALERT_CHECKED_MIN;
+    const struct {
+        int64_t rows;
+        unsigned above_percent; /* of those checked; 0: a single one rings, however few were checked */
+        const char *type, *severity, *message;
+    } alerts[] = {
+        {j->guard.holds,   0,  "publications_guard",         "CRITICAL", r->message                                 },
+        {r->all.failed,    50, "publications_failed",        "CRITICAL", "More than half of the publications failed"},
+        {r->all.failed,    25, "publications_failed",        "MEDIUM",
+         "More than a quarter of the publications failed"                                                           },
+        {r->all.skipped,   10, "publications_unclear",       "MEDIUM",
+         "More than a tenth of the webhooks is unclear"                                                             },
+        {r->unclear_a_day, 0,  "publications_unclear_a_day", "MEDIUM",
+         "Publications have had unclear webhooks for more than a day"                                               },
+    };
+    const char *raised = "";
 
-    if (j->guard.holds && raise_alert(j, "publications_guard", "CRITICAL", r->message, err))
-        return err->code;
-    if (enough && 2 * r->all.failed > checked) {
-        if (raise_alert(j, "publications_failed", "CRITICAL", "More than half of the publications failed",
-                        err))
-            return err->code;
-    } else if (enough && 4 * r->all.failed > checked) {
-        if (raise_alert(j, "publications_failed", "MEDIUM", "More than a quarter of the publications failed",
-                        err))
+    for (size_t i = 0; i < countof(alerts); i++) {
+        bool too_few = alerts[i].above_percent > 0 && checked < ALERT_CHECKED_MIN;
+
+        if (too_few || 100 * alerts[i].rows <= alerts[i].above_percent * checked ||
+            strcmp(raised, alerts[i].type) == 0)
+            continue;
+        raised = alerts[i].type;
+        if (raise_alert(j, raised, alerts[i].severity, alerts[i].message, err))
             return err->code;
     }
-    if (enough && 10 * r->all.skipped > checked &&
-        raise_alert(j, "publications_unclear", "MEDIUM", "More than a tenth of the webhooks is unclear", err))
-        return err->code;
-    if (r->unclear_a_day > 0 &&
-        raise_alert(j, "publications_unclear_a_day", "MEDIUM",
-                    "Publications have had unclear webhooks for more than a day", err))
-        return err->code;
     return OK;
 }
 

@@ -39,7 +39,7 @@ void report_count(struct report *r, struct span platform, const struct id *id, s
     count(&r->all, v, written);
     if (tally)
         count(&tally->counts, v, written);
-    if (settles && written && !v.corrects)
+    if (settles && written && !v.corrects && !v.refreshes)
         keep_id(r, v.action == ACT_SUCCESS ? &r->success_ids : &r->failed_ids, id);
 }
 
@@ -52,6 +52,8 @@ static void count(struct counts *c, struct verdict v, bool written)
             break;
         if (v.corrects)
             c->corrected++;
+        else if (v.refreshes)
+            c->refreshed++;
         else if (v.action == ACT_SUCCESS)
             c->success++;
         else
@@ -121,13 +123,14 @@ struct span report_json(const struct report *r, bool ids, struct arena *arena)
         json_object_set_new(root, "success_log_ids", ids_json(&r->success_ids));
         json_object_set_new(root, "failed_log_ids", ids_json(&r->failed_ids));
     }
-    rest = json_pack("{ss si sI sI ss sI so ss? sb sI sI sI so ss?}", "outcome", r->outcome, "marked_retry",
-                     0, "corrected", (json_int_t)r->all.corrected, "not_due", (json_int_t)r->all.not_due,
-                     "run_id", run_id, "duration_ms", (json_int_t)duration_ms(r), "by_platform",
-                     platforms_json(r), "stopped_by", r->stopped_by, "ids_truncated", r->ids_truncated,
-                     "timed_out", (json_int_t)r->timed_out, "held_by_guard", (json_int_t)r->held,
-                     "changed_meanwhile", (json_int_t)r->changed, "guard", guard_json(r), "message",
-                     r->message[0] ? r->message : NULL);
+    rest = json_pack("{ss si sI sI sI ss sI so ss? sb sI sI sI sI so ss?}", "outcome", r->outcome,
+                     "marked_retry", 0, "corrected", (json_int_t)r->all.corrected, "refreshed",
+                     (json_int_t)r->all.refreshed, "not_due", (json_int_t)r->all.not_due, "run_id", run_id,
+                     "duration_ms", (json_int_t)duration_ms(r), "by_platform", platforms_json(r),
+                     "stopped_by", r->stopped_by, "ids_truncated", r->ids_truncated, "timed_out",
+                     (json_int_t)r->timed_out, "held_by_guard", (json_int_t)r->held, "changed_meanwhile",
+                     (json_int_t)r->changed, "left_out", (json_int_t)r->left_out, "guard", guard_json(r),
+                     "message", r->message[0] ? r->message : NULL);
     json_object_update_new(root, rest);
 
     text = json_dumps(root, JSON_COMPACT);
@@ -196,8 +199,11 @@ void report_print(const struct report *r, bool dry_run, FILE *to)
     print_count(to, "skipped", r->all.skipped, "a webhook came, but an unclear one");
     print_count(to, dry_run ? "would be corrected" : "corrected", r->all.corrected,
                 "by later or stronger webhooks");
+    print_count(to, dry_run ? "would be refreshed" : "refreshed", r->all.refreshed,
+                "stronger webhooks that agree");
     print_count(to, "not due", r->all.not_due, "may still wait for a webhook or a retry");
     print_count(to, "held by the guard", r->held, "");
+    print_count(to, "left out", r->left_out, "refused by the store: left to the next run");
     for (size_t i = 0; i < r->nplatforms; i++)
         fprintf(to, "  %-20s %10" PRId64 " success %10" PRId64 " failed %10" PRId64 " skipped\n",
                 r->platforms[i].platform, r->platforms[i].counts.success, r->platforms[i].counts.failed,

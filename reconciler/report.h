@@ -15,7 +15,7 @@
 enum { REPORT_IDS_MAX = 1000, REPORT_PLATFORMS_MAX = 64, PLATFORM_NAME_BYTES = 51 };
 
 struct counts {
-    int64_t success, failed, skipped, corrected, not_due;
+    int64_t success, failed, skipped, corrected, refreshed, not_due;
 };
 
 struct id_list {
@@ -30,6 +30,7 @@ struct report {
     int64_t read;          /* rows looked at, whatever became of them */
     int64_t timed_out;     /* of those failed */
     int64_t held;          /* rows that only the guard kept from being failed */
+    int64_t left_out;      /* rows that the store refused one by one: left to the next run */
     int64_t changed;       /* rows that changed between reading and writing: left to the next run */
     int64_t unclear_a_day; /* of those skipped: unclear for longer than a day */
     struct id_list success_ids, failed_ids;

@@ -72,8 +72,7 @@ static struct verdict of_open(const struct publication *p, const struct evidence
     return (struct verdict){.action = ACT_FAILED, .reason = REASON_WEBHOOK_TIMEOUT};
 }
 
-/* Evidence that says what the row says already is not written again: the strongest of all receipts is asked
- * each time, so that what the row rests on need not be the newest of its kind for the end to be the same. */
+/* The strongest of all receipts is asked each time: a row ends with what that one says, whatever came first. */
 static struct verdict of_settled(const struct publication *p, const struct evidence *strongest)
 {
     int says = p->state == PUB_SUCCESS ? 1 : -1;
@@ -81,11 +80,14 @@ static struct verdict of_settled(const struct publication *p, const struct evide
 
     if (!strongest->received || strongest->decisive == 0)
         return v;
-    if (p->rests == RESTS_TIMEOUT)
+    if (p->rests == RESTS_TIMEOUT) {
         v = by_evidence(strongest, REASON_LATE_WEBHOOK);
-    else if (strongest->decisive != says && evidence_compare(strongest, &p->rests_on) > 0)
+        v.corrects = true;
+    } else if (evidence_compare(strongest, &p->rests_on) > 0) {
         v = by_evidence(strongest, REASON_NONE);
-    v.corrects = v.action != ACT_NONE;
+        v.corrects = strongest->decisive != says;
+        v.refreshes = !v.corrects;
+    }
     return v;
 }
 

@@ -19,13 +19,13 @@ const char *pub_state_name(enum pub_state state);
 
 /* What a settled row rests on. RESTS_ELSEWHERE: settled by another tool, without our marks: left alone. */
 enum rests { RESTS_OPEN, RESTS_TIMEOUT, RESTS_EVIDENCE, RESTS_OVERRIDE, RESTS_ELSEWHERE };
-enum rests rests_of(enum pub_state state, struct span reconciliation_reason);
+enum rests rests_of(enum pub_state state, struct span reconciliation_reason); /* absent: none is noted */
 
 struct evidence {
-    bool received;    /* a receipt exists, or another tool set webhook_received */
-    int decisive;     /* 1, -1, 0 */
-    int64_t time_us;  /* platform time, else received_at */
-    struct span key;  /* dedup key; empty for webhook_received set by another tool */
+    bool received;   /* a receipt exists, or another tool set webhook_received */
+    int decisive;    /* 1, -1, 0 */
+    int64_t time_us; /* platform time, else received_at */
+    struct span key; /* dedup key; empty for webhook_received set by another tool */
 };
 /* Negative, zero, positive as a is weaker, equal, stronger. */
 int evidence_compare(const struct evidence *a, const struct evidence *b);
@@ -33,27 +33,34 @@ int evidence_compare(const struct evidence *a, const struct evidence *b);
 struct publication {
     enum pub_state state;
     enum rests rests;
-    struct evidence rests_on; /* the evidence a RESTS_EVIDENCE row was settled by */
+    struct evidence rests_on;          /* the evidence a RESTS_EVIDENCE row was settled by */
     int64_t updated_us, next_retry_us; /* next_retry_us: TIME_NONE if none */
 };
 
 struct verdict_rules {
-    int64_t now_us;
     int64_t evidence_before_us; /* open rows updated before this may settle by evidence */
     int64_t timeout_before_us;  /* greatest(updated, next_retry) before this is a time-out; per platform */
     bool no_timeouts;           /* the guard */
 };
 
 enum action { ACT_NONE, ACT_SUCCESS, ACT_FAILED, ACT_SKIP_UNCLEAR, ACT_NOT_DUE, ACT_HELD_BY_GUARD };
-enum reason { REASON_NONE, REASON_WEBHOOK_CONFIRMED, REASON_WEBHOOK_FAILURE, REASON_WEBHOOK_TIMEOUT, REASON_LATE_WEBHOOK };
+enum reason {
+    REASON_NONE,
+    REASON_WEBHOOK_CONFIRMED,
+    REASON_WEBHOOK_FAILURE,
+    REASON_WEBHOOK_TIMEOUT,
+    REASON_LATE_WEBHOOK
+};
 const char *reason_name(enum reason reason); /* "webhook_confirmed", "webhook_reported_failure", ... */
 
 struct verdict {
     enum action action;
     enum reason reason;
-    bool corrects; /* changes a row that was settled before */
+    bool corrects;  /* changes a row that was settled before */
+    bool refreshes; /* keeps its state, which from now on rests on stronger evidence */
 };
 
-struct verdict verdict_of(const struct publication *p, const struct evidence *strongest, const struct verdict_rules *rules);
+struct verdict verdict_of(const struct publication *p, const struct evidence *strongest,
+                          const struct verdict_rules *rules);
 
 #endif

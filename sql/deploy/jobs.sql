@@ -39,7 +39,7 @@ create table settle.job_fences (
 );
 comment on column settle.job_fences.watermark is
   'receipts stored before this have been looked at (read again with an overlap)';
-insert into settle.job_fences (name) values ('publications');
+insert into settle.job_fences (name, watermark) values ('publications', now());
 
 grant select, insert, update on settle.job_runs to settle_reconciler;
 grant select, update on settle.job_fences to settle_reconciler;

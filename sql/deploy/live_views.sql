@@ -16,8 +16,38 @@ $$;
 revoke execute on function settle.extras_object (text) from public;
 grant execute on function settle.extras_object (text) to settle_reconciler, settle_api, settle_readonly;
 
+-- Whether extra_metadata says that a webhook came for this post. What the reconciler has copied there names its post:
+-- when another tool has begun a new attempt in the same row, the copy speaks of the old one.
+create function settle.webhook_noted(extra_metadata jsonb, external_post_id text) returns boolean
+language sql immutable
+as $$
+  select coalesce(extra_metadata -> 'webhook_received' = 'true'
+                  and (not extra_metadata ? 'webhook_post_id' or extra_metadata ->> 'webhook_post_id' = external_post_id),
+                  false)
+$$;
+revoke execute on function settle.webhook_noted (jsonb, text) from public;
+grant execute on function settle.webhook_noted (jsonb, text) to settle_reconciler, settle_api, settle_readonly;
+
+-- extra_metadata without what it says of an earlier attempt: that goes to the end of its attempts.
+create function settle.attempts_moved(extra_metadata jsonb, external_post_id text) returns jsonb
+language sql immutable
+as $$
+  select case
+           when extra_metadata ->> 'webhook_post_id' is distinct from external_post_id and extra_metadata ? 'webhook_post_id'
+           then (select coalesce(jsonb_object_agg(key, value) filter (where not old), '{}')
+                        || jsonb_build_object('attempts',
+                                              coalesce(extra_metadata -> 'attempts', '[]')
+                                              || jsonb_build_array(jsonb_object_agg(key, value) filter (where old)))
+                 from (select key, value, key ~ '^(webhook|evidence)_' as old from jsonb_each(extra_metadata)) as member)
+           else extra_metadata
+         end
+$$;
+revoke execute on function settle.attempts_moved (jsonb, text) from public;
+grant execute on function settle.attempts_moved (jsonb, text) to settle_reconciler;
+
 -- Each publication with the strongest of its receipts (decisive before unclear, then the later time, then the
--- larger key): the same order as evidence_compare in shared/domain/verdict.c; a test proves that they agree.
+-- larger key): the same order as evidence_compare in shared/domain/verdict.c; a test proves that they agree. And with
+-- what its extra_metadata says: what the reconciler has settled it by, and what another tool has noted of a webhook.
 create view settle.publication_evidence with (security_invoker = true) as
 select p.*,
        r.dedup_key as receipt_key,
@@ -27,7 +57,14 @@ select p.*,
        r.received_at as receipt_received_at,
        r.url as receipt_url,
        r.reason as receipt_reason,
-       r.extras as receipt_extras
+       r.extras as receipt_extras,
+       p.extra_metadata ->> 'reconciliation_reason' as reason,
+       p.extra_metadata ->> 'evidence_at' as evidence_at,
+       p.extra_metadata ->> 'evidence_key' as evidence_key,
+       settle.webhook_noted(p.extra_metadata, p.external_post_id) as noted,
+       coalesce(p.extra_metadata ->> 'webhook_status',
+                case p.extra_metadata ->> 'complete' when 'true' then 'published' end) as noted_status,
+       p.extra_metadata ->> 'webhook_timestamp' as noted_at
 from settle.publish_logs p
 left join lateral (
   select *
@@ -53,6 +90,7 @@ select id, source, platform, user_id_str, clip_id, social_account_id, status, ex
                                  'webhook_timestamp',
                                  to_char(receipt_received_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
                                  'webhook_platform', platform,
+                                 'webhook_post_id', external_post_id,
                                  'webhook_status', receipt_status)
        end as extra_metadata,
        created_at, updated_at

@@ -1,9 +1,10 @@
--- open_count: counts open publications that are older than a time, oldest first, a part at a time.
+-- open_count: counts the publications that wait for a webhook and are older than a time, oldest first, a part at a
+-- time. A pending one waits for none.
 -- $1 older than timestamptz  $2 updated_at timestamptz, $3 id uuid the part begins behind (null: at the oldest)
 -- $4 limit bigint
--- One row: count bigint, updated_at timestamptz and id uuid of the last.
+-- One row: rows of the part bigint, of those waiting bigint, updated_at timestamptz and id uuid of the last.
 with part as materialized (
-  select updated_at, id
+  select updated_at, id, status
   from settle.publish_open
   where updated_at < $1::timestamptz
     and (updated_at, id) > (coalesce($2::timestamptz, '-infinity'),
@@ -16,4 +17,7 @@ with part as materialized (
   order by updated_at desc, id desc
   limit 1
 )
-select (select count(*) from part), (select updated_at from part_end), (select id from part_end)
+select (select count(*) from part),
+       (select count(*) from part where status <> 'pending'),
+       (select updated_at from part_end),
+       (select id from part_end)

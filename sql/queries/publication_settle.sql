@@ -1,26 +1,34 @@
 -- publication_settle: writes the verdicts on one page and their ledger events. A row that changed since it was read
 -- keeps what it has.
 -- $1 id uuid[]  $2 source text[]  $3 status text[], $4 updated_at timestamptz[] as read
--- $5 new status text[]  $6 error_message text[]  $7 external_url text[] (if it has none)
--- $8 published_at timestamptz[] (if it has none; null: not published)  $9 patch of extra_metadata jsonb[]
--- $10 id of the event uuid[]  $11 metadata of the event jsonb[]  $12 receipt_id bytea[]
--- $13 now timestamptz  $14 actor text  $15 run_id uuid
+-- $5 new status text[]  $6 error_message text[]  $7 external_url text[]
+-- $8 published_at timestamptz[] (null: not published): of this and the URL an open row keeps what it has
+-- $9 extras of the receipt text[]  $10 patch of extra_metadata jsonb[]  $11 id of the event uuid[]
+-- $12 metadata of the event jsonb[]  $13 receipt_id bytea[]  $14 now timestamptz  $15 actor text  $16 run_id uuid
 -- One row per publication that was written: its place in the arrays, from 1.
 with decided as (
   select *
   from unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::text[], $6::text[], $7::text[],
-              $8::timestamptz[], $9::jsonb[], $10::uuid[], $11::jsonb[], $12::bytea[])
+              $8::timestamptz[], $9::text[], $10::jsonb[], $11::uuid[], $12::jsonb[], $13::bytea[])
     with ordinality as d (id, source, old_status, old_updated_at, status, error_message, external_url,
-                          published_at, patch, event_id, event, receipt_id, place)
+                          published_at, extras, patch, event_id, event, receipt_id, place)
 ), written as (
   update settle.publish_logs as p
   set status = d.status,
       error_message = d.error_message,
-      external_url = coalesce(nullif(p.external_url, ''), d.external_url),
-      published_at = case when d.published_at is not null then coalesce(p.published_at, d.published_at) end,
-      settled_at = $13::timestamptz,
-      extra_metadata = p.extra_metadata || d.patch,
-      updated_at = $13
+      external_url = case
+                       when p.status in ('success', 'failed') then coalesce(d.external_url, p.external_url)
+                       else coalesce(nullif(p.external_url, ''), d.external_url)
+                     end,
+      published_at = case
+                       when p.status in ('success', 'failed') or d.published_at is null then d.published_at
+                       else coalesce(p.published_at, d.published_at)
+                     end,
+      settled_at = case when p.status = d.status then p.settled_at else $14::timestamptz end,
+      extra_metadata = settle.attempts_moved(p.extra_metadata, p.external_post_id)
+                       || case when d.extras is null then '{}' else settle.extras_object(d.extras) end
+                       || d.patch,
+      updated_at = $14
   from decided as d
   where p.id = d.id
     and p.source = d.source
@@ -30,8 +38,8 @@ with decided as (
 ), told as (
   insert into settle.social_sync_ledger (
     id, source, timestamp, event_type, severity, entity_type, entity_id, metadata, actor, run_id, receipt_id)
-  select event_id, source, $13, 'publish_reconciled', case status when 'success' then 'info' else 'warn' end,
-         'publish_log', id::text, event, $14::text, $15::uuid, receipt_id
+  select event_id, source, $14, 'publish_reconciled', case status when 'success' then 'info' else 'warn' end,
+         'publish_log', id::text, event, $15::text, $16::uuid, receipt_id
   from written
 )
 select place

@@ -39,14 +39,8 @@ with page as materialized (
   ) as p
 )
 select page_end.stored_at, page_end.dedup_key, page_end.nreceipts,
-       id, source, platform, status, external_post_id, updated_at, next_retry_at,
-       extra_metadata ->> 'reconciliation_reason',
-       extra_metadata ->> 'evidence_at',
-       extra_metadata ->> 'evidence_key',
-       coalesce(extra_metadata -> 'webhook_received' = 'true', false),
-       coalesce(extra_metadata ->> 'webhook_status',
-                case extra_metadata ->> 'complete' when 'true' then 'published' end),
-       extra_metadata ->> 'webhook_timestamp',
+       id, source, platform, status, external_post_id, updated_at, next_retry_at, reason, evidence_at, evidence_key,
+       noted, noted_status, noted_at,
        receipt_key, receipt_status, receipt_decisive, receipt_time, receipt_received_at, receipt_url,
        left(receipt_reason, 1000), receipt_extras
 from page_end

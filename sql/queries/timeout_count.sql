@@ -1,17 +1,15 @@
--- timeout_count: how many of one page of stale publications a run would fail by time-out. The lateral join with a
--- limit keeps the planner from reading all receipts for one page.
+-- timeout_count: how many of one page of stale open publications a run would fail by time-out. The limit counts what
+-- is read; the lateral join with a limit keeps the planner from reading all receipts for one page.
 -- $1 older than timestamptz  $2 updated_at timestamptz, $3 id uuid the page begins behind (null: at the oldest)
 -- $4 platform text (null: any)  $5 limit bigint
 -- $6 platform text[], $7 timestamptz[]: the cut-off of those that wait longer than $1
 -- One row: rows of the page bigint, to be failed bigint, updated_at timestamptz and id uuid of the last.
 with page as materialized (
-  select id, source, platform, updated_at
+  select id, source, platform, status, updated_at
   from settle.publish_open
-  where status <> 'pending'
-    and updated_at < $1::timestamptz
+  where updated_at < $1::timestamptz
     and (updated_at, id) > (coalesce($2::timestamptz, '-infinity'),
                             coalesce($3::uuid, '00000000-0000-0000-0000-000000000000'))
-    and ($4::text is null or platform = $4)
   order by updated_at, id
   limit $5::bigint
 ), page_end as (
@@ -39,9 +37,11 @@ select (select count(*) from page),
           where p.id = o.id
             and p.source = o.source
             and receipt.came is null
-            and p.extra_metadata -> 'webhook_received' is distinct from 'true'
+            and not settle.webhook_noted(p.extra_metadata, p.external_post_id)
           limit 1
         ) as silent
-        where silent.waits_since < coalesce(patient.before, $1)),
+        where o.status <> 'pending'
+          and ($4::text is null or o.platform = $4)
+          and silent.waits_since < coalesce(patient.before, $1)),
        (select updated_at from page_end),
        (select id from page_end)

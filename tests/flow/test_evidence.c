@@ -221,7 +221,7 @@ static void test_sql_selects_and_counts_what_the_function_decides(void **state)
 
 /* ---- every order of events, against the real thing ---- */
 
-enum { NEVENTS = 5, NORDERS = 120 };
+enum { NEVENTS = 6, NORDERS = 720 };
 
 /* The nth order of 0 .. NEVENTS-1. */
 static void order_of(unsigned nth, unsigned ret[NEVENTS])
@@ -240,18 +240,20 @@ static void order_of(unsigned nth, unsigned ret[NEVENTS])
 }
 
 /* What the event is, for the post of order nth: 0 the row, 1 a webhook, 2 its duplicate, 3 a stronger one that says
- * the opposite, 4 a late unclear one. */
+ * the opposite, 4 a late unclear one, 5 a still stronger one that agrees with that and brings a URL. */
 static void happen(FILE *sql, unsigned nth, unsigned event)
 {
     static const struct {
         char key;
         const char *status;
         int decisive, minutes_ago;
+        const char *url;
     } webhooks[NEVENTS] = {
-        [1] = {'1', "failed",     -1, 9},
-        [2] = {'1', "failed",     -1, 9},
-        [3] = {'2', "published",  1,  5},
-        [4] = {'3', "processing", 0,  1},
+        [1] = {'1', "failed",     -1, 9, ""                        },
+        [2] = {'1', "failed",     -1, 9, ""                        },
+        [3] = {'2', "published",  1,  5, ""                        },
+        [4] = {'3', "processing", 0,  1, ""                        },
+        [5] = {'4', "published",  1,  4, "https://example.com/last"},
     };
 
     if (event == 0)
@@ -264,13 +266,13 @@ static void happen(FILE *sql, unsigned nth, unsigned event)
         fprintf(
             sql,
             "insert into settle.webhook_receipts (dedup_key, source, platform, delivery_id, external_post_id,"
-            "  event_status, decisive, happened_at, received_at, headers, body)"
+            "  event_status, decisive, happened_at, received_at, url, headers, body)"
             "values (decode('%c' || substr(md5('o%u') || md5('o%u'), 2), 'hex'), 'default', 'instagram',"
             "  gen_random_uuid(), 'o%u', '%s', %d,"
-            "  timestamptz '2026-01-01 12:00:00Z' - interval '%d minutes', now(), '', '')"
+            "  timestamptz '2026-01-01 12:00:00Z' - interval '%d minutes', now(), nullif('%s', ''), '', '')"
             "on conflict do nothing;",
             webhooks[event].key, nth, nth, nth, webhooks[event].status, webhooks[event].decisive,
-            webhooks[event].minutes_ago);
+            webhooks[event].minutes_ago, webhooks[event].url);
 }
 
 static void happen_to_all(struct world *w, unsigned step)
@@ -306,15 +308,17 @@ static void test_every_order_of_events_ends_in_the_same_state(void **state)
 {
     struct world *w = *state;
 
-    for (unsigned runs = 0; runs < 1U << NEVENTS; runs += 2) { /* none before anything happened */
+    /* A run before each, some, or none of the steps after the first. */
+    for (unsigned runs = 0; runs < 1U << NEVENTS; runs += 6) {
         world_reset(w);
         play(w, runs);
         assert_string_equal(world_sql(w,
                                       "select status, count(*), count(error_message),"
-                                      "  count(*) filter (where published_at = '2026-01-01 11:55:00Z'),"
-                                      "  count(*) filter (where extra_metadata ->> 'evidence_key' like '2%%')"
+                                      "  count(*) filter (where published_at = '2026-01-01 11:56:00Z'),"
+                                      "  count(*) filter (where external_url = 'https://example.com/last'),"
+                                      "  count(*) filter (where extra_metadata ->> 'evidence_key' like '4%%')"
                                       " from settle.publish_logs group by 1"),
-                            "success|120|0|120|120");
+                            "success|720|0|720|720|720");
     }
 }
 

@@ -146,9 +146,57 @@ static void test_a_held_row_is_left_out_and_does_not_stop_the_run(void **state)
     release(w);
     assert_int_equal(run.status, 0);
     assert_int_equal(number(&run, "marked_failed"), 3);
-    assert_int_equal(number(&run, "skipped"), 1);
+    assert_int_equal(number(&run, "left_out"), 1);
+    assert_int_equal(number(&run, "total_checked"), 3);
     run = world_reconcile(w, NULL);
     assert_int_equal(number(&run, "marked_failed"), 1);
+}
+
+/* Older than what the next run reads again in any case. */
+static void age_webhooks(struct world *w)
+{
+    world_sql(w, "update settle.webhook_receipts set stored_at = now() - interval '5 minutes';"
+                 "update settle.job_fences set watermark = now() - interval '6 minutes'");
+}
+
+static void test_a_late_webhook_of_a_held_row_is_not_forgotten(void **state)
+{
+    struct world *w = *state;
+    struct outcome run;
+
+    publications(w, "p", 3);
+    world_reconcile(w, NULL);
+    webhooks(w, "p");
+    age_webhooks(w);
+    hold(w, "p2");
+    run = world_reconcile(w, NULL);
+    release(w);
+    assert_int_equal(run.status, 0);
+    assert_int_equal(number(&run, "corrected"), 2);
+    assert_int_equal(number(&run, "left_out"), 1);
+    run = world_reconcile(w, NULL);
+    assert_int_equal(number(&run, "corrected"), 1);
+}
+
+static void test_a_late_webhook_of_a_row_that_changes_meanwhile_is_not_forgotten(void **state)
+{
+    struct world *w = *state;
+    struct process first;
+    struct outcome run;
+
+    publications(w, "p", 1);
+    world_reconcile(w, NULL);
+    webhooks(w, "p");
+    age_webhooks(w);
+    hold(w, "p1");
+    first = start(w, RUN_A);
+    world_until(5, waits(w));
+    world_sql(w, "update settle.publish_logs set updated_at = now()");
+    release(w);
+    run = world_wait(w, first);
+    assert_int_equal(number(&run, "changed_meanwhile"), 1);
+    run = world_reconcile(w, NULL);
+    assert_int_equal(number(&run, "corrected"), 1);
 }
 
 static void test_a_row_held_for_a_while_is_settled_with_the_others(void **state)
@@ -389,6 +437,45 @@ static void test_the_guard_lets_a_usual_share_pass(void **state)
     assert_int_equal(run.status, 75);
 }
 
+/* Rows that wait for no webhook make no time-out usual. */
+static void test_the_guard_counts_no_pending_rows(void **state)
+{
+    struct world *w = *state;
+    struct outcome run;
+
+    publications(w, "pending", 6000);
+    world_sql(w, "update settle.publish_logs set status = 'pending', external_post_id = null");
+    publications(w, "silent", 1100);
+    run = world_reconcile(w, NULL);
+    assert_int_equal(run.status, 75);
+    assert_int_equal(number(&run, "marked_failed"), 0);
+}
+
+/* A page of open rows none of which is wanted is not the last. */
+static void test_rows_behind_many_unwanted_ones_are_found(void **state)
+{
+    struct world *w = *state;
+    struct outcome run;
+
+    publications(w, "pending", 60);
+    world_sql(w, "update settle.publish_logs set status = 'pending', external_post_id = null,"
+                 "  updated_at = updated_at - interval '1 minute'");
+    publications(w, "p", 3);
+    run = world_reconcile(w, "--batch-size", "10", NULL);
+    assert_int_equal(number(&run, "marked_failed"), 3);
+}
+
+/* The clock was ahead and is right again: a lease that should have ended long ago lies in the future. */
+static void test_a_lease_from_the_future_is_over(void **state)
+{
+    struct world *w = *state;
+    struct outcome run;
+
+    world_sql(w, "update settle.job_fences set holder = 'somebody', lease_until = now() + interval '1 hour'");
+    run = world_reconcile(w, NULL);
+    assert_string_equal(word(&run, "outcome"), "done");
+}
+
 /* The database's clock is a day ahead: every open row looks stale. */
 static void test_a_wrong_clock_fails_nothing(void **state)
 {
@@ -423,6 +510,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_of_two_at_once_one_works_and_the_other_says_so, reset),
         cmocka_unit_test_setup(test_a_held_row_is_left_out_and_does_not_stop_the_run, reset),
+        cmocka_unit_test_setup(test_a_late_webhook_of_a_held_row_is_not_forgotten, reset),
+        cmocka_unit_test_setup(test_a_late_webhook_of_a_row_that_changes_meanwhile_is_not_forgotten, reset),
         cmocka_unit_test_setup(test_a_row_held_for_a_while_is_settled_with_the_others, reset),
         cmocka_unit_test_setup(test_a_row_that_changes_meanwhile_is_left_to_the_next_run, reset),
         cmocka_unit_test_setup(test_a_holder_frozen_past_its_lease_writes_nothing_when_it_wakes, reset),
@@ -432,6 +521,9 @@ int main(void)
         cmocka_unit_test_setup(test_the_guard_holds_for_ten_runs_and_force_overrules_it, reset),
         cmocka_unit_test_setup(test_the_guard_holds_bit_by_bit_too, reset),
         cmocka_unit_test_setup(test_the_guard_lets_a_usual_share_pass, reset),
+        cmocka_unit_test_setup(test_the_guard_counts_no_pending_rows, reset),
+        cmocka_unit_test_setup(test_rows_behind_many_unwanted_ones_are_found, reset),
+        cmocka_unit_test_setup(test_a_lease_from_the_future_is_over, reset),
         cmocka_unit_test_setup(test_a_wrong_clock_fails_nothing, reset),
         cmocka_unit_test_setup(test_a_watermark_from_the_future_is_no_harm, reset),
     };

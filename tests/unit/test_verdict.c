@@ -19,7 +19,6 @@ static struct evidence says(int decisive, int64_t minute, const char *key)
 static struct verdict_rules rules_at(int64_t now_minute)
 {
     return (struct verdict_rules){
-        .now_us = AT(now_minute),
         .evidence_before_us = AT(now_minute - 10),
         .timeout_before_us = AT(now_minute - 10),
     };
@@ -146,7 +145,12 @@ static const struct {
     {"a larger key",               PUB_SUCCESS, RESTS_EVIDENCE,  5, "a", {-1, 5, "b"}, "failed: webhook_reported_failure"},
     {"a smaller key",              PUB_SUCCESS, RESTS_EVIDENCE,  5, "b", {-1, 5, "a"}, "none"                            },
     {"its own evidence again",     PUB_SUCCESS, RESTS_EVIDENCE,  5, "a", {1, 5, "a"},  "none"                            },
-    {"later evidence that agrees", PUB_SUCCESS, RESTS_EVIDENCE,  5, "a", {1, 9, "b"},  "none"                            },
+    {"later evidence that agrees",
+     PUB_SUCCESS,                               RESTS_EVIDENCE,
+     5,                                                             "a",
+     {1, 9, "b"},
+     "success: webhook_confirmed"                                                                                        },
+    {"earlier one that agrees",    PUB_SUCCESS, RESTS_EVIDENCE,  5, "a", {1, 4, "b"},  "none"                            },
     {"a delayed processing",       PUB_SUCCESS, RESTS_EVIDENCE,  5, "a", {0, 9, "b"},  "none"                            },
     {"an override stands",         PUB_SUCCESS, RESTS_OVERRIDE,  5, "a", {-1, 9, "b"}, "none"                            },
     {"another tool's word stands", PUB_FAILED,  RESTS_ELSEWHERE, 0, "",  {1, 9, "b"},  "none"                            },
@@ -161,12 +165,17 @@ static void test_settled_rows(void **state)
             says(settled_cases[i].now.decisive, settled_cases[i].now.minute, settled_cases[i].now.key);
         struct verdict_rules rules = rules_at(NOW);
         struct verdict v;
+        bool changes, refreshes;
 
         p.rests = settled_cases[i].rests;
         p.rests_on = says(p.state == PUB_SUCCESS ? 1 : -1, settled_cases[i].minute, settled_cases[i].key);
         v = verdict_of(&p, &e, &rules);
-        if (strcmp(shown(v), settled_cases[i].want) != 0 || v.corrects != (v.action != ACT_NONE))
+        if (strcmp(shown(v), settled_cases[i].want) != 0)
             fail_msg("%s: got %s", settled_cases[i].why, shown(v));
+        changes = v.action != ACT_NONE && v.action != (p.state == PUB_SUCCESS ? ACT_SUCCESS : ACT_FAILED);
+        refreshes = v.action != ACT_NONE && !changes && p.rests == RESTS_EVIDENCE;
+        if (v.refreshes != refreshes || v.corrects != (v.action != ACT_NONE && !refreshes))
+            fail_msg("%s: corrects %d, refreshes %d", settled_cases[i].why, v.corrects, v.refreshes);
         if (verdict_of(&p, &nothing, &rules).action != ACT_NONE)
             fail_msg("%s: no evidence must change nothing", settled_cases[i].why);
     }
