@@ -1,6 +1,8 @@
 # lib.sh: what the commands of this folder share. Sourced, not run; the caller has set -euo pipefail.
 # shellcheck shell=bash
 
+umask 022 # the servers' users must come through our folders
+
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 
 say() {

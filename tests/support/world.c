@@ -47,7 +47,8 @@ static void set_environment(void);
 static void read_ports(struct world *w, const char *path);
 static bool gateway_ready(struct world *w);
 static void show_log(struct world *w);
-static const char *folder_of(struct world *w, enum part part);
+static void signal_part(struct world *w, enum part part, const char *signal);
+static void servers_do(struct world *w, const char *command, const char *server, const char *signal);
 static size_t signal_all_in(const char *folder, int signal);
 static bool sql_connected(struct world *w);
 static const char *shown(struct world *w, const PGresult *result);
@@ -297,9 +298,7 @@ static void show_log(struct world *w)
 
 void world_kill(struct world *w, enum part part)
 {
-    const char *folder = folder_of(w, part);
-
-    world_until(START_S, signal_all_in(folder, SIGKILL) == 0);
+    signal_part(w, part, "KILL");
     if (part == GATEWAY) {
         waitpid(w->gateway, NULL, 0);
         w->gateway = 0;
@@ -308,32 +307,44 @@ void world_kill(struct world *w, enum part part)
 
 void world_freeze(struct world *w, enum part part)
 {
-    signal_all_in(folder_of(w, part), SIGSTOP);
+    signal_part(w, part, "STOP");
 }
 
 void world_thaw(struct world *w, enum part part)
 {
-    signal_all_in(folder_of(w, part), SIGCONT);
+    signal_part(w, part, "CONT");
 }
 
 void world_servers(struct world *w)
+{
+    servers_do(w, "start", NULL, NULL);
+}
+
+/* The gateway works in a folder of its own, and so do all processes it forks. */
+static void signal_part(struct world *w, enum part part, const char *signal)
+{
+    const char *folder = arena_print(w->inner->arena, "%s/gateway", w->dir);
+
+    if (part == POSTGRES)
+        servers_do(w, "signal", "postgres", signal);
+    else if (part == REDIS)
+        servers_do(w, "signal", "redis", signal);
+    else if (strcmp(signal, "KILL") == 0)
+        world_until(START_S, signal_all_in(folder, SIGKILL) == 0);
+    else
+        signal_all_in(folder, strcmp(signal, "STOP") == 0 ? SIGSTOP : SIGCONT);
+}
+
+/* The servers run as users whose processes only ops/servers may look at. */
+static void servers_do(struct world *w, const char *command, const char *server, const char *signal)
 {
     char program[512];
     struct outcome end;
 
     snprintf(program, sizeof(program), "%s/ops/servers", getenv("SETTLE_TOP"));
-    end = world_wait(w, world_spawn(w, program, "start", w->dir, NULL));
+    end = world_wait(w, world_spawn(w, program, command, w->dir, server, signal, NULL));
     if (end.status != 0)
-        fail_msg("ops/servers start: %s", end.err);
-}
-
-/* Each part works in a folder of its own, and so do all processes it forks. */
-static const char *folder_of(struct world *w, enum part part)
-{
-    static const char *const names[] = {
-        [GATEWAY] = "gateway", [POSTGRES] = "postgres/data", [REDIS] = "redis"};
-
-    return arena_print(w->inner->arena, "%s/%s", w->dir, names[part]);
+        fail_msg("ops/servers %s: %s", command, end.err);
 }
 
 /* Returns how many there were. */
