@@ -26,10 +26,12 @@ const struct answer_kind *answer_kind_of(const struct err *err);
 /* problem+json with request_id; extra headers of req->res stay. */
 void answer_problem(h2o_req_t *req, const struct id *request_id, const struct err *err);
 /* The same with a member "errors", JSON text; absent: without. */
-void answer_problem_with(h2o_req_t *req, const struct id *request_id, const struct err *err, struct span errors);
+void answer_problem_with(h2o_req_t *req, const struct id *request_id, const struct err *err,
+                         struct span errors);
 
 /* A body that lives for ever, or in req's pool. content_type and reason: literals. */
-void answer_body(h2o_req_t *req, const struct id *request_id, int code, const char *content_type, struct span body);
+void answer_body(h2o_req_t *req, const struct id *request_id, int code, const char *content_type,
+                 struct span body);
 
 const char *answer_reason(int code); /* "Not Found" */
 

@@ -11,6 +11,7 @@
 #include "links.h"
 #include "openapi.h"
 #include "routes.h"
+#include "tie.h"
 
 #include <stdlib.h>
 #include <sysexits.h>
@@ -26,7 +27,6 @@ enum {
     MAX_BODY_BYTES = 64 * 1024,
     MAX_CONNECTIONS = 256,
     REQUEST_MS = 10000,
-    DRAIN_MS = 10000,
     CALL_ARENA_BYTES = 8192,
 };
 
@@ -50,8 +50,7 @@ struct api {
 struct call {
     struct api *api;
     struct arena *arena;
-    h2o_req_t *req;    /* NULL once answered, or when the client has left */
-    struct call **tie; /* lies in req's pool and points back; NULL when req is */
+    struct tie tie; /* to the client */
     struct id request_id;
     const struct route *route;
     struct span query; /* without "?", absent if none */
@@ -69,9 +68,6 @@ static struct links *lane_open(struct api *a, const struct process *self, bool r
 
 static void on_request(void *api, h2o_req_t *req);
 static struct call *call_begin(struct api *a, h2o_req_t *req);
-static void tie(struct call *c, h2o_req_t *req);
-static void on_client_gone(void *tie);
-static h2o_req_t *untie(struct call *c);
 static void call_end(struct call *c);
 static enum status admit(struct call *c, struct err *err);
 static enum status find_route(struct call *c, struct span ret_path[PATH_VALUES_MAX], struct err *err);
@@ -123,7 +119,7 @@ int admin_run(const struct process *self)
     all_answered = server_run(server);
     api_close(a);
     server_close(server);
-    return all_answered ? EX_OK : EX_SOFTWARE;
+    return all_answered ? EX_OK : EX_TEMPFAIL;
 }
 
 static struct api *api_open(const struct process *self, struct server *server)
@@ -209,47 +205,21 @@ static struct call *call_begin(struct api *a, h2o_req_t *req)
     c->api = a;
     c->arena = arena;
     c->request_id = id_make(server_wall_us(a->server));
-    tie(c, req);
+    tie_bind(&c->tie, req);
     server_hold(a->server);
     return c;
 }
 
-/* Ties c to req. If the client leaves first, c->req turns NULL and the work goes on unanswered. */
-static void tie(struct call *c, h2o_req_t *req)
-{
-    c->req = req;
-    c->tie = h2o_mem_alloc_shared(&req->pool, sizeof(struct call *), on_client_gone);
-    *c->tie = c;
-}
-
-static void on_client_gone(void *tied)
-{
-    struct call *c = *(struct call **)tied;
-
-    if (c)
-        c->req = NULL;
-}
-
-static h2o_req_t *untie(struct call *c)
-{
-    h2o_req_t *req = c->req;
-
-    if (req)
-        *c->tie = NULL;
-    c->req = NULL;
-    return req;
-}
-
 static void call_end(struct call *c)
 {
-    untie(c);
+    tie_cut(&c->tie);
     server_release(c->api->server);
     arena_close(c->arena);
 }
 
 static enum status admit(struct call *c, struct err *err)
 {
-    h2o_req_t *req = c->req;
+    h2o_req_t *req = c->tie.req;
 
     return auth_check((struct span){req->method.base, req->method.len},
                       (struct span){req->input.authority.base, req->input.authority.len},
@@ -258,7 +228,7 @@ static enum status admit(struct call *c, struct err *err)
 
 static enum status find_route(struct call *c, struct span ret_path[PATH_VALUES_MAX], struct err *err)
 {
-    h2o_req_t *req = c->req;
+    h2o_req_t *req = c->tie.req;
     struct span target = arena_copy(c->arena, (struct span){req->path.base, req->path.len});
     struct span path = span_cut(&target, '?');
     const char *allowed;
@@ -282,15 +252,15 @@ static enum status read_values(struct call *c, struct span path[PATH_VALUES_MAX]
     struct param_input input = {
         .query = c->query,
         .header = header_of,
-        .ctx = c->req,
+        .ctx = c->tie.req,
         .actor = ACTOR,
         .wall_us = server_wall_us(c->api->server),
     };
 
     for (size_t i = 0; i < PATH_VALUES_MAX; i++)
         input.path[i] = path[i];
-    if (c->req->entity.len > 0)
-        input.body = arena_copy(c->arena, (struct span){c->req->entity.base, c->req->entity.len});
+    if (c->tie.req->entity.len > 0)
+        input.body = arena_copy(c->arena, (struct span){c->tie.req->entity.base, c->tie.req->entity.len});
     for (size_t i = 0; i < r->nparams && !input.body.at; i++)
         if (r->params[i].from == FROM_BODY)
             input.body = SPAN("");
@@ -358,7 +328,7 @@ static void lane_turn(struct lane *l, int64_t now_us)
     struct pg *pg = links_pg_least(l->links);
 
     while (l->first) {
-        if (!l->first->req) { /* nobody waits for it, and nothing is done yet */
+        if (!l->first->tie.req) { /* nobody waits for it, and nothing is done yet */
             call_end(lane_take(l));
         } else if (now_us - l->first->queued_boot_us > QUEUE_WAIT_MS * INT64_C(1000)) {
             struct call *c = lane_take(l);
@@ -406,7 +376,7 @@ static void after_statement(void *call, const struct pg_rows *rows, const struct
 
         if (strcmp(err->sqlstate, "25006") == 0) /* read-only: a standby took the primary's place */
             links_drop_pg(c->lane->links, c->pg);
-        if (err->code == REJECTED)
+        if (err->code == REJECTED && c->route->kind != ROUTE_READ) /* of a read it would be our own fault */
             why.cause = "rejected";
         refuse(c, &why);
     } else if (pg_nrows(rows) == 0) {
@@ -427,7 +397,7 @@ static void answer_row(struct call *c, const struct pg_rows *rows)
     struct span body = pg_bytes(rows, 0, 1);
     struct err err;
 
-    if (!c->req)
+    if (!c->tie.req)
         return;
     if (status < 200 || status >= 400) { /* 0: still being written, after several tries */
         err_cause(&err, status ? BROKEN : BUSY, status ? arena_copy(c->arena, body).at : "overload",
@@ -445,7 +415,7 @@ static void answer_row(struct call *c, const struct pg_rows *rows)
 static void add_next_link(struct call *c, struct span cursor)
 {
     struct span rest = query_without(c->query, "cursor", c->arena);
-    h2o_req_t *req = c->req;
+    h2o_req_t *req = c->tie.req;
     const char *link = arena_print(c->arena, "<%s?%.*s%scursor=%.*s>; rel=\"next\"", c->route->path,
                                    SPAN_ARG(rest), rest.len > 0 ? "&" : "", SPAN_ARG(cursor));
     h2o_iovec_t copy = h2o_strdup(&req->pool, link, SIZE_MAX);
@@ -456,7 +426,7 @@ static void add_next_link(struct call *c, struct span cursor)
 static void add_location(struct call *c, const char *before, const struct id *id)
 {
     char text[ID_TEXT_BYTES];
-    h2o_req_t *req = c->req;
+    h2o_req_t *req = c->tie.req;
     h2o_iovec_t location;
 
     id_text(id, text);
@@ -510,7 +480,7 @@ static bool prefers_async(struct span preferences)
 static void answer_accepted(struct call *c, const struct id *run_id)
 {
     char id[ID_TEXT_BYTES];
-    h2o_req_t *req = c->req;
+    h2o_req_t *req = c->tie.req;
 
     id_text(run_id, id);
     add_location(c, "/publishing/runs/", run_id);
@@ -533,7 +503,7 @@ static void after_reconcile(void *call, struct span report, const struct err *er
 /* body is copied. */
 static void answer(struct call *c, int code, const char *content_type, struct span body)
 {
-    h2o_req_t *req = untie(c);
+    h2o_req_t *req = tie_cut(&c->tie);
     h2o_iovec_t copy;
 
     if (!req)
@@ -546,7 +516,7 @@ static void answer(struct call *c, int code, const char *content_type, struct sp
 
 static void refuse(struct call *c, const struct err *err)
 {
-    h2o_req_t *req = untie(c);
+    h2o_req_t *req = tie_cut(&c->tie);
     const struct answer_kind *kind = answer_kind_of(err);
 
     if (kind->code >= 500)

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/metric.h"
 #include "base/now.h"
+#include "health.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -72,6 +73,7 @@ static void halve(struct flight *f);
 static void end_all(struct flight *f, const struct err *failure);
 static void receipt_end(struct batch *b, struct receipt *r, const struct err *failure);
 static void drop_overdue(struct batch *b);
+static void drop_overdue_of(struct flight *f);
 static void queue_push(struct queue *q, struct receipt *r);
 static void queue_push_front(struct queue *q, struct receipt *r);
 static struct receipt *queue_pop(struct queue *q);
@@ -255,6 +257,7 @@ static void after_flush(void *flight, const struct pg_rows *stored, const struct
     b->nunder_way -= f->n;
     if (!err) {
         metric_add(BATCHES, METRIC_NO_PLATFORM, RESULT_STORED, 1);
+        health_flushed(true, server_boot_us(b->server));
         mark_new(f, stored);
         end_all(f, NULL);
         return;
@@ -267,6 +270,8 @@ static void after_flush(void *flight, const struct pg_rows *stored, const struct
         return;
     }
     metric_add(BATCHES, METRIC_NO_PLATFORM, RESULT_FAILED, 1);
+    if (!is_conflict(err))
+        health_flushed(false, server_boot_us(b->server));
     log_warn("batch_failed", LOG_INT("receipts", (int64_t)f->n), LOG_ERR(err));
     if (err->code == UNAVAILABLE && (is_conflict(err) || is_lost(err)))
         wait_again(f, err);
@@ -382,11 +387,34 @@ static void receipt_end(struct batch *b, struct receipt *r, const struct err *fa
         b->config.done(d, d->failure);
 }
 
-/* The queue is in order of arrival, so those whose deadline has passed stand at its head. */
+/* The queue is in order of arrival, so those whose deadline has passed stand at its head. Halves may hold any. */
 static void drop_overdue(struct batch *b)
 {
+    struct flight **at = &b->halves, *f;
+
+    while ((f = *at)) {
+        drop_overdue_of(f);
+        if (f->n > 0) {
+            at = &f->next;
+        } else {
+            *at = f->next;
+            flight_give_back(f);
+        }
+    }
     while (b->queue.first && b->queue.first->delivery->gave_up)
         receipt_end(b, queue_pop(&b->queue), &overdue);
+}
+
+static void drop_overdue_of(struct flight *f)
+{
+    size_t n = f->n;
+
+    f->n = 0;
+    for (size_t i = 0; i < n; i++)
+        if (f->receipts[i]->delivery->gave_up)
+            receipt_end(f->batch, f->receipts[i], &overdue);
+        else
+            f->receipts[f->n++] = f->receipts[i];
 }
 
 static void queue_push(struct queue *q, struct receipt *r)

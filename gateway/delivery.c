@@ -6,8 +6,6 @@ enum { ARENA_FIRST_BYTES = 8 * 1024 }; /* room for a usual delivery whole */
 
 static struct arena *arena_take(struct ingest *ingest);
 static void arena_give_back(struct ingest *ingest, struct arena *arena);
-static void tie(struct delivery *d, h2o_req_t *req);
-static void on_client_gone(void *tie);
 static bool is_kept(const struct delivery *d, struct span name);
 
 struct delivery *delivery_begin(struct ingest *ingest, h2o_req_t *req)
@@ -23,7 +21,7 @@ struct delivery *delivery_begin(struct ingest *ingest, h2o_req_t *req)
     /* Copied because the bytes go with the client. A request without a body is one with an empty body. */
     d->body =
         req->entity.len > 0 ? arena_copy(arena, (struct span){req->entity.base, req->entity.len}) : SPAN("");
-    tie(d, req);
+    tie_bind(&d->tie, req);
     server_hold(ingest->server);
     return d;
 }
@@ -32,21 +30,10 @@ void delivery_end(struct delivery *d)
 {
     struct ingest *ingest = d->ingest;
 
-    assert(!d->req);
+    assert(!d->tie.req);
     deadline_clear(&d->deadline);
     arena_give_back(ingest, d->arena);
     server_release(ingest->server);
-}
-
-h2o_req_t *delivery_untie(struct delivery *d)
-{
-    h2o_req_t *req = d->req;
-
-    if (d->tie)
-        *d->tie = NULL;
-    d->tie = NULL;
-    d->req = NULL;
-    return req;
 }
 
 void delivery_keep_headers(struct delivery *d, const struct header *headers, size_t nheaders)
@@ -100,22 +87,4 @@ static void arena_give_back(struct ingest *ingest, struct arena *arena)
     }
     arena_reset(arena);
     ingest->spare_arenas[ingest->nspare_arenas++] = arena;
-}
-
-/* Ties d to req. If the client leaves first, d->req turns NULL and the work goes on unanswered. */
-static void tie(struct delivery *d, h2o_req_t *req)
-{
-    d->req = req;
-    d->tie = h2o_mem_alloc_shared(&req->pool, sizeof(*d->tie), on_client_gone);
-    *d->tie = d; /* delivery_untie clears this when we finish first */
-}
-
-static void on_client_gone(void *tied)
-{
-    struct delivery *d = *(struct delivery **)tied;
-
-    if (d) {
-        d->req = NULL;
-        d->tie = NULL;
-    }
 }

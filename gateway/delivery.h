@@ -9,6 +9,7 @@
 #include "base/id.h"
 #include "domain/event.h"
 #include "evloop.h"
+#include "tie.h"
 
 struct delivery;
 struct ingest;
@@ -29,8 +30,7 @@ struct receipt {
 struct delivery {
     struct ingest *ingest;           /* the worker's; borrows */
     struct arena *arena;             /* owns; the delivery lies in it */
-    h2o_req_t *req;                  /* NULL: the client has left, or has its answer */
-    struct delivery **tie;           /* in req's pool; NULL when req is */
+    struct tie tie;                  /* to the client */
     struct id id;                    /* also the request id */
     int64_t received_us;             /* wall */
     int64_t began_us;                /* boot */
@@ -51,9 +51,6 @@ struct delivery {
 /* Copies the body and ties the delivery to req. */
 struct delivery *delivery_begin(struct ingest *ingest, h2o_req_t *req);
 void delivery_end(struct delivery *d); /* frees it; an unanswered client is our own bug */
-
-/* After this the delivery has no client; returns who that was, NULL if it has left. */
-h2o_req_t *delivery_untie(struct delivery *d);
 
 /* Fills headers with those that are kept: what tells senders, traces and signatures apart. */
 void delivery_keep_headers(struct delivery *d, const struct header *headers, size_t nheaders);

@@ -14,13 +14,14 @@
 enum health_role { HEALTH_NOBODY, HEALTH_INGEST, HEALTH_ADMIN, HEALTH_MONITOR };
 
 enum {
-    HEALTH_STALE_MS = 5000
-}; /* a loop that has not turned for so long is stuck; it wakes each second if idle */
+    HEALTH_STALE_MS = 5000,  /* a loop that has not turned for so long is stuck; idle, it wakes each 100 ms */
+    HEALTH_FAILED_MS = 5000, /* how long a failed commit counts if no other is tried */
+};
 
 struct health_place {
     enum health_role role;
     bool turned_lately;
-    bool can_store; /* an ingest worker with a Postgres connection that works */
+    bool can_store; /* an ingest worker with a Postgres connection whose last commit did not just fail */
 };
 
 /* Parent, before the first fork. places: one a child process that runs a loop. */
@@ -29,8 +30,9 @@ void health_drain(void); /* parent, first thing on TERM: from now on nothing is 
 
 /* Child, before its loop. Taking the place of one that died is fine. */
 void health_join(size_t place, enum health_role role, int64_t boot_us);
-void health_turn(int64_t boot_us); /* each turn of the loop, at least once a second */
-void health_can_store(bool can);   /* ingest workers, whenever it changes */
+void health_turn(int64_t boot_us); /* each turn of the loop */
+void health_can_store(bool can);   /* ingest workers, whenever it changes: there is a connection */
+void health_flushed(bool good, int64_t boot_us); /* ingest workers, after each commit or failure of one */
 
 /* Monitor. */
 size_t health_nplaces(void);

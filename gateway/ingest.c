@@ -34,8 +34,8 @@ void ingest_on_request(void *ingest, h2o_req_t *req)
 
 static enum status route(struct delivery *d, struct err *err)
 {
-    struct span target = {d->req->path.base, d->req->path.len}, path = span_cut(&target, '?');
-    struct span method = {d->req->method.base, d->req->method.len}, platform;
+    struct span target = {d->tie.req->path.base, d->tie.req->path.len}, path = span_cut(&target, '?');
+    struct span method = {d->tie.req->method.base, d->tie.req->method.len}, platform;
     size_t max_bytes;
 
     if (!ingest_read_path(path, &platform, &d->source_name))
@@ -45,7 +45,7 @@ static enum status route(struct delivery *d, struct err *err)
     if (!d->platform)
         return err_cause(err, INVALID, "unknown_platform", "no such platform");
     if (!span_eq(method, SPAN("POST"))) {
-        h2o_add_header_by_str(&d->req->pool, &d->req->res.headers, H2O_STRLIT("allow"), 0, NULL,
+        h2o_add_header_by_str(&d->tie.req->pool, &d->tie.req->res.headers, H2O_STRLIT("allow"), 0, NULL,
                               H2O_STRLIT("POST"));
         return err_cause(err, INVALID, "method_not_allowed", "webhooks come by POST");
     }
@@ -73,7 +73,7 @@ bool ingest_read_path(struct span path, struct span *ret_platform, struct span *
 static enum status verify(struct delivery *d, struct err *err)
 {
     struct header headers[H2O_MAX_HEADERS];
-    const h2o_headers_t *from = &d->req->headers;
+    const h2o_headers_t *from = &d->tie.req->headers;
     size_t n = from->size < countof(headers) ? from->size : countof(headers);
 
     for (size_t i = 0; i < n; i++) {
@@ -148,7 +148,7 @@ static void turn_away(struct delivery *d, const struct err *why)
 /* Once: the first answer unties the client. */
 static void answer(struct delivery *d, const struct err *failure)
 {
-    h2o_req_t *req = delivery_untie(d);
+    h2o_req_t *req = tie_cut(&d->tie);
     enum outcome outcome = outcome_of(d, failure);
 
     if (!req)

@@ -130,17 +130,17 @@ enum status jobs_reconcile(struct jobs *j, const struct job_request *request, jo
 /* Beside our own program, as installed, unless the settings say where. */
 static char *find_program(const struct config *config)
 {
-    char own[4000], path[4096], *slash;
+    char own[4000], *slash, *ret;
     ssize_t len = readlink("/proc/self/exe", own, sizeof(own) - 1);
 
-    if (config->admin.reconciler)
-        return strdup(config->admin.reconciler);
     own[len > 0 ? len : 0] = '\0';
     slash = strrchr(own, '/');
     if (slash)
         *slash = '\0';
-    snprintf(path, sizeof(path), "%s/settle-reconciler", own);
-    return strdup(path);
+    if ((config->admin.reconciler ? asprintf(&ret, "%s", config->admin.reconciler)
+                                  : asprintf(&ret, "%s/settle-reconciler", own)) < 0)
+        abort();
+    return ret;
 }
 
 static char **make_environment(const struct config *config)
@@ -268,7 +268,6 @@ static void watch_child(struct child *c)
     c->next = j->children;
     j->children = c;
     j->nchildren++;
-    server_hold(j->server);
 }
 
 static void on_output(void *child)
@@ -386,7 +385,6 @@ static void child_free(struct child *c)
     watch_close(c->pid_watch);
     close(c->output_fd);
     close(c->pid_fd);
-    server_release(c->jobs->server);
     free(c->output);
     free(c);
 }

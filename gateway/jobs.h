@@ -1,7 +1,8 @@
 /*
  * jobs: runs the reconciler as a child process and hands on what it said. The child gets a minimal environment:
- * the reconciler's own database URL, which no other process of the gateway is given, and settings without secrets.
- * Never blocks. A run once begun goes on whoever has left; the job's own lock decides when several are asked for.
+ * the reconciler's own database URL, which besides us only the parent holds, and settings without secrets.
+ * Never blocks. A run once begun goes on whoever has left, and holds no drain; the job's own lock decides when several
+ * are asked for.
  */
 #ifndef SETTLE_GATEWAY_JOBS_H
 #define SETTLE_GATEWAY_JOBS_H

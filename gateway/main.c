@@ -1,4 +1,5 @@
 /* settle-gateway: the command line. What the commands do is in serve.c and send_test.c. */
+#include "base/core.h"
 #include "base/log.h"
 #include "send_test.h"
 #include "serve.h"
@@ -63,6 +64,7 @@ int main(int argc, char **argv)
     struct err err = {0};
     int code;
 
+    core_off();
     argp_err_exit_status = EX_USAGE;
     argp_parse(&argp, argc, argv, 0, NULL, &options);
     if (settings_open(&settings, options.config_file, options.workers, &err)) {

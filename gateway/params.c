@@ -2,6 +2,7 @@
 
 #include "base/now.h"
 #include "base/number.h"
+#include "base/utf8.h"
 #include "domain/moment.h"
 
 #include <assert.h>
@@ -460,20 +461,15 @@ static bool parse(const struct param *p, struct span text, struct arena *arena, 
     return false;
 }
 
-/* RFC 3629, 4: no overlong forms, no surrogates, none above U+10FFFF; and no control characters. */
+/* UTF-8 without control characters. */
 static bool is_text(struct span s)
 {
     while (s.len > 0) {
-        const unsigned char *at = (const unsigned char *)s.at;
-        size_t len = at[0] < 0x80 ? 1 : at[0] < 0xe0 ? 2 : at[0] < 0xf0 ? 3 : 4;
-        unsigned char low = at[0] == 0xe0 ? 0xa0 : at[0] == 0xf0 ? 0x90 : 0x80;
-        unsigned char high = at[0] == 0xed ? 0x9f : at[0] == 0xf4 ? 0x8f : 0xbf;
+        size_t len = utf8_length(s);
+        unsigned char first = (unsigned char)s.at[0];
 
-        if (at[0] < 0x20 || at[0] == 0x7f || (at[0] > 0x7f && at[0] < 0xc2) || at[0] > 0xf4 || s.len < len)
+        if (len == 0 || first < 0x20 || first == 0x7f)
             return false;
-        for (size_t i = 1; i < len; i++)
-            if (at[i] < (i == 1 ? low : 0x80) || at[i] > (i == 1 ? high : 0xbf))
-                return false;
         s = span_skip(s, len);
     }
     return true;

@@ -17,8 +17,7 @@ enum {
     BACKOFF_FIRST_MS = 100,
     BACKOFF_MAX_MS = 5000,
     WAIT_MS = 1000,
-    DRAIN_MS = 10000, /* what children take at most, before they are killed ... */
-    GRACE_MS = 1000,  /* ... with this on top */
+    GRACE_MS = 1000, /* on top of DRAIN_MS */
 };
 
 /* Lived so long: whatever ended it is not what ended it at its start. */
@@ -35,6 +34,7 @@ static sigset_t block_signals(void);
 static void start_due(struct parent *p);
 static void start(struct parent *p, struct child *c);
 static int run_child(struct parent *p, struct child *c, pid_t parent);
+static void forget_needless(const struct process *p);
 static int next_signal(const struct parent *p, const sigset_t *signals);
 static int64_t next_start_us(const struct parent *p);
 static void on_child(struct parent *p);
@@ -128,7 +128,17 @@ static int run_child(struct parent *p, struct child *c, pid_t parent)
     sigaddset(&child_signals, SIGCHLD);
     sigprocmask(SIG_UNBLOCK, &child_signals, NULL);
     metric_slot(c->process.place + 1);
+    forget_needless(&c->process);
     return c->run(&c->process);
+}
+
+/* Whoever takes a process over should find in it only what its role needs. */
+static void forget_needless(const struct process *p)
+{
+    if (strcmp(p->role, "admin") != 0)
+        config_forget(p->config, "admin.reconciler_database_url");
+    if (strcmp(p->role, "ingest") != 0)
+        platforms_forget_secrets(p->platforms);
 }
 
 /* 0: none came before something was due. */

@@ -14,7 +14,7 @@ enum {
     MAX_BODY_BYTES = 1024,
     MAX_CONNECTIONS = 64,
     REQUEST_MS = 5000,
-    DRAIN_MS = 1000,
+    LAST_DRAIN_MS = 1000, /* ends when all others have */
 };
 
 struct probe {
@@ -45,7 +45,7 @@ int monitor_run(const struct process *self)
         .max_body_bytes = MAX_BODY_BYTES,
         .max_connections = MAX_CONNECTIONS,
         .request_ms = REQUEST_MS,
-        .drain_ms = DRAIN_MS,
+        .drain_ms = LAST_DRAIN_MS,
     };
     struct err err = {0};
     struct server *server;
@@ -60,7 +60,7 @@ int monitor_run(const struct process *self)
     server_handle(server, on_request, NULL, server);
     all_answered = server_run(server);
     server_close(server);
-    return all_answered ? EX_OK : EX_SOFTWARE;
+    return all_answered ? EX_OK : EX_TEMPFAIL;
 }
 
 static void on_request(void *ctx, h2o_req_t *req)
@@ -141,7 +141,7 @@ static bool write_ready(FILE *to)
 
         if (p.role != HEALTH_INGEST)
             continue;
-        fprintf(to, "%s ingest %zu has a Postgres connection\n", can ? "ok" : "no", i);
+        fprintf(to, "%s ingest %zu can store\n", can ? "ok" : "no", i);
         can_store = can_store || can;
     }
     fputs(health_draining() ? "no draining\n" : "ok not draining\n", to);

@@ -4,51 +4,40 @@
 #define RECEIPT_STATES "matched unmatched late unparsed"
 #define RUN_STATES     "running success failed skipped dead"
 
-#define PLATFORM                                                                                             \
-    {                                                                                                        \
-        "platform", FROM_QUERY, PARAM_WORD, .min = 1, .max = 50                                              \
-    }
-#define SOURCE                                                                                               \
-    {                                                                                                        \
-        "source", FROM_QUERY, PARAM_WORD, .min = 1, .max = 64                                                \
-    }
-#define LIMIT                                                                                                \
-    {                                                                                                        \
-        "limit", FROM_QUERY, PARAM_INT, .min = 1, .max = 500, .standard = "50"                               \
-    }
-#define CURSOR(parts)                                                                                        \
-    {                                                                                                        \
-        "cursor", FROM_QUERY, PARAM_CURSOR, .words = (parts)                                                 \
-    }
+/* Version 14 spoils rows of unequal length. */
+/* clang-format off */
+#define PLATFORM      {"platform", FROM_QUERY, PARAM_WORD, .min = 1, .max = 50}
+#define SOURCE        {"source", FROM_QUERY, PARAM_WORD, .min = 1, .max = 64}
+#define LIMIT         {"limit", FROM_QUERY, PARAM_INT, .min = 1, .max = 500, .standard = "50"}
+#define CURSOR(parts) {"cursor", FROM_QUERY, PARAM_CURSOR, .words = (parts)}
 
-/* clang-format off: version 14 spoils rows of unequal length */
 static const struct param log_register[] = {
-    {"id",                                     FROM_SERVER,              PARAM_NEW_ID},
-    {"source",                                 FROM_BODY,                PARAM_WORD,.min = 1, .max = 64, .standard = "default"},
-    {"platform",                               FROM_BODY,                                  PARAM_WORD,.min = 1, .max = 50, .required = true},
-    {"user_id_str", FROM_BODY,PARAM_TEXT,.min = 1, .max = 255, .required = true},
-    {"clip_id",                        FROM_BODY,                                                PARAM_UUID},
-    {"social_account_id",                              FROM_BODY,                                                                 PARAM_UUID                     },
-    {"status",                                        FROM_BODY,                                                        PARAM_CHOICE,.words = "pending processing scheduled", .standard = "processing"},
-    {"external_post_id",                                        FROM_BODY,                                              PARAM_TEXT,.min = 1, .max = 255},
-    {"external_url",                                        FROM_BODY,                                                         PARAM_TEXT,.min = 1, .max = 2048},
+    {"id", FROM_SERVER, PARAM_NEW_ID},
+    {"source", FROM_BODY, PARAM_WORD, .min = 1, .max = 64, .standard = "default"},
+    {"platform", FROM_BODY, PARAM_WORD, .min = 1, .max = 50, .required = true},
+    {"user_id_str", FROM_BODY, PARAM_TEXT, .min = 1, .max = 255, .required = true},
+    {"clip_id", FROM_BODY, PARAM_UUID},
+    {"social_account_id", FROM_BODY, PARAM_UUID},
+    {"status", FROM_BODY, PARAM_CHOICE, .words = "pending processing scheduled", .standard = "processing"},
+    {"external_post_id", FROM_BODY, PARAM_TEXT, .min = 1, .max = 255},
+    {"external_url", FROM_BODY, PARAM_TEXT, .min = 1, .max = 2048},
     {"requested_at", FROM_BODY, PARAM_TIME},
-    {"scheduled_for",FROM_BODY,PARAM_TIME},
-    {"scheduled_window_end",                                        FROM_BODY,                                                   PARAM_TIME},
-    {"scheduled_by",                                FROM_BODY,                                             PARAM_TEXT,                                                          .min = 1, .max = 100},
-    {"max_retries",                               FROM_BODY,                                             PARAM_INT,.min = 0, .max = 100, .standard = "3"},
-    {"extra_metadata",                                        FROM_BODY,                                                                                              PARAM_OBJECT,                                                                                                                  .standard = "{}"},
-    {"idempotency-key",FROM_HEADER,PARAM_TEXT,.min = 1, .max = 255},
-    {"body",FROM_BODY,PARAM_WHOLE},
-    {"actor",                                        FROM_SERVER,                                                    PARAM_ACTOR},
+    {"scheduled_for", FROM_BODY, PARAM_TIME},
+    {"scheduled_window_end", FROM_BODY, PARAM_TIME},
+    {"scheduled_by", FROM_BODY, PARAM_TEXT, .min = 1, .max = 100},
+    {"max_retries", FROM_BODY, PARAM_INT, .min = 0, .max = 100, .standard = "3"},
+    {"extra_metadata", FROM_BODY, PARAM_OBJECT, .standard = "{}"},
+    {"idempotency-key", FROM_HEADER, PARAM_TEXT, .min = 1, .max = 255},
+    {"body", FROM_BODY, PARAM_WHOLE},
+    {"actor", FROM_SERVER, PARAM_ACTOR},
 };
 
 static const struct param log_list[] = {
-    {"user_id_str", FROM_QUERY, PARAM_TEXT,   .min = 1,            .max = 255},
-    {"status",      FROM_QUERY, PARAM_CHOICE, .words = LOG_STATES},
+    {"user_id_str", FROM_QUERY, PARAM_TEXT, .min = 1, .max = 255},
+    {"status", FROM_QUERY, PARAM_CHOICE, .words = LOG_STATES},
     PLATFORM,
     SOURCE,
-    {"older_than_minutes",   FROM_QUERY,  PARAM_INT,     .min = 0,      .max = 5256000          }, /* ten years */
+    {"older_than_minutes", FROM_QUERY, PARAM_INT, .min = 0, .max = 5256000}, /* ten years */
     CURSOR("id text"),
     LIMIT,
 };
@@ -62,68 +51,68 @@ static const struct param by_key[] = {
 };
 
 static const struct param refused_list[] = {
-    {"refused",   FROM_QUERY, PARAM_ROUTE},
+    {"refused", FROM_QUERY, PARAM_ROUTE},
     PLATFORM,
     SOURCE,
-    { "cause", FROM_QUERY,   PARAM_WORD,   .min = 1, .max = 64},
+    {"cause", FROM_QUERY, PARAM_WORD, .min = 1, .max = 64},
     CURSOR("time id"),
     LIMIT,
 };
 
 static const struct param receipt_list[] = {
-    {"refused",   FROM_QUERY, PARAM_ROUTE },
+    {"refused", FROM_QUERY, PARAM_ROUTE},
     PLATFORM,
     SOURCE,
-    {           "external_post_id", FROM_QUERY, PARAM_TEXT,     .min = 1, .max = 255},
-    { "state",     FROM_QUERY, PARAM_CHOICE, .words = RECEIPT_STATES},
+    {"external_post_id", FROM_QUERY, PARAM_TEXT, .min = 1, .max = 255},
+    {"state", FROM_QUERY, PARAM_CHOICE, .words = RECEIPT_STATES},
     CURSOR("time key"),
     LIMIT,
 };
 
 static const struct param run_list[] = {
-    {"job_name", FROM_QUERY, PARAM_WORD, .min = 1,              .max = 64},
-    {"status",          FROM_QUERY,             PARAM_CHOICE,    .words = RUN_STATES},
+    {"job_name", FROM_QUERY, PARAM_WORD, .min = 1, .max = 64},
+    {"status", FROM_QUERY, PARAM_CHOICE, .words = RUN_STATES},
     CURSOR("id"),
     LIMIT,
 };
 
 static const struct param alert_list[] = {
     {"status", FROM_QUERY, PARAM_CHOICE, .words = "OPEN RESOLVED"},
-    {"type",   FROM_QUERY, PARAM_TEXT,   .min = 1,                 .max = 100},
-    {"severity",        FROM_QUERY,         PARAM_CHOICE,    .words = "LOW MEDIUM HIGH CRITICAL"       },
+    {"type", FROM_QUERY, PARAM_TEXT, .min = 1, .max = 100},
+    {"severity", FROM_QUERY, PARAM_CHOICE, .words = "LOW MEDIUM HIGH CRITICAL"},
     CURSOR("time id"),
     LIMIT,
 };
 
 /* In the order of the enum in routes.h. */
 static const struct param reconcile[] = {
-    {"since_minutes",   FROM_QUERY,    PARAM_INT,    .min = 1,       .max = 1440, .standard = "10"},
-    {"platform", FROM_QUERY,              PARAM_WORD,                 .min = 1,                     .max = 50},
-    {"dry_run",         FROM_QUERY,             PARAM_BOOL,         .standard = "false"},
-    {"force",       FROM_QUERY,PARAM_BOOL,.standard = "false"      },
-    {"run_id",       FROM_SERVER,             PARAM_NEW_ID                                },
-    {"actor",     FROM_SERVER,      PARAM_ACTOR},
-    {"prefer",                 FROM_HEADER,                       PARAM_TEXT,                             .max = 255                                 },
+    {"since_minutes", FROM_QUERY, PARAM_INT, .min = 1, .max = 1440, .standard = "10"},
+    {"platform", FROM_QUERY, PARAM_WORD, .min = 1, .max = 50},
+    {"dry_run", FROM_QUERY, PARAM_BOOL, .standard = "false"},
+    {"force", FROM_QUERY, PARAM_BOOL, .standard = "false"},
+    {"run_id", FROM_SERVER, PARAM_NEW_ID},
+    {"actor", FROM_SERVER, PARAM_ACTOR},
+    {"prefer", FROM_HEADER, PARAM_TEXT, .max = 255},
 };
 
 #define TAKES(table) .params = (table), .nparams = countof(table)
 
 /* Of rows for one path the first that fits is taken. */
 const struct route routes[] = {
-    {"POST",                  "/publishing/logs",               ROUTE_WRITE,SQL_LOG_REGISTER, TAKES(log_register),
+    {"POST", "/publishing/logs", ROUTE_WRITE, SQL_LOG_REGISTER, TAKES(log_register),
      .location = "/publishing/logs/"},
-    {"GET",    "/publishing/logs",                           ROUTE_READ,SQL_LOG_LIST, TAKES(log_list)},
-    {"GET",  "/publishing/logs/{id}",ROUTE_READ,SQL_LOG_GET, TAKES(by_id)},
-    {"GET",                       "/publishing/receipts",                                                   ROUTE_READ,SQL_REFUSED_LIST, TAKES(refused_list),
+    {"GET", "/publishing/logs", ROUTE_READ, SQL_LOG_LIST, TAKES(log_list)},
+    {"GET", "/publishing/logs/{id}", ROUTE_READ, SQL_LOG_GET, TAKES(by_id)},
+    {"GET", "/publishing/receipts", ROUTE_READ, SQL_REFUSED_LIST, TAKES(refused_list),
      .only_with = "refused"},
-    {"GET",            "/publishing/receipts",                                ROUTE_READ,SQL_RECEIPT_LIST, TAKES(receipt_list)},
-    {"GET","/publishing/receipts/{id}",ROUTE_READ,SQL_RECEIPT_GET, TAKES(by_key)},
-    {"GET",  "/publishing/receipts/{id}",                                  ROUTE_READ,SQL_REFUSED_GET, TAKES(by_id)},
-    {"GET",             "/publishing/runs",ROUTE_READ,SQL_RUN_LIST, TAKES(run_list)},
-    {"GET",                   "/publishing/runs/{id}",                                              ROUTE_READ, SQL_RUN_GET, TAKES(by_id)},
-    {"POST",          "/publishing/reconcile",                                          ROUTE_RECONCILE,TAKES(reconcile)},
-    {"GET",             "/alerts",ROUTE_READ,SQL_ALERT_LIST, TAKES(alert_list)},
-    {"GET",                   "/api/openapi.yaml",                     ROUTE_DESCRIBE},
+    {"GET", "/publishing/receipts", ROUTE_READ, SQL_RECEIPT_LIST, TAKES(receipt_list)},
+    {"GET", "/publishing/receipts/{id}", ROUTE_READ, SQL_RECEIPT_GET, TAKES(by_key)},
+    {"GET", "/publishing/receipts/{id}", ROUTE_READ, SQL_REFUSED_GET, TAKES(by_id)},
+    {"GET", "/publishing/runs", ROUTE_READ, SQL_RUN_LIST, TAKES(run_list)},
+    {"GET", "/publishing/runs/{id}", ROUTE_READ, SQL_RUN_GET, TAKES(by_id)},
+    {"POST", "/publishing/reconcile", ROUTE_RECONCILE, TAKES(reconcile)},
+    {"GET", "/alerts", ROUTE_READ, SQL_ALERT_LIST, TAKES(alert_list)},
+    {"GET", "/api/openapi.yaml", ROUTE_DESCRIBE},
 };
 /* clang-format on */
 const size_t nroutes = countof(routes);

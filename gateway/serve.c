@@ -50,7 +50,7 @@ enum status serve(const struct settings *settings, const char *ports_file, int *
             return err_in(err, "%s", r->name);
         for (unsigned i = 0; i < r->nprocesses; i++, nchildren++) {
             struct process *p = &children[nchildren].process;
-            *p = (struct process){r->name, c, settings->platforms, p->listener, nchildren};
+            *p = (struct process){r->name, settings->config, settings->platforms, p->listener, nchildren};
         }
     }
     if (nchildren == 0)

@@ -215,6 +215,11 @@ void server_release(struct server *s)
     s->held--;
 }
 
+bool server_is_draining(const struct server *s)
+{
+    return s->drain_began_us != 0;
+}
+
 void server_again(struct server *s)
 {
     s->again = true;

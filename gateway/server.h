@@ -41,6 +41,8 @@ void server_add_chore(struct server *s, server_chore *chore, void *ctx);
 void server_hold(struct server *s);
 void server_release(struct server *s);
 
+bool server_is_draining(const struct server *s);
+
 void server_again(struct server *s); /* a chore has made new work: do not wait before the next turn */
 
 h2o_loop_t *server_loop(struct server *s);

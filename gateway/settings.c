@@ -1,12 +1,14 @@
 #include "settings.h"
 
+#include "base/file.h"
+
 #include <sodium.h>
 #include <unistd.h>
 
-enum { SECRET_FILE_BYTES = 8192 };
-
 static enum status load_platforms(struct settings *s, struct err *err);
 static enum status add_source(struct platforms *set, const struct config_source *source, struct err *err);
+static void wipe_secrets(char *const *environment);
+static bool names_secret(const char *variable);
 
 enum status settings_open(struct settings *ret, const char *path, const char *workers, struct err *err)
 {
@@ -24,6 +26,7 @@ enum status settings_open(struct settings *ret, const char *path, const char *wo
         settings_close(ret);
         return err->code;
     }
+    wipe_secrets(environ);
     return OK;
 }
 
@@ -45,10 +48,29 @@ static enum status add_source(struct platforms *set, const struct config_source 
     enum status status = config_secret(source, room, sizeof(room), &secrets, err);
 
     if (!status)
-        status = platforms_add_source(set, span_of(source->platform), span_of(source->name),
-                                      span_of(source->owner), secrets, err);
+        status = platforms_add_source(set, span_of(source->platform), span_of(source->name), secrets, err);
     sodium_memzero(room, sizeof(room));
     return status;
+}
+
+/* All is copied: what stays in the environment could be read in /proc, and would be in every process of ours. */
+static void wipe_secrets(char *const *environment)
+{
+    for (; *environment; environment++)
+        if (names_secret(*environment)) {
+            char *value = *environment + strcspn(*environment, "=");
+
+            explicit_bzero(value, strlen(value));
+        }
+}
+
+static bool names_secret(const char *variable)
+{
+    struct span value = span_of(variable), name = span_cut(&value, '=');
+
+    return span_starts(name, SPAN("SETTLE_SECRET_")) || span_eq(name, SPAN("SETTLE_DATABASE_URL")) ||
+           span_eq(name, SPAN("SETTLE_REDIS_URL")) ||
+           span_eq(name, SPAN("SETTLE_ADMIN_RECONCILER_DATABASE_URL"));
 }
 
 void settings_close(struct settings *s)

@@ -12,7 +12,8 @@ struct settings {
     struct platforms *platforms;
 };
 
-/* path NULL: SETTLE_CONFIG, else no file. workers NULL: as configured. INVALID; nothing to close then. */
+/* path NULL: SETTLE_CONFIG, else no file. workers NULL: as configured. INVALID; nothing to close then.
+ * On success the environment's secrets are wiped: the next call in this process finds none. */
 enum status settings_open(struct settings *ret, const char *path, const char *workers,
                           struct err *err) MUST_CHECK;
 void settings_close(struct settings *s);

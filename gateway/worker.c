@@ -15,7 +15,6 @@
 
 enum {
     REQUEST_MS = 10000,
-    DRAIN_MS = 10000,
     CONNECT_TIMEOUT_S = 2,
     REDIS_CONNECT_TIMEOUT_MS = 1000,
 };
@@ -91,7 +90,7 @@ static void open_stores(struct ingest *g, const struct config *config)
     g->links = links_open(g->server, &links);
     g->dedupe = dedupe_open(g->server, g->links);
     g->batch = batch_open(g->server, g->links, &batch);
-    g->refused = refused_open(g->server, g->links, g->batch, g->platforms);
+    g->refused = refused_open(g->server, g->links, g->batch, g->platforms, config->ingest.workers);
     deadlines_open(&g->commit_deadlines, server_loop(g->server), config->ingest.commit_timeout_ms);
 }
 

@@ -14,8 +14,8 @@ struct arena *arena_open(size_t first_bytes); /* one malloc; the arena itself li
 void arena_close(struct arena *a);            /* NULL is fine */
 void arena_reset(struct arena *a);            /* forgets all, keeps the first block */
 
-void *arena_alloc(struct arena *a, size_t bytes); /* aligned for any type, not zeroed */
-void *arena_zero(struct arena *a, size_t bytes);  /* zeroed */
+void *arena_alloc(struct arena *a, size_t bytes);       /* aligned for any type, not zeroed */
+void *arena_zero(struct arena *a, size_t bytes);        /* zeroed */
 struct span arena_copy(struct arena *a, struct span s); /* absent stays absent; a NUL follows the copy */
 char *arena_print(struct arena *a, const char *format, ...) PRINTF_LIKE(2, 3);
 

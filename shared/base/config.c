@@ -10,7 +10,9 @@
 
 #include <cyaml/cyaml.h>
 
-enum { FILE_BYTES = 1 << 20, SECRET_FILE_BYTES = 8192, VARIABLE_BYTES = 64, UNIX_PATH_BYTES = 108 };
+enum { FILE_BYTES = 1 << 20, UNIX_PATH_BYTES = 108 };
+
+#define BODIES_BYTES_MAX (UINT64_C(8) << 30) /* of one worker's clients: h2o holds bodies whole */
 
 /* What an option's text means, and what it is in struct config. */
 enum kind {
@@ -35,39 +37,40 @@ struct option {
     unsigned least, most; /* of a number */
 };
 
+#define IN(member) offsetof(struct config, member)
+
+/* Version 14 spoils rows of unequal length. */
+/* clang-format off */
 static const struct option options[] = {
-    {"database.url",                   IS_URL,                                offsetof(struct config,                                                database.url),""            },
-    {"database.prepare",               IS_PREPARE,                            offsetof(struct config,                                                database.prepare),"auto"        },
-    {"redis.url",                      IS_URL_OR_0,                           offsetof(struct config,                                                redis.url),""            },
-    {"ingest.enabled",                 IS_BOOL,                               offsetof(struct config,                                                ingest.enabled),"true"        },
-    {"ingest.listen",                  IS_LISTEN,                             offsetof(struct config,                                                ingest.listen),"0.0.0.0:8080"},
-    {"ingest.workers",                 IS_COUNT,                              offsetof(struct config,                                                ingest.workers),"1",            1, 64},
-    {"ingest.connections",                              IS_COUNT,                                                                   offsetof(struct config,                                                                                                                     ingest.connections),"2",1, 16},
-    {"ingest.batch_rows",                             IS_COUNT,                                                                 offsetof(struct config,                                                                                                                                    ingest.batch_rows),                                                     "64",                                                                                                                                                                                                                                                              1, 1000},
-    {"ingest.queue",          IS_COUNT,offsetof(struct config,ingest.queue),"4096",1, 100000},
-    {"ingest.commit_timeout_ms",                   IS_COUNT,                                       offsetof(struct config,                                                                                                                          ingest.commit_timeout_ms), "2000",                                                                                                                                                                                                                                                                                                                                                                                      100,
-     60000},
-    {"ingest.max_body_bytes",                          IS_SIZE,                                                               offsetof(struct config,                                                                                                           ingest.max_body_bytes),"1048576",1024,
-     4194304},
-    {"ingest.max_connections",                          IS_COUNT,                                                            offsetof(struct config,                                                                                                                                          ingest.max_connections),"10000",1,
-     1000000},
-    {"admin.enabled",          IS_BOOL,offsetof(struct config,admin.enabled),"true"},
-    {"admin.listen",         IS_LISTEN,             offsetof(struct config, admin.listen),"127.0.0.1:8081"},
-    {"admin.reconciler",                          IS_TEXT,                                                               offsetof(struct config,                                                                                                                      admin.reconciler),""},
-    {"admin.reconciler_database_url",                          IS_URL,                                                               offsetof(struct config,                                                                                                                       admin.reconciler_database_url),
-     "=database.url"                                                                                                },
-    {"monitor.enabled",                IS_BOOL,                                                     offsetof(struct config,                                                                                                         monitor.enabled),                                                                                                                                                                                                                                         "true"                                                                                                                                                                                                                                                                                                                                                                                                                                                                    },
-    {"monitor.listen",                              IS_LISTEN,                                                                   offsetof(struct config,                                                                                                          monitor.listen),"127.0.0.1:9090"},
-    {"log.level",                  IS_LEVEL,                                                       offsetof(struct config,                                                                                                            log.level),"info"},
-    {"platforms.folder",                          IS_TEXT,                                                               offsetof(struct config,                                                                                                                     platforms.folder),""},
-    {"reconcile.since_minutes",                IS_COUNT,                                                     offsetof(struct config,                                                                                                                reconcile.since_minutes),"10",1, 1440},
-    {"reconcile.batch_size",                          IS_COUNT,                                                               offsetof(struct config,                                                                                                                   reconcile.batch_size),"1000",                                                                                                                                                                                                                 1, 10000},
-    {"reconcile.evidence_age_minutes",                              IS_COUNT,                                                                   offsetof(struct config,                                                                                                                reconcile.evidence_age_minutes),
-     "=reconcile.since_minutes",                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                 0, 1440},
-    {"reconcile.timeout_minutes",                            IS_TIMEOUTS                                                               },
-    {"sources",          IS_SOURCES},
-    {"unsafe_ok", IS_BOOL, offsetof(struct config,                                                                                                                                 unsafe_ok),                "false"                                                                                                                                                     },
+    {"database.url", IS_URL, IN(database.url), ""},
+    {"database.prepare", IS_PREPARE, IN(database.prepare), "auto"},
+    {"redis.url", IS_URL_OR_0, IN(redis.url), ""},
+    {"ingest.enabled", IS_BOOL, IN(ingest.enabled), "true"},
+    {"ingest.listen", IS_LISTEN, IN(ingest.listen), "0.0.0.0:8080"},
+    {"ingest.workers", IS_COUNT, IN(ingest.workers), "1", 1, 64},
+    {"ingest.connections", IS_COUNT, IN(ingest.connections), "2", 1, 16},
+    {"ingest.batch_rows", IS_COUNT, IN(ingest.batch_rows), "64", 1, 1000},
+    {"ingest.queue", IS_COUNT, IN(ingest.queue), "4096", 1, 100000},
+    {"ingest.commit_timeout_ms", IS_COUNT, IN(ingest.commit_timeout_ms), "2000", 100, 20000},
+    {"ingest.max_body_bytes", IS_SIZE, IN(ingest.max_body_bytes), "1048576", 1024, 4194304},
+    {"ingest.max_connections", IS_COUNT, IN(ingest.max_connections), "2048", 1, 1000000},
+    {"admin.enabled", IS_BOOL, IN(admin.enabled), "true"},
+    {"admin.listen", IS_LISTEN, IN(admin.listen), "127.0.0.1:8081"},
+    {"admin.reconciler", IS_TEXT, IN(admin.reconciler), ""},
+    {"admin.reconciler_database_url", IS_URL, IN(admin.reconciler_database_url), "=database.url"},
+    {"monitor.enabled", IS_BOOL, IN(monitor.enabled), "true"},
+    {"monitor.listen", IS_LISTEN, IN(monitor.listen), "127.0.0.1:9090"},
+    {"log.level", IS_LEVEL, IN(log.level), "info"},
+    {"platforms.folder", IS_TEXT, IN(platforms.folder), ""},
+    {"reconcile.since_minutes", IS_COUNT, IN(reconcile.since_minutes), "10", 1, 1440},
+    {"reconcile.batch_size", IS_COUNT, IN(reconcile.batch_size), "1000", 1, 10000},
+    {"reconcile.evidence_age_minutes", IS_COUNT, IN(reconcile.evidence_age_minutes),
+     "=reconcile.since_minutes", 0, 1440},
+    {"reconcile.timeout_minutes", IS_TIMEOUTS},
+    {"sources", IS_SOURCES},
+    {"unsafe_ok", IS_BOOL, IN(unsafe_ok), "false"},
 };
+/* clang-format on */
 
 /* A config with what print needs besides. */
 struct settings {
@@ -84,7 +87,7 @@ struct settings {
 struct raw {
     char *values[countof(options)]; /* NULL: not there; lists leave theirs empty */
     struct raw_source {
-        char *platform, *name, *owner, *secret_file;
+        char *platform, *name, *secret_file;
     } * sources;
     struct raw_timeout {
         char *platform, *minutes;
@@ -177,6 +180,12 @@ enum status config_check(const struct config *c, struct err *err)
     if (status == OK && c->admin.reconciler && access(c->admin.reconciler, X_OK) != 0)
         status = err_set(err, INVALID, "admin.reconciler: \"%s\" is no program that may be run",
                          c->admin.reconciler);
+    if (status == OK && c->ingest.max_connections * (uint64_t)c->ingest.max_body_bytes > BODIES_BYTES_MAX)
+        status =
+            err_set(err, INVALID,
+                    "ingest.max_connections x ingest.max_body_bytes: %u bodies of %zu bytes could come at "
+                    "once to each worker, and more than 8 GiB are too much",
+                    c->ingest.max_connections, c->ingest.max_body_bytes);
     for (size_t i = 0; status == OK && i < c->nsources; i++) {
         status = config_secret(&c->sources[i], room, sizeof(room), &text, err);
         explicit_bzero(room, sizeof(room));
@@ -191,6 +200,16 @@ enum status config_secret(const struct config_source *source, char *room, size_t
     if (file_read(source->secret_file, room, size, ret, err))
         return err_in(err, "source \"%s\" of %s", source->name, source->platform);
     return OK;
+}
+
+void config_forget(struct config *c, const char *key)
+{
+    struct settings *s = (struct settings *)c;
+    struct span *text =
+        &s->values[option_index(span_of(key))].text; /* where the config's own pointer points */
+
+    explicit_bzero((char *)(uintptr_t)text->at, text->len);
+    text->len = 0;
 }
 
 const char *config_key(size_t index)
@@ -236,6 +255,7 @@ static enum status load_file(struct settings *s, struct err *err)
     if (status == OK)
         status = take_timeouts(s, form, err);
     form_close(form);
+    explicit_bzero(room, text.len);
     return status;
 }
 
@@ -280,8 +300,6 @@ static void schema_field(cyaml_schema_field_t *field, const char *name, size_t o
         CYAML_FIELD_STRING_PTR("platform", CYAML_FLAG_POINTER, struct raw_source, platform, 1,
                                CYAML_UNLIMITED),
         CYAML_FIELD_STRING_PTR("name", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct raw_source, name, 1,
-                               CYAML_UNLIMITED),
-        CYAML_FIELD_STRING_PTR("owner", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct raw_source, owner, 1,
                                CYAML_UNLIMITED),
         CYAML_FIELD_STRING_PTR("secret_file", CYAML_FLAG_POINTER, struct raw_source, secret_file, 1,
                                CYAML_UNLIMITED),
@@ -334,7 +352,6 @@ static void take_sources(struct settings *s, const struct form *form)
         struct config_source *to = &s->config.sources[i];
         to->platform = arena_copy(s->arena, span_of(from->platform)).at;
         to->name = arena_copy(s->arena, span_of(from->name ? from->name : "default")).at;
-        to->owner = arena_copy(s->arena, span_of(from->owner)).at;
         to->secret_file = arena_copy(s->arena, span_of(from->secret_file)).at;
     }
 }
@@ -392,12 +409,15 @@ static enum status take_secret_file(struct settings *s, size_t option, const cha
 {
     char *room = arena_alloc(s->arena, SECRET_FILE_BYTES);
     struct span text;
+    enum status status;
 
     if (file_read(path, room, SECRET_FILE_BYTES, &text, err))
         return err->code;
     while (text.len > 0 && (text.at[text.len - 1] == '\n' || text.at[text.len - 1] == '\r'))
         text.len--;
-    return take(s, option, text, variable, err);
+    status = take(s, option, text, variable, err);
+    explicit_bzero(room, SECRET_FILE_BYTES); /* the copy is the only one: config_forget */
+    return status;
 }
 
 static const char *variable_value(char *const *environment, const char *name)
@@ -576,11 +596,8 @@ static void print_list(const struct settings *s, const struct option *o, FILE *o
     fprintf(out, "\n");
     for (size_t i = 0; o->kind == IS_SOURCES && i < c->nsources; i++) {
         const struct config_source *from = &c->sources[i];
-        fprintf(out, "  - {platform: %s, name: %s, secret_file: %s", quoted(from->platform, arena),
+        fprintf(out, "  - {platform: %s, name: %s, secret_file: %s}\n", quoted(from->platform, arena),
                 quoted(from->name, arena), quoted(from->secret_file, arena));
-        if (from->owner)
-            fprintf(out, ", owner: %s", quoted(from->owner, arena));
-        fprintf(out, "}\n");
     }
     for (size_t i = 0; o->kind == IS_TIMEOUTS && i < c->reconcile.ntimeouts; i++)
         fprintf(out, "    - {platform: %s, minutes: %u}\n", quoted(c->reconcile.timeouts[i].platform, arena),

@@ -27,7 +27,6 @@ struct address {
 /* One sender of a platform: its secrets are lines of a file (config_secret reads it). */
 struct config_source {
     const char *platform, *name; /* name "default" unless given */
-    const char *owner;           /* user_id_str; NULL if none */
     const char *secret_file;
 };
 
@@ -49,7 +48,7 @@ struct config {
         struct address listen;
         unsigned workers, connections; /* processes; Postgres connections of each */
         unsigned batch_rows, queue;    /* receipts a statement; deliveries that may wait in a worker */
-        unsigned commit_timeout_ms;
+        unsigned commit_timeout_ms;    /* at most 20 s: the reconciler looks back 30 s for late receipts */
         size_t max_body_bytes;
         unsigned max_connections; /* of clients, a worker */
     } ingest;
@@ -93,12 +92,16 @@ void config_close(struct config *c); /* NULL is fine */
 /* The whole as YAML that config_open takes again, each value with where it came from; passwords as ***. */
 void config_print(const struct config *c, FILE *out);
 
-/* What the form cannot show: the files and folders that it names can be read. INVALID. */
+/* What the form cannot show: the files and folders that it names can be read, and a flood of large bodies fits into
+ * memory. INVALID. */
 enum status config_check(const struct config *c, struct err *err) MUST_CHECK;
 
 /* The lines of a source's secret_file, into room. The caller zeroes room. INVALID: unreadable, longer than size. */
 enum status config_secret(const struct config_source *source, char *room, size_t size, struct span *ret,
                           struct err *err) MUST_CHECK;
+
+/* Wipes the value of an option of text, which is "" from then on: for a process that must not hold it. */
+void config_forget(struct config *c, const char *key);
 
 /* The table's keys in its order, for the test of the sample file; NULL behind the last. */
 const char *config_key(size_t index);

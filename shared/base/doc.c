@@ -1,5 +1,7 @@
 #include "base/doc.h"
 
+#include "base/utf8.h"
+
 #include <endian.h>
 
 /* What must follow in the text. */
@@ -85,18 +87,6 @@ uint32_t doc_element(const struct doc *d, uint32_t node, size_t index)
     for (; element < array->next && index > 0; index--)
         element = d->nodes[element].next;
     return element < array->next ? element : 0;
-}
-
-size_t doc_length(const struct doc *d, uint32_t node)
-{
-    const struct doc_node *container = &d->nodes[node];
-    size_t n = 0;
-
-    if (container->type < DOC_ARRAY)
-        return 0;
-    for (uint32_t child = node + 1; child < container->next; child = d->nodes[child].next)
-        n++;
-    return container->type == DOC_OBJECT ? n / 2 : n;
 }
 
 struct span doc_raw(const struct doc *d, uint32_t node)
@@ -321,19 +311,13 @@ static bool skip_escape(struct reader *r)
     return true;
 }
 
-/* One character beyond ASCII. The table of RFC 3629, 4: no overlong forms, no surrogates, none above U+10FFFF. */
+/* One character beyond ASCII. */
 static bool skip_rune(struct reader *r)
 {
-    const unsigned char *at = (const unsigned char *)r->at;
-    size_t left = (size_t)(r->end - r->at), len = at[0] < 0xe0 ? 2 : at[0] < 0xf0 ? 3 : 4;
-    unsigned char low = at[0] == 0xe0 ? 0xa0 : at[0] == 0xf0 ? 0x90 : 0x80;
-    unsigned char high = at[0] == 0xed ? 0x9f : at[0] == 0xf4 ? 0x8f : 0xbf;
+    size_t len = utf8_length((struct span){r->at, (size_t)(r->end - r->at)});
 
-    if (at[0] < 0xc2 || at[0] > 0xf4 || left < len || at[1] < low || at[1] > high)
+    if (len == 0)
         return stop(r, "not UTF-8");
-    for (size_t i = 2; i < len; i++)
-        if ((at[i] & 0xc0) != 0x80)
-            return stop(r, "not UTF-8");
     r->at += len;
     return true;
 }

@@ -39,7 +39,6 @@ enum status doc_parse(struct doc *ret, struct span text, struct arena *arena, st
  * the root is nobody's member. */
 uint32_t doc_member(const struct doc *d, uint32_t node, struct span name);
 uint32_t doc_element(const struct doc *d, uint32_t node, size_t index); /* of an array; 0 if none */
-size_t doc_length(const struct doc *d, uint32_t node);                  /* elements or members */
 
 struct span doc_raw(const struct doc *d, uint32_t node); /* its bytes as sent */
 

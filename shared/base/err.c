@@ -4,7 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static void fill(struct err *err, enum status code, const char *cause, const char *format, va_list args) PRINTF_LIKE(4, 0);
+static void fill(struct err *err, enum status code, const char *cause, const char *format, va_list args)
+    PRINTF_LIKE(4, 0);
 
 enum status err_set(struct err *err, enum status code, const char *format, ...)
 {
@@ -43,8 +44,8 @@ enum status err_in(struct err *err, const char *format, ...)
 const char *status_name(enum status code)
 {
     static const char *const names[] = {
-        [OK] = "ok",           [INVALID] = "invalid",   [FORGED] = "forged",
-        [BUSY] = "busy",       [REJECTED] = "rejected", [UNAVAILABLE] = "unavailable",
+        [OK] = "ok",         [INVALID] = "invalid",   [FORGED] = "forged",
+        [BUSY] = "busy",     [REJECTED] = "rejected", [UNAVAILABLE] = "unavailable",
         [BROKEN] = "broken",
     };
 

@@ -19,16 +19,18 @@ enum status {
 
 struct err {
     enum status code;
-    const char *cause; /* a fixed word such as "bad_signature": problem type, metric label, log field; NULL if none */
-    char sqlstate[6];  /* of the statement that failed, "" otherwise */
-    char text[506];    /* a sentence for people; never a secret, never a payload */
+    const char *
+        cause; /* a fixed word such as "bad_signature": problem type, metric label, log field; NULL if none */
+    char sqlstate[6]; /* of the statement that failed, "" otherwise */
+    char text[506];   /* a sentence for people; never a secret, never a payload */
 };
 
 /* Fills *err and returns code, so that `return err_set(...)` is one line. err may be NULL. */
 enum status err_set(struct err *err, enum status code, const char *format, ...) PRINTF_LIKE(3, 4);
 
 /* The same with a cause word (a literal: it is kept, not copied). */
-enum status err_cause(struct err *err, enum status code, const char *cause, const char *format, ...) PRINTF_LIKE(4, 5);
+enum status err_cause(struct err *err, enum status code, const char *cause, const char *format, ...)
+    PRINTF_LIKE(4, 5);
 
 /* Puts "where: " before the text and returns the code that err already has. */
 enum status err_in(struct err *err, const char *format, ...) PRINTF_LIKE(2, 3);

@@ -8,7 +8,10 @@
 #include "base/err.h"
 #include "base/span.h"
 
-/* Reads the whole file into room, which the caller zeroes if it was a secret. INVALID: unreadable, or not shorter than size. */
+enum { SECRET_FILE_BYTES = 8192 }; /* room for a file of secrets or a URL */
+
+/* Reads the whole file into room, which the caller zeroes if it was a secret. INVALID: unreadable, or not shorter
+ * than size. */
 enum status file_read(const char *path, char *room, size_t size, struct span *ret,
                       struct err *err) MUST_CHECK;
 

@@ -2,6 +2,7 @@
 
 #include "base/now.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -13,6 +14,7 @@ struct line {
 
 static const char *program_name = "settle";
 static enum log_level lowest_level = LOG_INFO;
+static int64_t nlost; /* lines since the last one that could be written */
 
 static void put_field(struct line *l, const struct log_field *f);
 static void put_text(struct line *l, const char *name, struct span text);
@@ -20,6 +22,7 @@ static void put_int(struct line *l, const char *name, int64_t number);
 static void put_name(struct line *l, const char *name);
 static void put_raw(struct line *l, const char *text, size_t len);
 static void put_escaped(struct line *l, struct span text);
+static bool write_at_once(const struct line *l);
 
 void log_open(const char *program, enum log_level lowest)
 {
@@ -44,7 +47,6 @@ void log_write(enum log_level level, const char *event, const struct log_field *
     static const char *const names[] = {"debug", "info", "warn", "error"};
     struct line l = {.len = 0};
     char now[TIME_TEXT_BYTES];
-    ssize_t written;
 
     if (level < lowest_level)
         return;
@@ -54,11 +56,12 @@ void log_write(enum log_level level, const char *event, const struct log_field *
     put_text(&l, "event", span_of(event));
     put_text(&l, "program", span_of(program_name));
     put_int(&l, "pid", getpid());
+    if (nlost > 0)
+        put_int(&l, "lost", nlost);
     for (; fields->name; fields++)
         put_field(&l, fields);
     put_raw(&l, "}\n", 2);
-    written = write(STDERR_FILENO, l.text, l.len);
-    (void)written; /* nobody left to tell */
+    nlost = write_at_once(&l) ? 0 : nlost + 1;
 }
 
 static void put_field(struct line *l, const struct log_field *f)
@@ -146,4 +149,12 @@ static void put_escaped(struct line *l, struct span text)
         else /* control bytes, and all beyond ASCII byte by byte: a cut or bad UTF-8 cannot spoil the line */
             put_raw(l, escaped, (size_t)snprintf(escaped, sizeof(escaped), "\\u%04x", c));
     }
+}
+
+/* Whoever reads our lines and stops must not stop us: a pipe that is ready takes PIPE_BUF bytes without waiting. */
+static bool write_at_once(const struct line *l)
+{
+    struct pollfd to = {.fd = STDERR_FILENO, .events = POLLOUT};
+
+    return poll(&to, 1, 0) == 1 && (to.revents & POLLOUT) && write(STDERR_FILENO, l->text, l->len) > 0;
 }

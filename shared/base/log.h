@@ -5,7 +5,8 @@
  *
  *     log_info("batch_stored", LOG_ID("delivery_id", &d->id), LOG_INT("rows", n));
  *
- * Every line has ts, level, event, program, pid before its own fields.
+ * Every line has ts, level, event, program, pid before its own fields. It never blocks: what cannot be written at
+ * once is dropped, and the next line that can be says how many were: "lost".
  */
 #ifndef SETTLE_BASE_LOG_H
 #define SETTLE_BASE_LOG_H
@@ -30,23 +31,23 @@ struct log_field {
     };
 };
 
-#define LOG_INT(n, v) ((struct log_field){.name = (n), .kind = LOG_IS_INT, .number = (v)})
+#define LOG_INT(n, v)  ((struct log_field){.name = (n), .kind = LOG_IS_INT, .number = (v)})
 #define LOG_SPAN(n, v) ((struct log_field){.name = (n), .kind = LOG_IS_SPAN, .text = (v)})
 #define LOG_TEXT(n, v) ((struct log_field){.name = (n), .kind = LOG_IS_SPAN, .text = span_of(v)})
-#define LOG_ID(n, v) ((struct log_field){.name = (n), .kind = LOG_IS_ID, .id = (v)})
+#define LOG_ID(n, v)   ((struct log_field){.name = (n), .kind = LOG_IS_ID, .id = (v)})
 #define LOG_BOOL(n, v) ((struct log_field){.name = (n), .kind = LOG_IS_BOOL, .truth = (v)})
-#define LOG_ERR(v) ((struct log_field){.name = "error", .kind = LOG_IS_ERR, .err = (v)})
+#define LOG_ERR(v)     ((struct log_field){.name = "error", .kind = LOG_IS_ERR, .err = (v)})
 
 #define LOG_NOTHING ((struct log_field){.name = NULL}) /* for a line without fields of its own */
 
-#define log_at(level, event, ...) \
+#define log_at(level, event, ...)                                                                            \
     log_write((level), (event), (const struct log_field[]){__VA_ARGS__, LOG_NOTHING})
 #define log_debug(event, ...) log_at(LOG_DEBUG, event, __VA_ARGS__)
-#define log_info(event, ...) log_at(LOG_INFO, event, __VA_ARGS__)
-#define log_warn(event, ...) log_at(LOG_WARN, event, __VA_ARGS__)
+#define log_info(event, ...)  log_at(LOG_INFO, event, __VA_ARGS__)
+#define log_warn(event, ...)  log_at(LOG_WARN, event, __VA_ARGS__)
 #define log_error(event, ...) log_at(LOG_ERROR, event, __VA_ARGS__)
 
-void log_open(const char *program, enum log_level lowest); /* keeps program, a literal */
+void log_open(const char *program, enum log_level lowest);   /* keeps program, a literal */
 bool log_level_parse(struct span word, enum log_level *ret); /* debug, info, warn, error */
 void log_write(enum log_level level, const char *event, const struct log_field *fields);
 

@@ -147,20 +147,6 @@ void metric_observe_us(enum metric m, int64_t us)
     atomic_fetch_add_explicit(&first[NBUCKETS], (uint64_t)us, memory_order_relaxed);
 }
 
-uint64_t metric_total(enum metric m, size_t platform, size_t word)
-{
-    double total = 0;
-
-    if (!all.cells)
-        return 0;
-    if (rows[m].kind != HISTOGRAM)
-        return (uint64_t)combined(m,
-                                  (size_t)(cell_of(m, platform, word) - &all.cells[all.slot * all.stride]));
-    for (size_t i = 0; i < NBUCKETS; i++)
-        total += combined(m, all.row[m].first + i);
-    return (uint64_t)total;
-}
-
 void metric_page(FILE *to)
 {
     if (!all.cells)

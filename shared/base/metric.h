@@ -37,9 +37,6 @@ void metric_add(enum metric m, size_t platform, size_t word, uint64_t n);   /* c
 void metric_set(enum metric m, size_t platform, size_t word, double value); /* gauges */
 void metric_observe_us(enum metric m, int64_t us);                          /* histograms of seconds */
 
-/* One series over all slots, as the page shows it (a histogram: its count): for tests and readiness. */
-uint64_t metric_total(enum metric m, size_t platform, size_t word);
-
 /* Prometheus text format 0.0.4 of everything. */
 void metric_page(FILE *to);
 

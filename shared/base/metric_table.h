@@ -4,7 +4,8 @@
  * No include guard: metric.h and metric.c each read this table in their own way.
  */
 METRIC(WEBHOOK_REQUESTS, "settle_webhook_requests_total", COUNTER, true, "cause",
-       "stored duplicate bad_signature unknown_source unknown_platform too_large malformed method store_unavailable overload internal",
+       "stored duplicate bad_signature unknown_source unknown_platform too_large malformed method "
+       "store_unavailable overload internal",
        "Webhook requests answered, by platform and by what became of them.")
 METRIC(WEBHOOK_ACK, "settle_webhook_ack_duration_seconds", HISTOGRAM, false, NULL, NULL,
        "Time from the last byte of a webhook request to its answer.")
@@ -31,5 +32,7 @@ METRIC(RUN_DURATION, "settle_reconcile_run_duration_seconds", GAUGE, false, NULL
        "How long that run took.")
 METRIC(WORKER_RESTARTS, "settle_worker_restarts_total", COUNTER, false, NULL, NULL,
        "Processes that ended unasked and were started again.")
-METRIC(START_TIME, "settle_start_timestamp_seconds", GAUGE, false, NULL, NULL, "When the gateway started, Unix time.")
-METRIC(BUILD_INFO, "settle_build_info", INFO, false, "version", SETTLE_VERSION, "Always 1; the version is the label.")
+METRIC(START_TIME, "settle_start_timestamp_seconds", GAUGE, false, NULL, NULL,
+       "When the gateway started, Unix time.")
+METRIC(BUILD_INFO, "settle_build_info", INFO, false, "version", SETTLE_VERSION,
+       "Always 1; the version is the label.")

@@ -16,7 +16,7 @@ struct span {
 };
 
 #define SPAN(literal) ((struct span){(literal), sizeof(literal) - 1})
-#define SPAN_NONE ((struct span){NULL, 0})
+#define SPAN_NONE     ((struct span){NULL, 0})
 
 /* For printf's "%.*s". */
 #define SPAN_ARG(s) (int)(s).len, (s).at

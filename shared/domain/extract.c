@@ -161,7 +161,7 @@ static bool choose(struct extract *x, const struct pointer *lead, struct place e
     struct place at = star ? x->chosen[star - 1] : element;
     const struct doc_node *array;
 
-    if (star == lead->nstars)
+    if (star == lead->nstars || star == STARS_MAX) /* the latter is for compilers, which cannot know */
         return on_choice(ctx, element);
     at = walk(x, at, lead->steps + from, lead->behind_star[star] - 1 - from);
     if (!at.doc || at.doc->nodes[at.node].type != DOC_ARRAY)

@@ -11,7 +11,7 @@
 
 #include <sodium.h>
 
-enum { FILE_BYTES = 65536, SECRET_FILE_BYTES = 8192, SOURCE_BYTES = 64, OWNER_BYTES = 255, DECOY_BYTES = 32 };
+enum { FILE_BYTES = 65536, SOURCE_BYTES = 64, DECOY_BYTES = 32 };
 
 struct platforms {
     struct arena *arena;
@@ -26,6 +26,7 @@ struct locked {
     char *bytes;
 };
 
+static void forget_source(struct source *s);
 static enum status load_all(struct platforms *set, const char *folder, struct err *err);
 static bool is_among(const char *name, const char *const *names, size_t n);
 static enum status load_file(struct platforms *set, const char *folder, const char *file, struct err *err);
@@ -67,17 +68,28 @@ void platforms_close(struct platforms *set)
 {
     if (!set)
         return;
+    platforms_forget_secrets(set);
+    arena_close(set->arena);
+}
+
+void platforms_forget_secrets(struct platforms *set)
+{
     for (size_t i = 0; i < set->n; i++) {
         struct platform *p = set->all[i];
         for (size_t k = 0; k < p->nsources; k++)
-            for (size_t j = 0; j < p->sources[k].nsecrets; j++)
-                scheme_key_free(p->sources[k].secrets[j].mac);
+            forget_source(&p->sources[k]);
         if (p->decoy)
-            scheme_key_free(p->decoy->secrets[0].mac);
+            forget_source(p->decoy);
     }
     for (struct locked *l = set->locked; l; l = l->next)
         sodium_free(l->bytes);
-    arena_close(set->arena);
+    set->locked = NULL;
+}
+
+static void forget_source(struct source *s)
+{
+    while (s->nsecrets > 0)
+        scheme_key_free(s->secrets[--s->nsecrets].mac);
 }
 
 size_t platforms_count(const struct platforms *set)
@@ -116,10 +128,10 @@ const struct source *platform_source(const struct platform *p, struct span name)
 }
 
 enum status platforms_add_source(struct platforms *set, struct span platform, struct span source,
-                                 struct span owner, struct span secret_lines, struct err *err)
+                                 struct span secret_lines, struct err *err)
 {
     const struct platform *p = platforms_find(set, platform);
-    struct source s = {.name = arena_copy(set->arena, source), .owner = arena_copy(set->arena, owner)};
+    struct source s = {.name = arena_copy(set->arena, source)};
 
     if (!p)
         return err_set(err, INVALID, "there is no platform \"%.*s\"", SPAN_ARG(platform));
@@ -127,9 +139,6 @@ enum status platforms_add_source(struct platforms *set, struct span platform, st
         return err_set(err, INVALID,
                        "source \"%.*s\" of %s: a name is at most %d lower-case letters, digits and \"-\"",
                        SPAN_ARG(source), p->name.at, SOURCE_BYTES);
-    if (owner.at && (owner.len == 0 || owner.len > OWNER_BYTES))
-        return err_set(err, INVALID, "source \"%s\" of %s: an owner has 1 to %d bytes", s.name.at, p->name.at,
-                       OWNER_BYTES);
     if (platform_source(p, source))
         return err_set(err, INVALID,
                        "source \"%s\" of %s is given twice: put all its secrets in one place, one a line",
@@ -225,7 +234,7 @@ static void add_decoy(struct platforms *set, struct platform *p)
     struct source *s = arena_zero(set->arena, sizeof(*s));
 
     randombytes_buf(random, sizeof(random));
-    s->nsecrets = 1;
+    s->nsecrets = p->nsecrets_max = 1;
     s->secrets[0].mac = scheme_key(p->scheme.algorithm, (struct span){random, sizeof(random)});
     sodium_memzero(random, sizeof(random));
     p->decoy = s;
@@ -245,6 +254,8 @@ static void add_source(struct platforms *set, struct platform *p, const struct s
         memcpy(sources + before + 1, p->sources + before, (p->nsources - before) * sizeof(*sources));
     p->sources = sources;
     p->nsources++;
+    if (p->nsecrets_max < s->nsecrets)
+        p->nsecrets_max = s->nsecrets;
 }
 
 static enum status fill_source(struct platforms *set, const struct platform *p, struct source *s,
@@ -319,7 +330,7 @@ static enum status add_variable(struct platforms *set, const char *variable, str
     source = name.len > p->name.len ? span_skip(name, p->name.len + 1) : SPAN("default");
     if (is_file)
         return add_secret_file(set, p, source, value.at, err);
-    return platforms_add_source(set, p->name, source, SPAN_NONE, value, err);
+    return platforms_add_source(set, p->name, source, value, err);
 }
 
 /* "TIKTOK_MY_APP" is tiktok-my-app. */
@@ -356,7 +367,7 @@ static enum status add_secret_file(struct platforms *set, const struct platform 
     enum status status = file_read(path, room, sizeof(room), &lines, err);
 
     if (status == OK)
-        status = platforms_add_source(set, p->name, source, SPAN_NONE, lines, err);
+        status = platforms_add_source(set, p->name, source, lines, err);
     sodium_memzero(room, sizeof(room));
     return status;
 }

@@ -74,8 +74,7 @@ struct secret {
 };
 
 struct source {
-    struct span name;  /* "default" unless named */
-    struct span owner; /* user_id_str of the tenant it belongs to; absent if none */
+    struct span name; /* "default" unless named */
     struct secret secrets[SECRETS_MAX];
     size_t nsecrets;
 };
@@ -92,6 +91,7 @@ struct platform {
     unsigned timeout_minutes; /* 0: none of its own */
     struct source *sources;   /* sorted by name */
     size_t nsources;
+    size_t nsecrets_max;  /* of any source, at least 1: the keys that a request is checked with */
     struct source *decoy; /* what requests of unknown sources are checked against: a random key */
 };
 
@@ -101,6 +101,8 @@ struct platforms; /* the set */
  * INVALID names file, line and what would be right. NULL on failure. */
 struct platforms *platforms_load(const char *folder, struct err *err) MUST_CHECK;
 void platforms_close(struct platforms *set); /* zeroes and frees; NULL is fine */
+/* For a process that verifies nothing: zeroes and frees the secrets; afterwards no source has any. */
+void platforms_forget_secrets(struct platforms *set);
 
 size_t platforms_count(const struct platforms *set);
 const struct platform *platforms_at(const struct platforms *set, size_t index); /* sorted by name */
@@ -108,10 +110,10 @@ const struct platform *platforms_find(const struct platforms *set, struct span n
 const struct source *platform_source(const struct platform *p, struct span name); /* NULL: unknown */
 
 /* Adds one source with its secrets, one a line (LF or CRLF), blank lines ignored. The text is copied into locked
- * memory; the caller zeroes its own. owner may be absent. INVALID: unknown platform, bad name, a source that is
- * there already, no secret or more than SECRETS_MAX. */
+ * memory; the caller zeroes its own. INVALID: unknown platform, bad name, a source that is there already, no secret or
+ * more than SECRETS_MAX. */
 enum status platforms_add_source(struct platforms *set, struct span platform, struct span source,
-                                 struct span owner, struct span secret_lines, struct err *err) MUST_CHECK;
+                                 struct span secret_lines, struct err *err) MUST_CHECK;
 
 /* Every SETTLE_SECRET_<PLATFORM>[_<SOURCE>][_FILE] of the environment: letters are lowered, "_" in names means "-";
  * where two platforms fit, the longer name counts. */

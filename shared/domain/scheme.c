@@ -63,7 +63,7 @@ static const char *read_header(struct span name, const struct header *headers, s
                                struct span *ret);
 static const char *check_time(const struct scheme *s, struct span text, int64_t now_wall_us, int64_t *ret_us);
 static const char *check_id(struct span id);
-static const char *match(const struct scheme *s, const struct source *source, const struct claim *claim,
+static const char *match(const struct platform *p, const struct source *source, const struct claim *claim,
                          struct span body, size_t *ret);
 static void compute(const struct scheme *s, struct evp_mac_ctx_st *key, const struct claim *claim,
                     struct span body, uint8_t ret[MAC_BYTES_MAX]);
@@ -84,7 +84,7 @@ enum status scheme_verify(const struct platform *p, const struct source *source,
     if (!wrong && claim.id.at)
         wrong = check_id(claim.id);
     if (!wrong)
-        wrong = match(s, source ? source : p->decoy, &claim, body, &ret->secret);
+        wrong = match(p, source ? source : p->decoy, &claim, body, &ret->secret);
     if (wrong)
         return err_cause(err, FORGED, "bad_signature", "%.*s: %s", SPAN_ARG(s->header), wrong);
     ret->id = claim.id;
@@ -303,10 +303,12 @@ static const char *check_id(struct span id)
     return NULL;
 }
 
-/* Every secret against every candidate, whether one has matched or not: time tells nothing. */
-static const char *match(const struct scheme *s, const struct source *source, const struct claim *claim,
+/* Every secret against every candidate, whether one has matched or not, and the decoy's key in place of those that
+ * other sources have more: time tells neither which secret fits nor which source there is. */
+static const char *match(const struct platform *p, const struct source *source, const struct claim *claim,
                          struct span body, size_t *ret)
 {
+    const struct scheme *s = &p->scheme;
     size_t nbytes = algorithms[s->algorithm].bytes, decoded = 0;
     uint8_t candidates[CANDIDATES_MAX][MAC_BYTES_MAX], mac[MAC_BYTES_MAX];
     bool found = false;
@@ -316,10 +318,12 @@ static const char *match(const struct scheme *s, const struct source *source, co
     if (decoded == 0)
         return "the signature is not written as it should be";
 
-    for (size_t k = 0; k < source->nsecrets; k++) {
-        compute(s, source->secrets[k].mac, claim, body, mac);
+    for (size_t k = 0; k < p->nsecrets_max; k++) {
+        bool own = k < source->nsecrets;
+
+        compute(s, (own ? source : p->decoy)->secrets[own ? k : 0].mac, claim, body, mac);
         for (size_t i = 0; i < decoded; i++)
-            if (sodium_memcmp(mac, candidates[i], nbytes) == 0) {
+            if (sodium_memcmp(mac, candidates[i], nbytes) == 0 && own) {
                 found = true;
                 *ret = k;
             }

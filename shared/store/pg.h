@@ -4,6 +4,7 @@
  *   - asynchronous (gateway): pg_send queues, the owner watches pg_fd and calls pg_flush and pg_read;
  *   - blocking (reconciler, start checks): pg_run sends one statement and waits for its rows.
  * All statements of sql/queries are prepared at connect. Each is its own transaction unless one is open.
+ * A pooler in between must be in session mode: limits are settings of the session.
  * Not for use from two threads; but a connection made in one thread may be handed to another.
  */
 #ifndef SETTLE_STORE_PG_H
@@ -25,8 +26,8 @@ struct pg_config {
     const char *user;              /* the program's own role */
     const char *application;       /* application_name: "settle-gateway ingest" */
     unsigned connect_timeout_s;    /* at least 2: libpq takes no less; also of each step of the start */
-    unsigned statement_timeout_ms; /* server side; the client gives up a little later */
-    bool prepare;                  /* false: unnamed statements, for old PgBouncers */
+    unsigned statement_timeout_ms; /* server side; the client gives up at each statement's own deadline */
+    bool prepare;                  /* false: unnamed statements */
     bool read_only;                /* default_transaction_read_only = on */
     bool unsafe_ok; /* accept fsync=off, full_page_writes=off, synchronous_commit=off (tests) */
 };

@@ -43,16 +43,6 @@ void pg_arg_int(struct pg_args *args, int64_t number)
     put(args, value, sizeof(number));
 }
 
-void pg_arg_float(struct pg_args *args, double number)
-{
-    char *value = arena_alloc(args->arena, sizeof(number));
-    uint64_t bits;
-
-    memcpy(&bits, &number, sizeof(bits));
-    write64(value, bits);
-    put(args, value, sizeof(number));
-}
-
 void pg_arg_bool(struct pg_args *args, bool truth)
 {
     put(args, truth ? "\1" : "\0", 1);
@@ -96,11 +86,6 @@ void pg_arg_bytess(struct pg_args *args, const struct span *bytess, size_t n)
 void pg_arg_jsons(struct pg_args *args, const struct span *texts, size_t n)
 {
     put_spans(args, JSONB, texts, n);
-}
-
-void pg_arg_ints(struct pg_args *args, const int64_t *numbers, size_t n)
-{
-    put_numbers(args, INT8, numbers, n);
 }
 
 void pg_arg_times(struct pg_args *args, const int64_t *wall_us, size_t n)

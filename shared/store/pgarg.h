@@ -29,7 +29,6 @@ void pg_args_init(struct pg_args *args, struct arena *arena);
 void pg_arg_text(struct pg_args *args, struct span text);
 void pg_arg_bytes(struct pg_args *args, struct span bytes);
 void pg_arg_int(struct pg_args *args, int64_t number); /* int8 */
-void pg_arg_float(struct pg_args *args, double number);
 void pg_arg_bool(struct pg_args *args, bool truth);
 void pg_arg_time(struct pg_args *args, int64_t wall_us);
 void pg_arg_uuid(struct pg_args *args, const struct id *id);
@@ -38,7 +37,6 @@ void pg_arg_json(struct pg_args *args, struct span text); /* jsonb */
 /* One-dimensional arrays of n elements. */
 void pg_arg_texts(struct pg_args *args, const struct span *texts, size_t n);
 void pg_arg_bytess(struct pg_args *args, const struct span *bytess, size_t n);
-void pg_arg_ints(struct pg_args *args, const int64_t *numbers, size_t n);   /* int8[] */
 void pg_arg_smalls(struct pg_args *args, const int16_t *numbers, size_t n); /* int2[] */
 void pg_arg_times(struct pg_args *args, const int64_t *wall_us, size_t n);
 void pg_arg_uuids(struct pg_args *args, const struct id *ids, size_t n);

@@ -99,7 +99,7 @@ static void test_no_store_is_needed_to_tell_that_none_is_there(void **state)
     assert_int_equal(ask(w, "GET", "/readyz").status, 200); /* Redis is only a mirror */
     world_kill(w, POSTGRES);
     world_until(10, ask(w, "GET", "/readyz").status == 503);
-    assert_non_null(strstr(ask(w, "GET", "/readyz?verbose").body, "no ingest 0 has a Postgres connection\n"));
+    assert_non_null(strstr(ask(w, "GET", "/readyz?verbose").body, "no ingest 0 can store\n"));
     assert_int_equal(ask(w, "GET", "/livez").status, 200);
     assert_int_equal(ask(w, "GET", "/metrics").status, 200);
     world_servers(w);
@@ -135,6 +135,38 @@ static void test_a_dead_process_is_replaced_and_counted(void **state)
     world_until(15, world_api(w, "GET", "/alerts", NULL).status == 200);
     assert_non_null(strstr(ask(w, "GET", "/metrics").body, "\nsettle_worker_restarts_total 1\n"));
     world_until(15, ask(w, "GET", "/livez").status == 200);
+}
+
+static void test_the_environment_keeps_no_secret(void **state)
+{
+    struct world *w = *state;
+    const char *secret = world_secret("tiktok", NULL);
+    char path[64], text[65536];
+    FILE *from;
+    size_t len;
+
+    snprintf(path, sizeof(path), "/proc/%d/environ", (int)w->gateway);
+    from = fopen(path, "r");
+    assert_non_null(from);
+    len = fread(text, 1, sizeof(text), from);
+    fclose(from);
+    assert_non_null(memmem(text, len, "SETTLE_SECRET_TIKTOK", 20));
+    assert_null(memmem(text, len, secret, strlen(secret)));
+    assert_null(memmem(text, len, w->database_url, strlen(w->database_url)));
+}
+
+static void test_refused_requests_hold_no_drain(void **state)
+{
+    struct world *w = *state;
+    char url[160];
+    const char *const *headers = world_sign(w, "tiktok", NULL, SPAN("{}"));
+
+    snprintf(url, sizeof(url), "%s/publishing/webhooks/tiktok", w->ingest_url);
+    world_kill(w, POSTGRES);
+    assert_int_equal(world_http(w, "POST", url, headers, SPAN("{ }")).status, 401);
+    assert_int_equal(world_gateway_stop(w), 0);
+    world_servers(w);
+    world_gateway(w, NULL);
 }
 
 /* A request that takes its time keeps the drain going; meanwhile a balancer must learn to go elsewhere. */
@@ -174,6 +206,8 @@ int main(void)
         cmocka_unit_test(test_no_store_is_needed_to_tell_that_none_is_there),
         cmocka_unit_test(test_a_loop_that_stands_still_is_not_live),
         cmocka_unit_test(test_a_dead_process_is_replaced_and_counted),
+        cmocka_unit_test(test_the_environment_keeps_no_secret),
+        cmocka_unit_test(test_refused_requests_hold_no_drain),
         cmocka_unit_test(test_a_drain_is_told_before_it_is_over),
     };
 

@@ -462,6 +462,17 @@ static void test_a_server_that_loses_commits(void **state)
     pg_close(connect(w));
 }
 
+static void test_a_later_reload_does_not_reach_a_session(void **state)
+{
+    struct world *w = *state;
+    struct pg *pg = connect(w);
+
+    set_for_all(w, "synchronous_commit", "off");
+    command(pg, "do $$ begin assert current_setting('synchronous_commit') = 'on'; end $$");
+    set_for_all(w, "synchronous_commit", "on");
+    pg_close(pg);
+}
+
 static void test_a_missing_change_is_named(void **state)
 {
     struct world *w = *state;
@@ -612,6 +623,7 @@ int main(void)
         cmocka_unit_test(test_urls),
         cmocka_unit_test(test_a_server_that_takes_no_writes),
         cmocka_unit_test(test_a_server_that_loses_commits),
+        cmocka_unit_test(test_a_later_reload_does_not_reach_a_session),
         cmocka_unit_test(test_a_missing_change_is_named),
         cmocka_unit_test(test_a_statement_that_does_not_fit_is_named),
         cmocka_unit_test(test_without_prepared_statements),

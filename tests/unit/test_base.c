@@ -5,6 +5,8 @@
 #include "base/log.h"
 #include "base/now.h"
 
+#include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -101,6 +103,47 @@ static void test_a_log_line_is_json_whatever_the_value_holds(void **state)
     json_decref(root);
 }
 
+static json_t *read_line(int from)
+{
+    char line[4096];
+    ssize_t len = 0;
+    json_t *root;
+
+    do
+        assert_int_equal(read(from, line + len, 1), 1);
+    while (line[len++] != '\n');
+    root = json_loadb(line, (size_t)len, 0, NULL);
+    assert_non_null(root);
+    return root;
+}
+
+static void test_a_log_without_reader_blocks_nobody_and_tells_what_was_lost(void **state)
+{
+    enum { N = 1000 };
+    int ends[2], kept = dup(STDERR_FILENO);
+    json_int_t nread = 0, nlost = 0;
+
+    (void)state;
+    assert_int_equal(pipe(ends), 0);
+    assert_true(fcntl(ends[1], F_SETPIPE_SZ, 4096) > 0);
+    dup2(ends[1], STDERR_FILENO);
+    for (size_t i = 0; i < N; i++)
+        log_warn("flood", LOG_NOTHING);
+    for (struct pollfd from = {.fd = ends[0], .events = POLLIN}; poll(&from, 1, 0) == 1; nread++)
+        json_decref(read_line(ends[0]));
+    for (size_t i = 0; i < 2; i++) {
+        json_t *root;
+
+        log_warn("again", LOG_NOTHING);
+        root = read_line(ends[0]);
+        nlost += json_integer_value(json_object_get(root, "lost"));
+        assert_int_equal(nlost, N - nread); /* told once */
+        json_decref(root);
+    }
+    dup2(kept, STDERR_FILENO);
+    assert_in_range(nread, 1, N - 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -109,6 +152,7 @@ int main(void)
         cmocka_unit_test(test_ids_sort_by_time_and_differ_across_a_fork),
         cmocka_unit_test(test_times_are_shown_in_utc_with_microseconds),
         cmocka_unit_test(test_a_log_line_is_json_whatever_the_value_holds),
+        cmocka_unit_test(test_a_log_without_reader_blocks_nobody_and_tells_what_was_lost),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

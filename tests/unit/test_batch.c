@@ -365,6 +365,25 @@ static void test_who_was_answered_already_costs_no_statement(void **state)
     expect_ended(2, 1, OK);
 }
 
+static void test_halves_wait_no_longer_than_their_senders(void **state)
+{
+    (void)state;
+    add(0, 4);
+    batch_turn(batch);
+    connections[0].up = false;
+    refuse(&connections[0], REJECTED, "22P05");
+    deliveries[0].gave_up = deliveries[1].gave_up = deliveries[3].gave_up = true;
+    batch_turn(batch);
+    expect_ended(0, 2, UNAVAILABLE);
+    expect_ended(3, 1, UNAVAILABLE);
+    connections[0].up = true;
+    batch_turn(batch);
+    assert_int_equal(connections[0].nrows, 1);
+    commit(&connections[0]);
+    expect_ended(2, 1, OK);
+    assert_true(batch_is_idle(batch));
+}
+
 static void test_a_delivery_ends_with_the_last_of_its_receipts(void **state)
 {
     (void)state;
@@ -418,6 +437,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_full_disk_is_not_tried_again, begin, end),
         cmocka_unit_test_setup_teardown(test_a_full_queue_takes_nothing, begin, end),
         cmocka_unit_test_setup_teardown(test_who_was_answered_already_costs_no_statement, begin, end),
+        cmocka_unit_test_setup_teardown(test_halves_wait_no_longer_than_their_senders, begin, end),
         cmocka_unit_test_setup_teardown(test_a_delivery_ends_with_the_last_of_its_receipts, begin, end),
         cmocka_unit_test_setup_teardown(test_only_what_the_commit_returns_is_new, begin, end),
     };

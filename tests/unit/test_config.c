@@ -66,7 +66,7 @@ static void assert_defaults(const struct config *c)
     assert_int_equal(c->ingest.queue, 4096);
     assert_int_equal(c->ingest.commit_timeout_ms, 2000);
     assert_int_equal(c->ingest.max_body_bytes, 1 << 20);
-    assert_int_equal(c->ingest.max_connections, 10000);
+    assert_int_equal(c->ingest.max_connections, 2048);
     assert_int_equal(c->admin.listen.port, 8081);
     assert_null(c->admin.reconciler);
     assert_string_equal(c->admin.reconciler_database_url, "");
@@ -133,7 +133,7 @@ static void test_a_file_sets_what_it_names(void **state)
                   "reconcile:\n  since_minutes: 20\n  timeout_minutes:\n"
                   "    - {platform: youtube, minutes: 60}\n"
                   "sources:\n  - platform: tiktok\n    secret_file: /a\n"
-                  "  - {platform: tiktok, name: acme, owner: u1, secret_file: /b}\n"
+                  "  - {platform: tiktok, name: acme, secret_file: /b}\n"
                   "unsafe_ok: true\n",
                   &err);
 
@@ -156,9 +156,7 @@ static void test_a_file_sets_what_it_names(void **state)
     assert_int_equal(c->reconcile.timeouts[0].minutes, 60);
     assert_int_equal(c->nsources, 2);
     assert_string_equal(c->sources[0].name, "default");
-    assert_null(c->sources[0].owner);
     assert_string_equal(c->sources[1].name, "acme");
-    assert_string_equal(c->sources[1].owner, "u1");
     assert_string_equal(c->sources[1].secret_file, "/b");
     assert_true(c->unsafe_ok);
     config_close(c);
@@ -256,7 +254,7 @@ static const struct {
     {"a source without secret",    "sources:\n  - {platform: tiktok}\n",
      "sources[0].platform: Missing required mapping field: secret_file"                                                                                       },
     {"an unknown key of a source", "sources:\n  - {platform: tiktok, secret: x}\n",
-     ":2:24: unknown key \"secret\"; known here: platform, name, owner, secret_file"                                                                          },
+     ":2:24: unknown key \"secret\"; known here: platform, name, secret_file"                                                                                 },
     {"a time-out with a unit",     "reconcile:\n  timeout_minutes:\n    - {platform: x, minutes: 1h}\n",
      ":3:21: reconcile.timeout_minutes[0].minutes: \"1h\" is not a whole number"                                                                              },
 };
@@ -334,10 +332,10 @@ static void test_no_password_is_printed(void **state)
 static void test_what_is_printed_can_be_read_again(void **state)
 {
     struct err err = {.text = ""};
-    struct config *c = open_text(
-        "ingest: {listen: \"unix:/a \\\"b\\\"\", workers: 3}\nreconcile: {timeout_minutes: "
-        "[{platform: x, minutes: 5}]}\nsources: [{platform: y, owner: \"o # p\", secret_file: /s}]\n",
-        &err);
+    struct config *c =
+        open_text("ingest: {listen: \"unix:/a \\\"b\\\"\", workers: 3}\nreconcile: {timeout_minutes: "
+                  "[{platform: x, minutes: 5}]}\nsources: [{platform: y, secret_file: \"o # p\"}]\n",
+                  &err);
     char *first = strdup(strchr(printed(c), '\n'));
     const char *second;
 
@@ -346,7 +344,7 @@ static void test_what_is_printed_can_be_read_again(void **state)
     c = open_text(first, &err);
     assert_string_equal(err.text, "");
     assert_string_equal(c->ingest.listen.path, "/a \"b\"");
-    assert_string_equal(c->sources[0].owner, "o # p");
+    assert_string_equal(c->sources[0].secret_file, "o # p");
     second = strchr(printed(c), '\n');
     /* the same but for where each value came from */
     while (*first && *second) {
@@ -359,6 +357,40 @@ static void test_what_is_printed_can_be_read_again(void **state)
     }
     assert_string_equal(first, second);
     free(first);
+    config_close(c);
+}
+
+static void test_check_refuses_more_bodies_than_memory_holds(void **state)
+{
+    const struct config_flag flags[] = {
+        {"ingest.max_body_bytes",  "4194304"},
+        {"ingest.max_connections", "2049"   },
+    };
+    struct err err = {.text = ""};
+    struct config *c = must_open(NULL, no_environment, flags, 2);
+
+    (void)state;
+    assert_int_equal(config_check(c, &err), INVALID);
+    assert_non_null(strstr(err.text, "2049 bodies of 4194304 bytes"));
+    config_close(c);
+    c = must_open(NULL, no_environment, flags, 1);
+    assert_int_equal(config_check(c, &err), OK);
+    config_close(c);
+}
+
+static void test_what_is_forgotten_is_nowhere(void **state)
+{
+    struct err err = {.text = ""};
+    struct config *c =
+        open_text("database: {url: one}\nadmin: {reconciler_database_url: \"host=/two\"}\n", &err);
+    const char *text = c->admin.reconciler_database_url;
+
+    (void)state;
+    config_forget(c, "admin.reconciler_database_url");
+    assert_string_equal(c->admin.reconciler_database_url, "");
+    assert_memory_equal(text, "\0\0\0\0\0\0\0\0\0", 9);
+    assert_null(strstr(printed(c), "two"));
+    assert_string_equal(c->database.url, "one");
     config_close(c);
 }
 
@@ -412,6 +444,8 @@ int main(void)
         cmocka_unit_test(test_a_wrong_variable_or_flag_is_named),
         cmocka_unit_test(test_no_password_is_printed),
         cmocka_unit_test(test_what_is_printed_can_be_read_again),
+        cmocka_unit_test(test_check_refuses_more_bodies_than_memory_holds),
+        cmocka_unit_test(test_what_is_forgotten_is_nowhere),
         cmocka_unit_test(test_check_looks_at_the_files_that_are_named),
     };
 

@@ -38,7 +38,7 @@ static struct platforms *load_platforms(struct arena *a)
         struct span secret = span_cut(&text, '\n'), platform = span_cut(&secret, ':');
         if (platform.len == 0 || platform.at[0] == '#')
             continue;
-        if (platforms_add_source(set, platform, SPAN("default"), SPAN_NONE, span_skip(secret, 1), &err))
+        if (platforms_add_source(set, platform, SPAN("default"), span_skip(secret, 1), &err))
             fail_msg("%s", err.text);
     }
     return set;

@@ -55,6 +55,30 @@ static void test_a_successor_does_not_inherit_a_connection(void **state)
     assert_false(health_place(1, NOW + STALE_US).can_store);
 }
 
+static void flush_at(bool good, int64_t boot_us)
+{
+    health_join(2, HEALTH_INGEST, NOW);
+    health_can_store(true);
+    health_flushed(good, boot_us);
+}
+
+static void test_a_failed_commit_counts_until_a_good_one_or_for_a_while(void **state)
+{
+    const int64_t over_us = NOW + HEALTH_FAILED_MS * INT64_C(1000);
+
+    (void)state;
+    flush_at(false, NOW);
+    assert_false(health_place(2, NOW).can_store);
+    assert_false(health_place(2, over_us - 1).can_store);
+    assert_true(health_place(2, over_us).can_store);
+    health_flushed(true, NOW + 1);
+    assert_true(health_place(2, NOW + 1).can_store);
+    flush_at(false, NOW);
+    health_join(2, HEALTH_INGEST, NOW); /* a successor has failed in nothing yet */
+    health_can_store(true);
+    assert_true(health_place(2, NOW).can_store);
+}
+
 static void test_a_drain_is_seen_by_all(void **state)
 {
     (void)state;
@@ -68,6 +92,7 @@ int main(void)
         cmocka_unit_test(test_processes_tell_each_other),
         cmocka_unit_test(test_a_loop_that_does_not_turn_shows),
         cmocka_unit_test(test_a_successor_does_not_inherit_a_connection),
+        cmocka_unit_test(test_a_failed_commit_counts_until_a_good_one_or_for_a_while),
         cmocka_unit_test(test_a_drain_is_seen_by_all),
     };
 

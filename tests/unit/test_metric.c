@@ -67,7 +67,6 @@ static void test_nothing_breaks_before_open(void **state)
     metric_add(RECEIPTS_STORED, 0, 0, 1);
     metric_set(CONNECTIONS, 0, 0, 1);
     metric_observe_us(WEBHOOK_ACK, 1);
-    assert_int_equal(metric_total(RECEIPTS_STORED, 0, 0), 0);
     assert_string_equal(page(), "");
 }
 
@@ -80,7 +79,6 @@ static void test_processes_add_up(void **state)
     metric_slot(0);
     in_child(1, a_worker);
     in_child(2, a_worker);
-    assert_int_equal(metric_total(RECEIPTS_STORED, 0, 0), 6);
     assert_line("settle_receipts_stored_total{platform=\"instagram\"} 6");
     assert_line("settle_receipts_stored_total{platform=\"tik\\\"tok\"} 0");
     assert_line("settle_webhook_requests_total{platform=\"tik\\\"tok\",cause=\"bad_signature\"} 2");
@@ -94,14 +92,13 @@ static void test_a_restarted_worker_keeps_counters_and_drops_gauges(void **state
 {
     (void)state;
     in_child(1, nothing);
-    assert_int_equal(metric_total(RECEIPTS_STORED, 0, 0), 6);
+    assert_line("settle_receipts_stored_total{platform=\"instagram\"} 6");
     assert_line("settle_open_connections 7");
 }
 
 static void test_histogram_is_cumulative_and_complete(void **state)
 {
     (void)state;
-    assert_int_equal(metric_total(WEBHOOK_ACK, 0, 0), 6);
     assert_line("settle_webhook_ack_duration_seconds_bucket{le=\"0.0005\"} 2");
     assert_line("settle_webhook_ack_duration_seconds_bucket{le=\"0.001\"} 4");
     assert_line("settle_webhook_ack_duration_seconds_bucket{le=\"10\"} 4");

@@ -177,7 +177,7 @@ static void test_a_folder_that_is_not_there_is_an_error(void **state)
 
 static enum status add(struct platforms *set, const char *source, struct span lines, struct err *err)
 {
-    return platforms_add_source(set, SPAN("tiktok"), span_of(source), SPAN_NONE, lines, err);
+    return platforms_add_source(set, SPAN("tiktok"), span_of(source), lines, err);
 }
 
 static void test_sources_are_found_with_their_secrets(void **state)
@@ -189,19 +189,18 @@ static void test_sources_are_found_with_their_secrets(void **state)
     struct err err;
 
     (void)state;
+    assert_int_equal(p->nsecrets_max, 1);
     assert_int_equal(add(set, "m", span_of(lines), NULL), OK);
     memset(lines, 'x', sizeof(lines) - 1); /* it was copied */
     assert_int_equal(add(set, "a", SPAN("k"), NULL), OK);
-    assert_int_equal(platforms_add_source(set, SPAN("tiktok"), SPAN("z"), SPAN("user_7"), SPAN("k"), NULL),
-                     OK);
+    assert_int_equal(platforms_add_source(set, SPAN("tiktok"), SPAN("z"), SPAN("k"), NULL), OK);
     s = platform_source(p, SPAN("m"));
     assert_int_equal(s->nsecrets, 3);
+    assert_int_equal(p->nsecrets_max, 3);
     assert_true(span_eq(s->secrets[0].bytes, SPAN("one")));
     assert_true(span_eq(s->secrets[1].bytes, SPAN(" two ")));
     assert_true(span_eq(s->secrets[2].bytes, SPAN("three")));
     assert_int_equal(strlen(s->secrets[0].key_id), 16);
-    assert_null(s->owner.at);
-    assert_true(span_eq(platform_source(p, SPAN("z"))->owner, SPAN("user_7")));
     /* the same secret has another id in each place: ids tell nobody that two places share one */
     assert_string_not_equal(platform_source(p, SPAN("a"))->secrets[0].key_id,
                             platform_source(p, SPAN("z"))->secrets[0].key_id);
@@ -215,8 +214,20 @@ static void test_sources_are_found_with_their_secrets(void **state)
     assert_int_equal(add(set, "e", SPAN("1\n2\n3\n4\n5\n6\n7\n8\n9\n"), &err), INVALID);
     assert_non_null(strstr(err.text, "more than 8 secrets"));
     assert_int_equal(add(set, "Big", SPAN("k"), &err), INVALID);
-    assert_int_equal(platforms_add_source(set, SPAN("myspace"), SPAN("a"), SPAN_NONE, SPAN("k"), &err),
-                     INVALID);
+    assert_int_equal(platforms_add_source(set, SPAN("myspace"), SPAN("a"), SPAN("k"), &err), INVALID);
+    platforms_close(set);
+}
+
+static void test_a_process_can_forget_the_secrets(void **state)
+{
+    struct platforms *set = platforms_load(NULL, NULL);
+    const struct platform *p = platforms_find(set, SPAN("tiktok"));
+
+    (void)state;
+    assert_int_equal(add(set, "m", SPAN("one\ntwo"), NULL), OK);
+    platforms_forget_secrets(set);
+    assert_int_equal(platform_source(p, SPAN("m"))->nsecrets, 0);
+    assert_int_equal(p->decoy->nsecrets, 0);
     platforms_close(set);
 }
 
@@ -303,6 +314,7 @@ int main(void)
         cmocka_unit_test(test_a_wrong_descriptor_is_told_where_and_what_would_be_right),
         cmocka_unit_test(test_a_folder_that_is_not_there_is_an_error),
         cmocka_unit_test(test_sources_are_found_with_their_secrets),
+        cmocka_unit_test(test_a_process_can_forget_the_secrets),
         cmocka_unit_test(test_secrets_come_from_the_environment),
         cmocka_unit_test(test_a_wrong_variable_is_named),
         cmocka_unit_test(test_the_longer_platform_name_counts),

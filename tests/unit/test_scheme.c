@@ -182,7 +182,7 @@ static void test_each_vector_of_a_known_scheme_is_judged_as_it_says(void **state
         if (is_beyond_us(vector))
             p = NULL;
         if (p) {
-            assert_int_equal(platforms_add_source(set, p->name, source, SPAN_NONE, secrets, &err), OK);
+            assert_int_equal(platforms_add_source(set, p->name, source, secrets, &err), OK);
             status = scheme_verify(p, platform_source(p, source), headers, nheaders, body_of(vector, own),
                                    json_integer_value(json_object_get(vector, "now")) * SECOND_US, &verified,
                                    &err);
@@ -204,9 +204,8 @@ static struct platforms *load_builtin(const char *platform)
     struct platforms *set = platforms_load(NULL, NULL);
 
     assert_non_null(set);
-    assert_int_equal(platforms_add_source(set, span_of(platform), SPAN("default"), SPAN_NONE,
-                                          SPAN("first\nsecond\n"), NULL),
-                     OK);
+    assert_int_equal(
+        platforms_add_source(set, span_of(platform), SPAN("default"), SPAN("first\nsecond\n"), NULL), OK);
     return set;
 }
 
@@ -276,7 +275,8 @@ static void test_id_and_time_in_headers_are_signed_too(void **state)
                    .id_header = SPAN("x-id"),
                    .parts = parts,
                    .nparts = countof(parts),
-                   .tolerance_s = 300}
+                   .tolerance_s = 300},
+        .nsecrets_max = 1,
     };
     const struct source source = {.nsecrets = 1,
                                   .secrets = {{.mac = scheme_key(ALGORITHM_HMAC_SHA256, SPAN("key"))}}};

@@ -1,0 +1,27 @@
+/*
+ * utf8: what one character is, by the table of RFC 3629, 4: no overlong forms, no surrogates, none above U+10FFFF.
+ */
+#ifndef SETTLE_BASE_UTF8_H
+#define SETTLE_BASE_UTF8_H
+
+#include "base/span.h"
+
+/* Bytes of the character that s, which is not empty, begins with; 0 if it is none. */
+static inline size_t utf8_length(struct span s)
+{
+    const unsigned char *at = (const unsigned char *)s.at;
+    size_t len = at[0] < 0x80 ? 1 : at[0] < 0xe0 ? 2 : at[0] < 0xf0 ? 3 : 4;
+    unsigned char low = at[0] == 0xe0 ? 0xa0 : at[0] == 0xf0 ? 0x90 : 0x80;
+    unsigned char high = at[0] == 0xed ? 0x9f : at[0] == 0xf4 ? 0x8f : 0xbf;
+
+    if (len == 1)
+        return 1;
+    if (at[0] < 0xc2 || at[0] > 0xf4 || s.len < len || at[1] < low || at[1] > high)
+        return 0;
+    for (size_t i = 2; i < len; i++)
+        if ((at[i] & 0xc0) != 0x80)
+            return 0;
+    return len;
+}
+
+#endif
