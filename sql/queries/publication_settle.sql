@@ -25,7 +25,12 @@ with decided as (
                        else coalesce(p.published_at, d.published_at)
                      end,
       settled_at = case when p.status = d.status then p.settled_at else $14::timestamptz end,
-      extra_metadata = settle.attempts_moved(p.extra_metadata, p.external_post_id)
+      extra_metadata = case
+                         when p.extra_metadata ? 'webhook_post_id'
+                              and p.extra_metadata ->> 'webhook_post_id' is distinct from p.external_post_id
+                         then settle.attempts_moved(p.extra_metadata)
+                         else p.extra_metadata
+                       end
                        || case when d.extras is null then '{}' else settle.extras_object(d.extras) end
                        || d.patch,
       updated_at = $14

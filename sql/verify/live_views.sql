@@ -11,6 +11,6 @@ select 1 / (
   has_table_privilege('settle_api', 'settle.publish_logs_live', 'select')
   and has_function_privilege('settle_api', 'settle.extras_object(text)', 'execute')
   and has_function_privilege('settle_reconciler', 'settle.webhook_noted(jsonb, text)', 'execute')
-  and has_function_privilege('settle_reconciler', 'settle.attempts_moved(jsonb, text)', 'execute'))::int;
+  and has_function_privilege('settle_reconciler', 'settle.attempts_moved(jsonb)', 'execute'))::int;
 
 rollback;

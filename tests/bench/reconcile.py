@@ -17,6 +17,8 @@ from world import TOP, BenchError, World, family, memory_kib, own_cpu_seconds, r
 HERE = TOP / "tests/bench"
 SAMPLE_SECONDS = 0.02
 IDLE_RUNS = 7
+HELD_RUNS = 10
+STOPPED_BY_GUARD = 75
 LOG_LINE = re.compile(r"^(\d+\.\d+) (\d+) LOG:  duration: (\d+\.\d+) ms  (?:statement|execute [^:]*): (\S+)")
 
 
@@ -48,10 +50,13 @@ def run_reconcile(options) -> None:
         say(_progress(of_small))
         _fill(world, "base", rows, every)
         pairs = [_pair(world, stale, turn) for turn in range(options.rounds)]
+        held = _held(world) if options.guard else None
         idle_ms = _idle_ms(world)
         loop = _measure(world, "base", options.loop_rows, _row_loop)
         say(_progress(loop))
     _print(rows, pairs, of_small, loop, idle_ms)
+    if held:
+        print(held)
 
 
 # What is set up.
@@ -75,14 +80,18 @@ def _copy(world: World, base: str) -> str:
 
 
 def _settle(world: World, database: str, rows: int, watch: "Watch") -> tuple[str, float | None]:
-    out = run([Path(os.environ["BENCH_BUILD"]) / "reconciler/settle-reconciler", "publications", "--force", "--json"],
-              env={"SETTLE_DATABASE_URL": world.database_url(database),
-                   "SETTLE_REDIS_URL": f"unix://{world.redis_socket}"},
-              on_start=watch.follow)
-    report = json.loads(out)
+    report = _reconcile(world, database, watch, "--force")
     if report["total_checked"] < rows:
         raise BenchError(f"settle-reconciler checked {report['total_checked']:,} of {rows:,} stale rows")
     return "settle-reconciler", None
+
+
+def _reconcile(world: World, database: str, watch: "Watch", *arguments: str, code: int = 0) -> dict:
+    out = run([Path(os.environ["BENCH_BUILD"]) / "reconciler/settle-reconciler", "publications", "--json", *arguments],
+              env={"SETTLE_DATABASE_URL": world.database_url(database),
+                   "SETTLE_REDIS_URL": f"unix://{world.redis_socket}"},
+              on_start=watch.follow, code=code)
+    return json.loads(out)
 
 
 def _one_statement(world: World, database: str, rows: int, watch: "Watch") -> tuple[str, float | None]:
@@ -209,6 +218,23 @@ def _longest_transaction_ms(log: Path, offset: int) -> float | None:
     return longest or None
 
 
+def _held(world: World) -> str:
+    """Runs without --force: the guard lets the evidence through and no time-out, however often."""
+    database = _copy(world, "base")
+    settled = []
+    for _ in range(HELD_RUNS):
+        report = _reconcile(world, database, Watch(world, database), code=STOPPED_BY_GUARD)
+        if report["stopped_by"] != "guard" or report["timed_out"] != 0 or "--force" not in report["message"]:
+            raise BenchError(f"the guard let a run through: {report}")
+        settled.append(report["marked_success"] + report["marked_failed"])
+    out = world.sql("select count(*) from settle.publish_logs "
+                    "where extra_metadata ->> 'reconciliation_reason' = 'webhook_timeout'", database=database)
+    if int(out) != 0 or settled[0] == 0 or any(settled[1:]):
+        raise BenchError(f"{out.strip()} rows failed by time-out; settled, run by run: {settled}")
+    return (f"{HELD_RUNS} runs without --force: {settled[0]:,} settled by evidence in the first, none failed by time-out "
+            f"in any, exit {STOPPED_BY_GUARD} each")
+
+
 def _idle_ms(world: World) -> list[float]:
     """Runs that find nothing to do, on a table that has just been settled and vacuumed."""
     database = _copy(world, "base")
@@ -276,6 +302,7 @@ def parse_reconcile(arguments: list[str]):
                         help="of settle-reconciler and the one statement (default: 2)")
     parser.add_argument("--loop-rows", type=number(100, 100_000), default=4000, metavar="N",
                         help="how many rows the row loop settles (default: 4000)")
+    parser.add_argument("--guard", action="store_true", help="also ten runs without --force: nothing is timed out")
     options = parser.parse_args(arguments)
     if options.stale * 2 > options.rows:
         parser.error("--stale must be at most half of --rows: a table holds settled publications too")

@@ -153,8 +153,8 @@ class World:
 
 
 def run(command: list, stdin: str = "", env: dict[str, str] | None = None, timeout: float = RUN_SECONDS_MAX,
-        on_start=lambda pid: None) -> str:
-    """Runs a command to its end and returns what it printed."""
+        on_start=lambda pid: None, code: int = 0) -> str:
+    """Runs a command to its end, which must be with that exit code, and returns what it printed."""
     name = Path(command[0]).name
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                text=True, env={**os.environ, **(env or {})}, preexec_fn=die_with_parent)
@@ -167,8 +167,8 @@ def run(command: list, stdin: str = "", env: dict[str, str] | None = None, timeo
         if isinstance(why, subprocess.TimeoutExpired):
             raise BenchError(f"{name} took more than {timeout:.0f} s and was stopped") from None
         raise
-    if process.returncode != 0:
-        raise BenchError(f"{name} failed with exit code {process.returncode}: {(errors or out).strip()[-2000:]}")
+    if process.returncode != code:
+        raise BenchError(f"{name} ended with exit code {process.returncode}: {(errors or out).strip()[-2000:]}")
     return out
 
 

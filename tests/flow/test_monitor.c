@@ -106,17 +106,11 @@ static void test_no_store_is_needed_to_tell_that_none_is_there(void **state)
     world_until(20, ask(w, "GET", "/readyz").status == 200);
 }
 
-/* "started" in the log names each process; here the admin's is found by its name. */
 static void test_a_loop_that_stands_still_is_not_live(void **state)
 {
     struct world *w = *state;
-    char script[128];
-    struct outcome end;
-    pid_t admin;
+    pid_t admin = world_child(w, "admin");
 
-    snprintf(script, sizeof(script), "pgrep -P %d -x admin", (int)w->gateway);
-    end = world_wait(w, world_spawn(w, "sh", "-c", script, NULL));
-    assert_int_equal(sscanf(end.out, "%d", &admin), 1);
     kill(admin, SIGSTOP);
     world_until(15, ask(w, "GET", "/livez").status == 503);
     assert_non_null(strstr(ask(w, "GET", "/livez?verbose").body, "no admin"));
@@ -128,10 +122,8 @@ static void test_a_loop_that_stands_still_is_not_live(void **state)
 static void test_a_dead_process_is_replaced_and_counted(void **state)
 {
     struct world *w = *state;
-    char script[128];
 
-    snprintf(script, sizeof(script), "pkill -KILL -P %d -x admin", (int)w->gateway);
-    assert_int_equal(world_wait(w, world_spawn(w, "sh", "-c", script, NULL)).status, 0);
+    kill(world_child(w, "admin"), SIGKILL);
     world_until(15, world_api(w, "GET", "/alerts", NULL).status == 200);
     assert_non_null(strstr(ask(w, "GET", "/metrics").body, "\nsettle_worker_restarts_total 1\n"));
     world_until(15, ask(w, "GET", "/livez").status == 200);

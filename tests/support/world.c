@@ -53,6 +53,7 @@ static size_t signal_all_in(const char *folder, int signal);
 static bool sql_connected(struct world *w);
 static const char *shown(struct world *w, const PGresult *result);
 static struct process spawn(struct world *w, const char *const *args);
+static pid_t newest_child(pid_t parent, const char *name);
 static const char *nth_file(struct world *w, const char *what, unsigned nth);
 static pid_t start(const char *folder, const char *const *args, const char *out, const char *err);
 static void take_args(const char **args, size_t n, va_list more);
@@ -313,6 +314,39 @@ void world_freeze(struct world *w, enum part part)
 void world_thaw(struct world *w, enum part part)
 {
     signal_part(w, part, "CONT");
+}
+
+/* Waits for one: it may just be starting. */
+pid_t world_child(struct world *w, const char *role)
+{
+    pid_t found = 0;
+
+    world_until(10, (found = newest_child(w->gateway, role)) > 0);
+    return found;
+}
+
+static pid_t newest_child(pid_t parent, const char *name)
+{
+    char path[80], comm[32];
+    pid_t newest = 0;
+    FILE *children;
+    int child;
+
+    snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)parent, (int)parent);
+    children = fopen(path, "re");
+    assert_non_null(children);
+    while (fscanf(children, "%d", &child) == 1) {
+        FILE *from;
+
+        snprintf(path, sizeof(path), "/proc/%d/comm", child);
+        from = fopen(path, "re");
+        if (from && fgets(comm, sizeof(comm), from) && span_eq(span_of(strtok(comm, "\n")), span_of(name)))
+            newest = child;
+        if (from)
+            fclose(from);
+    }
+    fclose(children);
+    return newest;
 }
 
 void world_servers(struct world *w)

@@ -43,7 +43,9 @@ int world_gateway(struct world *w, ...) __attribute__((sentinel));
 int world_gateway_stop(struct world *w); /* TERM; returns its exit status (128 + n after signal n) */
 
 enum part { GATEWAY, POSTGRES, REDIS };
-void world_kill(struct world *w, enum part part);   /* KILL to all its processes; they are gone on return */
+void world_kill(struct world *w, enum part part); /* KILL to all its processes; they are gone on return */
+pid_t world_child(struct world *w,
+                  const char *role);                /* the newest process of that name that the gateway has */
 void world_freeze(struct world *w, enum part part); /* STOP */
 void world_thaw(struct world *w, enum part part);   /* CONT */
 void world_servers(struct world *w);                /* starts again whichever server is down */
