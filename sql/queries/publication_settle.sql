@@ -33,7 +33,7 @@ with decided as (
                        end
                        || case when d.extras is null then '{}' else settle.extras_object(d.extras) end
                        || d.patch,
-      updated_at = $14
+      updated_at = case when p.status = d.status then p.updated_at else $14 end -- not by a receipt alone
   from decided as d
   where p.id = d.id
     and p.source = d.source
