@@ -13,30 +13,37 @@ enum {
 
 /* What the world calls our causes. The first row is for what no row knows. */
 static const struct answer_kind kinds[] = {
-    {"internal",               503, "The gateway has a fault",              "It is ours, not the request's. Try again later.", true },
+    {"internal",               503, "The gateway has a fault",              "It is ours, not the request's. Try again later.",  true },
     {"store_unavailable",      503, "The store did not commit in time",
-     "Nothing is known to be stored. Try again later.",                                                                        true },
-    {"overload",               503, "Too many requests wait for the store", "Nothing was taken. Try again later.",             true },
+     "Nothing is known to be stored. Try again later.",                                                                         true },
+    {"overload",               503, "Too many requests wait for the store", "Nothing was taken. Try again later.",              true },
     {"bad_signature",          401, "The signature does not hold",
-     "The request is not signed with a secret of this source.",                                                                false},
-    {"unknown_platform",       404, "No such platform",                     "No platform of this name takes webhooks here.",   false},
-    {"not_found",              404, "Not found",                            NULL,                                              false},
-    {"method_not_allowed",     405, "Method not allowed",                   NULL,                                              false},
-    {"too_large",              413, "The body is too large",                NULL,                                              false},
-    {"malformed_framing",      400, "The request is ambiguous",             NULL,                                              false},
-    {"head_too_large",         431, "The request's head is too large",      NULL,                                              false},
-    {"malformed_json",         400, "The body is not JSON",                 NULL,                                              false},
-    {"forbidden_host",         403, "This Host is not served",              NULL,                                              false},
-    {"unsupported_media_type", 415, "The body has the wrong type",          NULL,                                              false},
-    {"invalid_parameter",      422, "A parameter is wrong",                 NULL,                                              false},
-    {"scheduled_without_time", 422, "The time is missing",                  "Status scheduled needs scheduled_for.",           false},
-    {"rejected",               422, "The store refuses a value",            "Perhaps a text with a NUL character in it.",      false},
+     "The request is not signed with a secret of this source.",                                                                 false},
+    {"unknown_platform",       404, "No such platform",                     "No platform of this name takes webhooks here.",    false},
+    {"not_found",              404, "Not found",                            NULL,                                               false},
+    {"method_not_allowed",     405, "Method not allowed",                   NULL,                                               false},
+    {"handshake_malformed",    400, "The handshake cannot be answered",
+     "Its query is not what the platform sends.",                                                                               false},
+    {"handshake_refused",      403, "The handshake is refused",             "It does not fit what this source is set up with.",
+     false                                                                                                                           },
+    {"handshake_unknown",      404, "The handshake is refused",             "It does not fit what this source is set up with.",
+     false                                                                                                                           },
+    {"rate_limited",           429, "Too many handshakes of this source",   "Try again later.",                                 true },
+    {"too_large",              413, "The body is too large",                NULL,                                               false},
+    {"malformed_framing",      400, "The request is ambiguous",             NULL,                                               false},
+    {"head_too_large",         431, "The request's head is too large",      NULL,                                               false},
+    {"malformed_json",         400, "The body is not JSON",                 NULL,                                               false},
+    {"forbidden_host",         403, "This Host is not served",              NULL,                                               false},
+    {"unsupported_media_type", 415, "The body has the wrong type",          NULL,                                               false},
+    {"invalid_parameter",      422, "A parameter is wrong",                 NULL,                                               false},
+    {"scheduled_without_time", 422, "The time is missing",                  "Status scheduled needs scheduled_for.",            false},
+    {"rejected",               422, "The store refuses a value",            "Perhaps a text with a NUL character in it.",       false},
     {"idempotency_conflict",   409, "The Idempotency-Key is in use",        "It came before with another body.",
-     false                                                                                                                          },
-    {"post_taken",             409, "The post is taken",                    "Another user has registered this post.",          false},
-    {"lock_held",              409, "Another run is under way",             NULL,                                              false},
-    {"run_failed",             503, "The run failed",                       NULL,                                              true },
-    {"run_timeout",            503, "The run took too long",                NULL,                                              true },
+     false                                                                                                                           },
+    {"post_taken",             409, "The post is taken",                    "Another user has registered this post.",           false},
+    {"lock_held",              409, "Another run is under way",             NULL,                                               false},
+    {"run_failed",             503, "The run failed",                       NULL,                                               true },
+    {"run_timeout",            503, "The run took too long",                NULL,                                               true },
 };
 
 static const char *const by_status[] = {
@@ -133,7 +140,7 @@ void answer_body(h2o_req_t *req, const struct id *request_id, int code, const ch
 
     req->res.status = code;
     req->res.reason = answer_reason(code);
-    req->res.content_length = body.len; /* else h2o sends it in chunks */
+    req->res.content_length = code == 204 ? SIZE_MAX : body.len; /* unknown, h2o sends it in chunks */
     h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_CONTENT_TYPE, NULL, content_type,
                    strlen(content_type));
     add_request_id(req, request_id);
@@ -161,6 +168,7 @@ const char *answer_reason(int code)
         {200, "OK"                             },
         {201, "Created"                        },
         {202, "Accepted"                       },
+        {204, "No Content"                     },
         {400, "Bad Request"                    },
         {401, "Unauthorized"                   },
         {403, "Forbidden"                      },
@@ -170,6 +178,7 @@ const char *answer_reason(int code)
         {413, "Content Too Large"              },
         {415, "Unsupported Media Type"         },
         {422, "Unprocessable Content"          },
+        {429, "Too Many Requests"              },
         {431, "Request Header Fields Too Large"},
         {503, "Service Unavailable"            },
     };

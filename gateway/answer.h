@@ -29,7 +29,7 @@ void answer_problem(h2o_req_t *req, const struct id *request_id, const struct er
 void answer_problem_with(h2o_req_t *req, const struct id *request_id, const struct err *err,
                          struct span errors);
 
-/* A body that lives for ever, or in req's pool. content_type and reason: literals. */
+/* A body that lives for ever, or in req's pool. content_type: a literal. 204: body must be empty. */
 void answer_body(h2o_req_t *req, const struct id *request_id, int code, const char *content_type,
                  struct span body);
 

@@ -131,8 +131,8 @@ static struct api *api_open(const struct process *self, struct server *server)
     a->server = server;
     a->reads = (struct lane){.links = lane_open(a, self, true), .last = &a->reads.first};
     a->writes = (struct lane){.links = lane_open(a, self, false), .last = &a->writes.first};
-    a->jobs = jobs_open(server, self->config);
-    a->gauges = gauges_open(server, a->reads.links, self->platforms);
+    a->jobs = jobs_open(server, self->settings->config);
+    a->gauges = gauges_open(server, a->reads.links, self->settings->platforms);
     server_handle(server, on_request, on_malformed, a);
     server_add_chore(server, api_turn, a);
     server_add_chore(server, gauges_turn, a->gauges);
@@ -164,7 +164,7 @@ static void api_close(struct api *a)
 /* Unprepared: a list leaves out the filters that are null, and the planner must see which those are. */
 static struct links *lane_open(struct api *a, const struct process *self, bool read_only)
 {
-    const struct config *config = self->config;
+    const struct config *config = self->settings->config;
     const struct links_config wanted = {
         .pg =
             {

@@ -17,17 +17,6 @@ enum {
 
 enum result { RESULT_STORED, RESULT_SPLIT, RESULT_FAILED }; /* the words of BATCHES, in its order */
 
-/* The parameters of receipt_accept.sql. */
-struct columns {
-    struct span dedup_key[BATCH_ROWS_MAX], source[BATCH_ROWS_MAX], platform[BATCH_ROWS_MAX];
-    struct span post_id[BATCH_ROWS_MAX], status[BATCH_ROWS_MAX], url[BATCH_ROWS_MAX], reason[BATCH_ROWS_MAX];
-    struct span extras[BATCH_ROWS_MAX], parse_error[BATCH_ROWS_MAX], key_id[BATCH_ROWS_MAX];
-    struct span headers[BATCH_ROWS_MAX], body[BATCH_ROWS_MAX];
-    struct id delivery_id[BATCH_ROWS_MAX];
-    int16_t decisive[BATCH_ROWS_MAX];
-    int64_t happened_us[BATCH_ROWS_MAX], received_us[BATCH_ROWS_MAX];
-};
-
 /* The receipts of one statement. */
 struct flight {
     struct batch *batch;
@@ -36,7 +25,7 @@ struct flight {
     struct arena *arena; /* owns the parameters' bytes */
     struct receipt *receipts[BATCH_ROWS_MAX];
     size_t n;
-    struct columns columns;
+    struct receipt_rows rows;
 };
 
 struct queue {
@@ -60,8 +49,7 @@ static struct pg *idle_connection(const struct batch *b);
 static void flush(struct batch *b, struct pg *pg);
 static struct flight *next_flight(struct batch *b);
 static void send_flight(struct flight *f);
-static void put_row(struct columns *c, size_t i, const struct receipt *r);
-static void put_columns(struct pg_args *args, const struct columns *c, size_t n);
+static void put_row(struct receipt_rows *rows, const struct receipt *r);
 static void after_flush(void *flight, const struct pg_rows *stored, const struct err *err);
 static void mark_new(struct flight *f, const struct pg_rows *stored);
 static struct receipt *find_unmarked(struct flight *f, struct span key);
@@ -77,6 +65,7 @@ static void drop_overdue_of(struct flight *f);
 static void queue_push(struct queue *q, struct receipt *r);
 static void queue_push_front(struct queue *q, struct receipt *r);
 static struct receipt *queue_pop(struct queue *q);
+static size_t bytes_waiting(const struct receipt *r);
 static struct flight *flight_take(struct batch *b);
 static void flight_give_back(struct flight *f);
 
@@ -183,7 +172,9 @@ static struct flight *next_flight(struct batch *b)
     }
     f = flight_take(b);
     while (f->n < b->config.max_rows && b->queue.first) {
-        bytes += b->queue.first->delivery->body.len;
+        const struct delivery *d = b->queue.first->delivery;
+        if (f->n == 0 || f->receipts[f->n - 1]->delivery != d)
+            bytes += d->body.len;
         if (f->n > 0 && bytes > FLIGHT_BYTES_MAX)
             break;
         f->receipts[f->n++] = queue_pop(&b->queue);
@@ -195,58 +186,32 @@ static void send_flight(struct flight *f)
 {
     struct batch *b = f->batch;
     struct pg_args args;
+    enum sql statement;
 
+    receipt_rows_clear(&f->rows);
     for (size_t i = 0; i < f->n; i++)
-        put_row(&f->columns, i, f->receipts[i]);
+        put_row(&f->rows, f->receipts[i]);
     pg_args_init(&args, f->arena);
-    put_columns(&args, &f->columns, f->n);
-    pg_send(f->pg, SQL_RECEIPT_ACCEPT, &args,
-            server_boot_us(b->server) + (int64_t)b->config.commit_timeout_ms * 1000, after_flush, f);
+    statement = receipt_rows_args(&f->rows, &args);
+    pg_send(f->pg, statement, &args, server_boot_us(b->server) + (int64_t)b->config.commit_timeout_ms * 1000,
+            after_flush, f);
 }
 
-static void put_row(struct columns *c, size_t i, const struct receipt *r)
+static void put_row(struct receipt_rows *rows, const struct receipt *r)
 {
-    static const struct event unread = {.happened_us = TIME_NONE};
     const struct delivery *d = r->delivery;
-    const struct event *e = r->refusal ? &unread : r->event;
+    const struct receipt_origin origin = {
+        .delivery_id = d->id,
+        .platform = d->platform->name,
+        .source = d->source->name,
+        .key_id = d->source->secrets[d->verified.secret].key_id,
+        .received_us = d->received_us,
+        .headers = d->headers,
+        .body = d->body,
+        .is_shared = d->nreceipts > 1, /* whichever of its receipts is stored when */
+    };
 
-    c->dedup_key[i] = (struct span){(const char *)r->event->dedup_key, DEDUP_KEY_BYTES};
-    c->source[i] = d->source->name;
-    c->platform[i] = d->platform->name;
-    c->delivery_id[i] = d->id;
-    c->post_id[i] = e->post_id;
-    c->status[i] = e->status;
-    c->decisive[i] = (int16_t)e->decisive;
-    c->happened_us[i] = e->happened_us;
-    c->received_us[i] = d->received_us;
-    c->url[i] = e->url;
-    c->reason[i] = e->reason;
-    c->extras[i] = e->extras;
-    c->parse_error[i] = r->refusal ? span_of(r->refusal) : e->parse_error;
-    c->key_id[i] = span_of(d->source->secrets[d->verified.secret].key_id);
-    c->headers[i] = d->headers;
-    c->body[i] = d->body;
-}
-
-/* In the order of receipt_accept.sql. */
-static void put_columns(struct pg_args *args, const struct columns *c, size_t n)
-{
-    pg_arg_bytess(args, c->dedup_key, n);
-    pg_arg_texts(args, c->source, n);
-    pg_arg_texts(args, c->platform, n);
-    pg_arg_uuids(args, c->delivery_id, n);
-    pg_arg_texts(args, c->post_id, n);
-    pg_arg_texts(args, c->status, n);
-    pg_arg_smalls(args, c->decisive, n);
-    pg_arg_times(args, c->happened_us, n);
-    pg_arg_times(args, c->received_us, n);
-    pg_arg_texts(args, c->url, n);
-    pg_arg_texts(args, c->reason, n);
-    pg_arg_texts(args, c->extras, n);
-    pg_arg_texts(args, c->parse_error, n);
-    pg_arg_texts(args, c->key_id, n);
-    pg_arg_bytess(args, c->headers, n);
-    pg_arg_bytess(args, c->body, n);
+    receipt_rows_add(rows, &origin, r->event, r->refusal);
 }
 
 static void after_flush(void *flight, const struct pg_rows *stored, const struct err *err)
@@ -423,7 +388,7 @@ static void queue_push(struct queue *q, struct receipt *r)
     *q->last = r;
     q->last = &r->next;
     q->n++;
-    q->bytes += r->delivery->body.len;
+    q->bytes += bytes_waiting(r);
 }
 
 static void queue_push_front(struct queue *q, struct receipt *r)
@@ -433,7 +398,7 @@ static void queue_push_front(struct queue *q, struct receipt *r)
     if (!r->next)
         q->last = &r->next;
     q->n++;
-    q->bytes += r->delivery->body.len;
+    q->bytes += bytes_waiting(r);
 }
 
 static struct receipt *queue_pop(struct queue *q)
@@ -446,8 +411,14 @@ static struct receipt *queue_pop(struct queue *q)
     if (!q->first)
         q->last = &q->first;
     q->n--;
-    q->bytes -= r->delivery->body.len;
+    q->bytes -= bytes_waiting(r);
     return r;
+}
+
+/* Its part of the body that all receipts of its delivery share. */
+static size_t bytes_waiting(const struct receipt *r)
+{
+    return r->delivery->body.len / r->delivery->nreceipts;
 }
 
 static struct flight *flight_take(struct batch *b)

@@ -8,8 +8,9 @@
 
 #include "delivery.h"
 #include "links.h"
+#include "receipt_row.h"
 
-enum { BATCH_ROWS_MAX = 1000 };
+enum { BATCH_ROWS_MAX = RECEIPT_ROWS_MAX };
 
 struct batch;
 

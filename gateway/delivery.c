@@ -6,7 +6,11 @@ enum { ARENA_FIRST_BYTES = 8 * 1024 }; /* room for a usual delivery whole */
 
 static struct arena *arena_take(struct ingest *ingest);
 static void arena_give_back(struct ingest *ingest, struct arena *arena);
-static bool is_kept(const struct delivery *d, struct span name);
+static size_t line_bytes(const struct header *h);
+static char *put_line(char *at, const struct header *h);
+static bool is_needed(const struct platform *p, struct span name);
+static bool is_extra(const struct payload *payload, struct span name);
+static bool is_told(struct span name);
 
 struct delivery *delivery_begin(struct ingest *ingest, h2o_req_t *req)
 {
@@ -15,6 +19,7 @@ struct delivery *delivery_begin(struct ingest *ingest, h2o_req_t *req)
 
     d->ingest = ingest;
     d->arena = arena;
+    d->platforms = platforms_share(ingest->platforms);
     d->received_us = server_wall_us(ingest->server);
     d->began_us = server_boot_us(ingest->server);
     d->id = id_make(d->received_us);
@@ -32,45 +37,77 @@ void delivery_end(struct delivery *d)
 
     assert(!d->tie.req);
     deadline_clear(&d->deadline);
+    platforms_close(d->platforms);
     arena_give_back(ingest, d->arena);
     server_release(ingest->server);
 }
 
-void delivery_keep_headers(struct delivery *d, const struct header *headers, size_t nheaders)
+void delivery_keep_headers(struct delivery *d)
 {
-    char *text = arena_alloc(d->arena, KEPT_HEADERS_MAX_BYTES);
-    size_t len = 0;
+    const struct request *r = &d->request;
+    const struct header url = {SPAN(":url"), r->url};
+    size_t len = line_bytes(&url), told = 0;
+    char *text, *at;
 
-    for (size_t i = 0; i < nheaders; i++) {
-        const struct header *h = &headers[i];
-        if (!is_kept(d, h->name) || len + h->name.len + h->value.len + 3 > KEPT_HEADERS_MAX_BYTES)
+    for (size_t i = 0; i < r->nheaders; i++)
+        len += line_bytes(&r->headers[i]);
+    text = at = arena_alloc(d->arena, len);
+    if (r->url.at)
+        at = put_line(at, &url);
+    for (size_t i = 0; i < r->nheaders; i++) {
+        const struct header *h = &r->headers[i];
+        bool needed = is_needed(d->platform, h->name);
+        if (!needed && (!is_told(h->name) || told + line_bytes(h) > TOLD_HEADERS_MAX_BYTES))
             continue;
-        memcpy(text + len, h->name.at, h->name.len);
-        len += h->name.len;
-        memcpy(text + len, ": ", 2);
-        len += 2;
-        memcpy(text + len, h->value.at, h->value.len);
-        len += h->value.len;
-        text[len++] = '\n';
+        told += needed ? 0 : line_bytes(h);
+        at = put_line(at, h);
     }
-    d->headers = (struct span){text, len};
+    d->headers = (struct span){text, (size_t)(at - text)};
 }
 
-static bool is_kept(const struct delivery *d, struct span name)
+static size_t line_bytes(const struct header *h)
 {
-    static const struct span always[] = {
-        {"content-type", 12},
-        {"user-agent",   10},
-        {"traceparent",  11},
-        {"x-request-id", 12},
-    };
-    const struct scheme *scheme = &d->platform->scheme;
+    return h->name.len + strlen(": ") + h->value.len + strlen("\n");
+}
 
-    for (size_t i = 0; i < countof(always); i++)
-        if (span_eq(name, always[i]))
+static char *put_line(char *at, const struct header *h)
+{
+    at = mempcpy(at, h->name.at, h->name.len);
+    at = mempcpy(at, ": ", 2);
+    at = mempcpy(at, h->value.at, h->value.len);
+    *at++ = '\n';
+    return at;
+}
+
+/* Something may be decided or shown by it. */
+static bool is_needed(const struct platform *p, struct span name)
+{
+    const struct scheme *s = &p->scheme;
+
+    if (span_eq(name, SPAN("content-type")) || span_eq(name, s->header) || span_eq(name, s->time_header) ||
+        span_eq(name, s->id_header))
+        return true;
+    for (size_t i = 0; i < p->nhandshakes; i++)
+        if (span_eq(name, p->handshakes[i].header))
             return true;
-    return span_eq(name, scheme->header) || span_eq(name, scheme->time_header) ||
-           span_eq(name, scheme->id_header);
+    for (size_t i = 0; i < p->npayloads; i++)
+        if (is_extra(&p->payloads[i], name))
+            return true;
+    return false;
+}
+
+static bool is_extra(const struct payload *payload, struct span name)
+{
+    for (size_t i = 0; i < payload->nextras; i++)
+        if (span_eq(name, payload->extras[i].header))
+            return true;
+    return false;
+}
+
+static bool is_told(struct span name)
+{
+    return span_eq(name, SPAN("user-agent")) || span_eq(name, SPAN("traceparent")) ||
+           span_eq(name, SPAN("x-request-id"));
 }
 
 static struct arena *arena_take(struct ingest *ingest)

@@ -14,7 +14,7 @@
 struct delivery;
 struct ingest;
 
-enum { KEPT_HEADERS_MAX_BYTES = 4096 };
+enum { TOLD_HEADERS_MAX_BYTES = 4096 }; /* kept of headers that nothing rests on */
 
 /* One event of a delivery on its way to its row. */
 struct receipt {
@@ -34,10 +34,12 @@ struct delivery {
     struct id id;                    /* also the request id */
     int64_t received_us;             /* wall */
     int64_t began_us;                /* boot */
+    struct platforms *platforms;     /* owns a share: platform and source stay while another set takes over */
     const struct platform *platform; /* NULL: unknown */
     const struct source *source;     /* NULL: unknown */
     struct span source_name;         /* as the path says */
     struct span body, headers;       /* copies; headers: the kept ones, "name: value\n" */
+    struct request request;          /* its headers go with the client */
     struct verified verified;
     struct receipt *receipts; /* one an event */
     size_t nreceipts;
@@ -52,7 +54,9 @@ struct delivery {
 struct delivery *delivery_begin(struct ingest *ingest, h2o_req_t *req);
 void delivery_end(struct delivery *d); /* frees it; an unanswered client is our own bug */
 
-/* Fills headers with those that are kept: what tells senders, traces and signatures apart. */
-void delivery_keep_headers(struct delivery *d, const struct header *headers, size_t nheaders);
+/* Fills headers from request with those that are kept, repeated ones as well: all that its signature, its extras and its
+ * handshakes rest on, and what tells senders and traces apart. Its URL, if it has one, comes first as ":url: https://...",
+ * which no header can look like: with it the request can be verified again. */
+void delivery_keep_headers(struct delivery *d);
 
 #endif

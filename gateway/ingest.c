@@ -1,59 +1,77 @@
 #include "ingest.h"
 
+#include "admit.h"
 #include "answer.h"
 #include "base/log.h"
 #include "base/metric.h"
 #include "base/now.h"
 #include "dedupe.h"
+#include "domain/handshake.h"
 #include "domain/scheme.h"
 #include "refused.h"
 
 static enum status route(struct delivery *d, struct err *err);
+static struct span target_of(const struct delivery *d);
+static enum status check_method(struct delivery *d, struct err *err);
+static bool method_is(const h2o_req_t *req, struct span method);
+static size_t body_cap(const struct platform *p, size_t max_body_bytes);
+static void greet(struct delivery *d);
 static enum status verify(struct delivery *d, struct err *err);
+static bool greet_signed(struct delivery *d);
+static bool admit(struct delivery *d);
+static void answer_handshake(struct delivery *d, const struct handshake_answer *a);
+static const char *refusal_of(int status);
+static const char *content_type_of(const struct handshake_answer *a);
 static void normalise(struct delivery *d);
 static void after_dedupe(struct delivery *d);
 static void on_overdue(void *delivery);
 static void turn_away(struct delivery *d, const struct err *why);
 static void answer(struct delivery *d, const struct err *failure);
+static void count(const struct delivery *d, enum outcome outcome);
 static enum outcome outcome_of(const struct delivery *d, const struct err *failure);
 static void complain(struct delivery *d, enum outcome outcome, const struct err *failure);
 
 void ingest_on_request(void *ingest, h2o_req_t *req)
 {
     struct delivery *d = delivery_begin(ingest, req);
+    bool by_get = method_is(req, SPAN("GET"));
     struct err err = {0};
 
-    if (route(d, &err) || verify(d, &err)) {
+    if (route(d, &err) || (!by_get && verify(d, &err))) {
         turn_away(d, &err);
-        return;
+    } else if (by_get) {
+        greet(d);
+    } else if (!greet_signed(d)) {
+        normalise(d);
+        if (!dedupe_check(d->ingest->dedupe, d, after_dedupe))
+            after_dedupe(d);
     }
-    normalise(d);
-    if (!dedupe_check(d->ingest->dedupe, d, after_dedupe))
-        after_dedupe(d);
 }
 
 static enum status route(struct delivery *d, struct err *err)
 {
-    struct span target = {d->tie.req->path.base, d->tie.req->path.len}, path = span_cut(&target, '?');
-    struct span method = {d->tie.req->method.base, d->tie.req->method.len}, platform;
+    struct span target = target_of(d), path = span_cut(&target, '?'), platform;
     size_t max_bytes;
 
     if (!ingest_read_path(path, &platform, &d->source_name))
         return err_cause(err, INVALID, "not_found",
                          "webhooks are taken at /publishing/webhooks/{platform}[/{source}]");
-    d->platform = platforms_find(d->ingest->platforms, platform);
+    d->platform = platforms_find(d->platforms, platform);
     if (!d->platform)
         return err_cause(err, INVALID, "unknown_platform", "no such platform");
-    if (!span_eq(method, SPAN("POST"))) {
-        h2o_add_header_by_str(&d->tie.req->pool, &d->tie.req->res.headers, H2O_STRLIT("allow"), 0, NULL,
-                              H2O_STRLIT("POST"));
-        return err_cause(err, INVALID, "method_not_allowed", "webhooks come by POST");
-    }
-    max_bytes = d->platform->max_body_bytes;
-    if (max_bytes > 0 && d->body.len > max_bytes)
+    d->source = platform_source(d->platform, d->source_name);
+    if (check_method(d, err))
+        return err->code;
+    max_bytes = body_cap(d->platform, d->ingest->max_body_bytes);
+    if (d->body.len > max_bytes)
         return err_cause(err, INVALID, "too_large", "the body is over the %zu bytes this platform may send",
                          max_bytes);
     return OK;
+}
+
+static struct span target_of(const struct delivery *d)
+{
+    return (struct span){d->tie.req->path.base, d->tie.req->path.len};
 }
 
 bool ingest_read_path(struct span path, struct span *ret_platform, struct span *ret_source)
@@ -69,29 +87,149 @@ bool ingest_read_path(struct span path, struct span *ret_platform, struct span *
     return ret_platform->len > 0 && ret_source->len > 0 && !memchr(ret_source->at, '/', ret_source->len);
 }
 
+static enum status check_method(struct delivery *d, struct err *err)
+{
+    h2o_req_t *req = d->tie.req;
+    bool by_get = handshake_by_get(d->platform);
+    struct span allowed = by_get ? SPAN("GET, POST") : SPAN("POST");
+
+    if (method_is(req, SPAN("POST")) || (by_get && method_is(req, SPAN("GET"))))
+        return OK;
+    h2o_add_header_by_str(&req->pool, &req->res.headers, H2O_STRLIT("allow"), 0, NULL, allowed.at,
+                          allowed.len);
+    return err_cause(err, INVALID, "method_not_allowed", "webhooks come by POST%s",
+                     by_get ? ", handshakes by GET" : "");
+}
+
+static bool method_is(const h2o_req_t *req, struct span method)
+{
+    return span_eq((struct span){req->method.base, req->method.len}, method);
+}
+
+static size_t body_cap(const struct platform *p, size_t max_body_bytes)
+{
+    return p->max_body_bytes > 0 ? p->max_body_bytes : max_body_bytes;
+}
+
+/* What is over it never came whole. Platforms without sources let nobody in. */
+size_t ingest_body_bytes(const struct platforms *platforms, size_t max_body_bytes)
+{
+    size_t most = max_body_bytes;
+
+    for (size_t i = 0; i < platforms_count(platforms); i++) {
+        const struct platform *p = platforms_at(platforms, i);
+        if (p->nsources > 0 && body_cap(p, max_body_bytes) > most)
+            most = body_cap(p, max_body_bytes);
+    }
+    return most;
+}
+
+static void greet(struct delivery *d)
+{
+    struct span query = target_of(d);
+    struct handshake_answer a;
+
+    span_cut(&query, '?');
+    if (!admit(d))
+        return;
+    handshake_get(d->platform, d->source, query, d->received_us, d->arena, &a);
+    answer_handshake(d, &a);
+}
+
 /* An unknown source gets the same work and the same answer as a wrong signature. */
 static enum status verify(struct delivery *d, struct err *err)
 {
-    struct header headers[H2O_MAX_HEADERS];
     const h2o_headers_t *from = &d->tie.req->headers;
-    size_t n = from->size < countof(headers) ? from->size : countof(headers);
+    struct header *headers = arena_alloc(d->arena, (from->size + 1) * sizeof(*headers));
+    enum status status;
 
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < from->size; i++) {
         headers[i].name = (struct span){from->entries[i].name->base, from->entries[i].name->len};
         headers[i].value = (struct span){from->entries[i].value.base, from->entries[i].value.len};
     }
-    d->source = platform_source(d->platform, d->source_name);
-    delivery_keep_headers(d, headers, n);
-    return scheme_verify(d->platform, d->source, headers, n, d->body, d->received_us, &d->verified, err);
+    d->request = (struct request){headers, from->size, d->body, SPAN_NONE, d->received_us};
+    if (d->platform->scheme.needs_url && d->ingest->public_url.at)
+        d->request.url = span_of(
+            arena_print(d->arena, "%.*s%.*s", SPAN_ARG(d->ingest->public_url), SPAN_ARG(target_of(d))));
+    delivery_keep_headers(d);
+    status = scheme_verify(d->platform, d->source, &d->request, &d->verified, err);
+    if (!status) {
+        senders_verified(d->ingest->senders, d->platform, d->source, d->verified.secret);
+    } else if (d->source) {
+        senders_refused(d->ingest->senders, d->platform, d->source);
+        metric_add(SIGNATURE_REFUSALS, d->platform->index, d->verified.refusal - REFUSAL_HEADER_MISSING, 1);
+    }
+    return status;
+}
+
+/* A handshake that came signed: answered, and nothing is stored. False: it is a delivery. */
+static bool greet_signed(struct delivery *d)
+{
+    struct handshake_answer a;
+
+    if (!handshake_post(d->platform, d->source, d->verified.secret, &d->request, d->arena, &a))
+        return false;
+    if (admit(d))
+        answer_handshake(d, &a);
+    return true;
+}
+
+/* False: it was answered. Anybody can ask for a handshake, and some make us sign. */
+static bool admit(struct delivery *d)
+{
+    const struct err limited = {
+        .code = BUSY, .cause = "rate_limited", .text = "more handshakes than a platform needs"};
+
+    if (admit_take(d->ingest->admit, d->platform->name, d->source ? d->source->name : SPAN_NONE,
+                   server_boot_us(d->ingest->server)))
+        return true;
+    turn_away(d, &limited);
+    return false;
+}
+
+/* It echoes what anybody sends: no browser may take it for a page, no cache may keep it. */
+static void answer_handshake(struct delivery *d, const struct handshake_answer *a)
+{
+    h2o_req_t *req = tie_cut(&d->tie);
+    char *copy = h2o_mem_alloc_pool(&req->pool, a->body.len + 1);
+    struct err refusal = {.code = INVALID, .cause = refusal_of(a->status)};
+
+    h2o_add_header_by_str(&req->pool, &req->res.headers, H2O_STRLIT("x-content-type-options"), 0, NULL,
+                          H2O_STRLIT("nosniff"));
+    h2o_add_header_by_str(&req->pool, &req->res.headers, H2O_STRLIT("cache-control"), 0, NULL,
+                          H2O_STRLIT("no-store"));
+    count(d, a->good ? OUTCOME_HANDSHAKE : OUTCOME_HANDSHAKE_REFUSED);
+    if (a->good) {
+        if (a->body.len > 0)
+            memcpy(copy, a->body.at, a->body.len);
+        answer_body(req, &d->id, a->status, content_type_of(a), (struct span){copy, a->body.len});
+    } else {
+        snprintf(refusal.text, sizeof(refusal.text), "%s", a->why);
+        complain(d, OUTCOME_HANDSHAKE_REFUSED, &refusal);
+        answer_problem(req, &d->id, &refusal);
+    }
+    delivery_end(d);
+}
+
+/* A row of the table of answers for each status that a descriptor may name. */
+static const char *refusal_of(int status)
+{
+    return status == 403 ? "handshake_refused" : status == 404 ? "handshake_unknown" : "handshake_malformed";
+}
+
+/* Discord wants one also where there is no body. */
+static const char *content_type_of(const struct handshake_answer *a)
+{
+    return a->content_type && strcmp(a->content_type, "text/plain") == 0 ? "text/plain; charset=utf-8"
+                                                                         : "application/json";
 }
 
 static void normalise(struct delivery *d)
 {
     struct event *events;
 
-    metric_add(KEY_MATCHES, d->platform->index, d->verified.secret < 3 ? d->verified.secret : 3, 1);
     d->verified.id = arena_copy(d->arena, d->verified.id); /* a header's, which goes with the client */
-    events_read(d->platform, d->source->name, &d->verified, d->body, d->arena, &events, &d->nreceipts);
+    events_read(d->platform, d->source->name, &d->verified, &d->request, d->arena, &events, &d->nreceipts);
     d->receipts = arena_zero(d->arena, d->nreceipts * sizeof(*d->receipts));
     for (size_t i = 0; i < d->nreceipts; i++) {
         d->receipts[i].delivery = d;
@@ -150,18 +288,27 @@ static void answer(struct delivery *d, const struct err *failure)
 {
     h2o_req_t *req = tie_cut(&d->tie);
     enum outcome outcome = outcome_of(d, failure);
+    int stored;
 
     if (!req)
         return;
-    metric_add(WEBHOOK_REQUESTS, d->platform ? d->platform->index : METRIC_NO_PLATFORM, outcome, 1);
+    count(d, outcome);
     metric_observe_us(WEBHOOK_ACK, server_boot_us(d->ingest->server) - d->began_us);
-    log_debug("webhook", LOG_ID("delivery_id", &d->id), LOG_INT("outcome", (int64_t)outcome));
-    if (!failure) {
-        answer_body(req, &d->id, 200, "application/json", SPAN("{\"status\":\"ok\"}"));
+    if (failure)
+        complain(d, outcome, failure);
+    if (failure && outcome != OUTCOME_DROPPED) {
+        answer_problem(req, &d->id, failure);
         return;
     }
-    complain(d, outcome, failure);
-    answer_problem(req, &d->id, failure);
+    stored = d->platform->stored_status;
+    answer_body(req, &d->id, stored, "application/json",
+                stored == 204 ? SPAN("") : SPAN("{\"status\":\"ok\"}"));
+}
+
+static void count(const struct delivery *d, enum outcome outcome)
+{
+    metric_add(WEBHOOK_REQUESTS, d->platform ? d->platform->index : METRIC_NO_PLATFORM, outcome, 1);
+    log_debug("webhook", LOG_ID("delivery_id", &d->id), LOG_INT("outcome", (int64_t)outcome));
 }
 
 static enum outcome outcome_of(const struct delivery *d, const struct err *failure)
@@ -176,8 +323,11 @@ static enum outcome outcome_of(const struct delivery *d, const struct err *failu
         {"not_found",          OUTCOME_UNKNOWN_PLATFORM },
         {"method_not_allowed", OUTCOME_METHOD           },
         {"too_large",          OUTCOME_TOO_LARGE        },
+        {"rate_limited",       OUTCOME_RATE_LIMITED     },
     };
 
+    if (failure && failure->code == FORGED && d->platform->drops_forged)
+        return OUTCOME_DROPPED;
     if (failure && failure->code == FORGED)
         return d->source ? OUTCOME_BAD_SIGNATURE : OUTCOME_UNKNOWN_SOURCE;
     for (size_t i = 0; failure && i < countof(causes); i++)

@@ -1,6 +1,7 @@
 /*
  * ingest: the life of one webhook, from its request to its answer: route, verify, normalise, dedupe, commit,
- * remember, answer. Read ingest.c from top to bottom: its order is the order in time.
+ * remember, answer. And of a handshake, which needs no store: route, verify if it came by POST, answer.
+ * Read ingest.c from top to bottom: its order is the order in time.
  */
 #ifndef SETTLE_GATEWAY_INGEST_H
 #define SETTLE_GATEWAY_INGEST_H
@@ -26,6 +27,10 @@ enum outcome {
     OUTCOME_STORE_UNAVAILABLE,
     OUTCOME_OVERLOAD,
     OUTCOME_INTERNAL,
+    OUTCOME_DROPPED, /* forged, and answered as if it were stored: the platform's rule */
+    OUTCOME_HANDSHAKE,
+    OUTCOME_HANDSHAKE_REFUSED,
+    OUTCOME_RATE_LIMITED,
     NOUTCOMES
 };
 
@@ -37,17 +42,26 @@ struct complaint {
 
 /* What a worker holds, for as long as it runs. */
 struct ingest {
-    const struct platforms *platforms;
+    struct platforms *platforms; /* the present set; a reload puts another in its place */
     struct server *server;
     struct links *links;
     struct dedupe *dedupe;
     struct batch *batch;
     struct refused *refused;
+    struct senders *senders;
+    struct reload *reload;
+    struct settings *settings; /* its platforms are the present set too: one share for both */
+    struct admit *admit;       /* of handshakes */
+    struct span public_url;    /* what senders call, without a path; absent: not known */
+    size_t max_body_bytes;     /* of a platform that names none of its own */
     struct deadlines commit_deadlines;
     struct arena *spare_arenas[SPARE_ARENAS]; /* of deliveries that ended: the next ones take them */
     size_t nspare_arenas;
     struct complaint complaints[NOUTCOMES];
 };
+
+/* The largest body that a source of the set may send: what the server has to let in. */
+size_t ingest_body_bytes(const struct platforms *platforms, size_t max_body_bytes);
 
 /* The path's platform and source ("default" if it names none). False: not a webhook's path. */
 bool ingest_read_path(struct span path, struct span *ret_platform, struct span *ret_source);

@@ -121,14 +121,11 @@ bool param_fits(const struct param *p, struct span text)
     return fits;
 }
 
-bool query_is_true(struct span query, const char *name)
+bool query_holds(struct span query, const char *pair)
 {
-    while (query.at) {
-        struct span value = span_cut(&query, '&');
-
-        if (span_eq(span_cut(&value, '='), span_of(name)) && span_eq(value, SPAN("true")))
+    while (query.at)
+        if (span_eq(span_cut(&query, '&'), span_of(pair)))
             return true;
-    }
     return false;
 }
 
@@ -343,12 +340,12 @@ static const char *message_of(const struct param *p, struct arena *arena)
         return arena_print(arena, "must be %lld to %lld characters of a-z 0-9 . _ -", (long long)p->min,
                            (long long)p->max);
     case PARAM_CHOICE:
+    case PARAM_ROUTE:
         return arena_print(arena, "must be one of: %s", p->words);
     case PARAM_INT:
         return arena_print(arena, "must be an integer from %lld to %lld", (long long)p->min,
                            (long long)p->max);
     case PARAM_BOOL:
-    case PARAM_ROUTE:
         return "must be true or false";
     case PARAM_UUID:
         return "must be a UUID";
@@ -434,6 +431,7 @@ static bool parse(const struct param *p, struct span text, struct arena *arena, 
     case PARAM_WORD:
         return sized && is_word(text);
     case PARAM_CHOICE:
+    case PARAM_ROUTE:
         return is_one_of(text, p->words);
     case PARAM_INT:
         if (!number_parse(text, (uint64_t)p->min, (uint64_t)p->max, &number))
@@ -441,7 +439,6 @@ static bool parse(const struct param *p, struct span text, struct arena *arena, 
         ret->number = (int64_t)number;
         return true;
     case PARAM_BOOL:
-    case PARAM_ROUTE:
         ret->number = span_eq(text, SPAN("true"));
         return ret->number || span_eq(text, SPAN("false"));
     case PARAM_UUID:

@@ -28,7 +28,7 @@ enum param_type {
     PARAM_WHOLE,  /* the body as it came; FROM_BODY */
     PARAM_NEW_ID, /* FROM_SERVER */
     PARAM_ACTOR,  /* FROM_SERVER: who asks */
-    PARAM_ROUTE,  /* true or false; has chosen the route and is no value */
+    PARAM_ROUTE,  /* one of words; has chosen the route and is no value */
 };
 
 struct param {
@@ -87,8 +87,8 @@ void params_bind(const struct params *p, struct pg_args *args);
 /* Does a path's piece have this type? Tells routes of one template apart. */
 bool param_fits(const struct param *p, struct span text);
 
-/* Does the query hold name=true? */
-bool query_is_true(struct span query, const char *name);
+/* Does the query hold this pair, "name=value", written so? */
+bool query_holds(struct span query, const char *pair);
 
 /* The query without `name`, each byte fit to stand in a header's URI reference; in the arena. */
 struct span query_without(struct span query, const char *name, struct arena *arena);

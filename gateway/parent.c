@@ -4,6 +4,8 @@
 #include "base/metric.h"
 #include "base/now.h"
 #include "health.h"
+#include "keys.h"
+#include "reload.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -26,6 +28,7 @@ enum {
 struct parent {
     struct child *children;
     size_t n;
+    struct settings *settings;
     int64_t kill_at_us; /* boot time; 0: not ending */
     int exit_code;
 };
@@ -39,15 +42,16 @@ static int next_signal(const struct parent *p, const sigset_t *signals);
 static int64_t next_start_us(const struct parent *p);
 static void on_child(struct parent *p);
 static void tell_end(struct parent *p, const struct child *c, int status);
+static void on_hup(struct parent *p);
 static void on_end(struct parent *p);
 static bool ends_last(const struct child *c);
 static void end_the_last(const struct parent *p);
 static void signal_all(const struct parent *p, int signal);
 static bool any_runs(const struct parent *p);
 
-int parent_run(struct child *children, size_t n)
+int parent_run(struct child *children, size_t n, struct settings *settings)
 {
-    struct parent p = {.children = children, .n = n};
+    struct parent p = {.children = children, .n = n, .settings = settings};
     sigset_t signals = block_signals();
 
     while (p.kill_at_us == 0 || any_runs(&p)) {
@@ -65,7 +69,11 @@ int parent_run(struct child *children, size_t n)
         case SIGINT:
             on_end(&p);
             break;
-        default: /* HUP, or nothing came in time */
+        case SIGHUP:
+            if (p.kill_at_us == 0)
+                on_hup(&p);
+            break;
+        default: /* nothing came in time */
             break;
         }
     }
@@ -136,9 +144,9 @@ static int run_child(struct parent *p, struct child *c, pid_t parent)
 static void forget_needless(const struct process *p)
 {
     if (strcmp(p->role, "admin") != 0)
-        config_forget(p->config, "admin.reconciler_database_url");
+        config_forget(p->settings->config, "admin.reconciler_database_url");
     if (strcmp(p->role, "ingest") != 0)
-        platforms_forget_secrets(p->platforms);
+        settings_forget_secrets(p->settings);
 }
 
 /* 0: none came before something was due. */
@@ -192,6 +200,22 @@ static void tell_end(struct parent *p, const struct child *c, int status)
     log_at(unasked || status != 0 ? LOG_WARN : LOG_INFO, "process_ended", LOG_TEXT("role", c->process.role),
            LOG_INT("child", c->pid), LOG_INT("exit_code", WIFEXITED(status) ? WEXITSTATUS(status) : -1),
            LOG_INT("signal", WIFSIGNALED(status) ? WTERMSIG(status) : 0));
+}
+
+/* Its own set first: a broken one is found here, and no worker hears of it. One that ends meanwhile is started with it.
+ * Workers read for themselves, as memory is not shared; they know the places of the keys from here. */
+static void on_hup(struct parent *p)
+{
+    struct platforms *fresh = reload_read(p->settings);
+
+    if (!fresh)
+        return;
+    platforms_close(p->settings->platforms);
+    p->settings->platforms = fresh;
+    keys_take(fresh);
+    for (const struct child *c = p->children; c < p->children + p->n; c++)
+        if (c->pid > 0 && strcmp(c->process.role, "ingest") == 0)
+            kill(c->pid, SIGHUP);
 }
 
 static void on_end(struct parent *p)

@@ -1,7 +1,8 @@
 /*
  * parent: starts one process a role and place, starts again what ends unasked, and ends all of them on TERM or
- * INT: they drain, a second signal ends them at once. Holds no loop, no store and no HTTP, so that there is
- * little that could make it fail. Its children do not outlive it.
+ * INT: they drain, a second signal ends them at once. On HUP it reads descriptors, sources and secrets again, for the
+ * children it starts from then on, and has the ingest workers do the same. Holds no loop, no store and no HTTP, so that
+ * there is little that could make it fail. Its children do not outlive it.
  */
 #ifndef SETTLE_GATEWAY_PARENT_H
 #define SETTLE_GATEWAY_PARENT_H
@@ -20,7 +21,8 @@ struct child {
     unsigned backoff_ms;
 };
 
-/* Until all children have ended. Returns the exit code: 0, or what a child that did not end well returned. */
-int parent_run(struct child *children, size_t n);
+/* Until all children have ended. settings: the children's. Returns the exit code: 0, or what a child that did not end
+ * well returned. */
+int parent_run(struct child *children, size_t n, struct settings *settings);
 
 #endif

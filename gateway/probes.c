@@ -5,6 +5,7 @@
 #include "base/metric.h"
 #include "base/now.h"
 #include "health.h"
+#include "keys.h"
 #include "server.h"
 
 #include <stdlib.h>
@@ -151,6 +152,7 @@ static bool write_ready(FILE *to)
 static bool write_metrics(FILE *to)
 {
     metric_page(to);
+    keys_page(to);
     return true;
 }
 

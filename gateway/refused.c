@@ -7,61 +7,63 @@
 #include <stdlib.h>
 
 enum {
-    KEPT_A_SECOND = 5, /* of one source */
-    KEPT_AT_ONCE = 50,
-    KEPT_BYTES = 64 * 1024 * 1024, /* in DAY_US, by all workers together */
-    ROW_BYTES = 512,               /* what a row costs besides headers and body */
-    WAITING_MAX = 64,
+    ROW_BYTES = 512, /* what a row costs besides headers and body */
+    WAITING_MAX = 512,
+    WAITING_BYTES_MAX = 16 * 1024 * 1024,
+    ROWS_MAX = 64,                         /* of one statement */
+    STATEMENT_BYTES_MAX = 4 * 1024 * 1024, /* if it holds more than one row */
+    STATEMENT_ARENA_BYTES = 64 * 1024,
     TIMEOUT_MS = 2000,
 };
 
-#define DAY_US (24 * 3600 * SECOND_US)
-
-/* What one source may still have kept. */
-struct bucket {
-    double tokens;
-    int64_t filled_us; /* boot time, as the next; 0: never */
-    int64_t day_us;    /* when its present day began */
-    size_t bytes;      /* kept in that day */
+/* The parameters of refused_add.sql. */
+struct columns {
+    struct id id[ROWS_MAX];
+    int64_t received_us[ROWS_MAX];
+    struct span source[ROWS_MAX], platform[ROWS_MAX], cause[ROWS_MAX], detail[ROWS_MAX];
+    struct span headers[ROWS_MAX], body[ROWS_MAX];
 };
 
 struct refused {
     struct server *server;
     struct links *links;
     const struct batch *batch;
-    const struct platforms *platforms;
-    struct bucket **buckets; /* by platform index, then by place among its sources */
-    size_t bytes_a_day;      /* this worker's share */
+    struct senders *senders;
+    struct quota_limits limits; /* this worker's share */
     struct delivery *first, **last;
-    size_t nwaiting, nunder_way;
+    size_t nwaiting, waiting_bytes;
+    bool under_way;
+    struct arena *arena; /* of a statement's parameters, until they are sent */
+    struct columns columns;
 };
 
-static bool take_token(struct refused *r, const struct delivery *d);
-static bool take_bytes(const struct refused *r, struct bucket *b, size_t n);
-static struct span kept_body(const struct delivery *d);
+static bool may_keep(struct refused *r, const struct delivery *d);
+static size_t bytes_of(const struct delivery *d);
 static void give_up(struct refused *r);
+static struct delivery *pop(struct refused *r);
 static void send_first(struct refused *r, struct pg *pg);
+static void put_row(struct columns *c, size_t i, const struct delivery *d);
+static void put_columns(struct pg_args *args, const struct columns *c, size_t n);
 static void after_add(void *refused, const struct pg_rows *rows, const struct err *err);
 
 struct refused *refused_open(struct server *server, struct links *links, const struct batch *batch,
-                             const struct platforms *platforms, unsigned nworkers)
+                             struct senders *senders, const struct config *config)
 {
-    size_t n = platforms_count(platforms);
     struct refused *r = calloc(1, sizeof(*r));
 
-    if (!r || !(r->buckets = calloc(n + 1, sizeof(struct bucket *))))
+    if (!r)
         abort();
     r->server = server;
     r->links = links;
     r->batch = batch;
-    r->platforms = platforms;
-    r->bytes_a_day = KEPT_BYTES / nworkers;
+    r->senders = senders;
+    r->limits = (struct quota_limits){
+        .per_second = (double)config->refused.inserts_per_second / config->ingest.workers,
+        .bytes = config->refused.megabytes_per_source * (size_t)1024 * 1024 / config->ingest.workers,
+        .keep_us = config->refused.keep_hours * 60 * MINUTE_US,
+    };
     r->last = &r->first;
-    for (size_t i = 0; i < n; i++) {
-        r->buckets[i] = calloc(platforms_at(platforms, i)->nsources + 1, sizeof(struct bucket));
-        if (!r->buckets[i])
-            abort();
-    }
+    r->arena = arena_open(STATEMENT_ARENA_BYTES);
     return r;
 }
 
@@ -70,9 +72,7 @@ void refused_close(struct refused *r)
     if (!r)
         return;
     give_up(r);
-    for (size_t i = 0; i < platforms_count(r->platforms); i++)
-        free(r->buckets[i]);
-    free(r->buckets);
+    arena_close(r->arena);
     free(r);
 }
 
@@ -80,7 +80,7 @@ void refused_keep(struct refused *r, struct delivery *d, const struct err *why)
 {
     struct err *copy;
 
-    if (r->nwaiting == WAITING_MAX || server_is_draining(r->server) || !take_token(r, d)) {
+    if (!may_keep(r, d)) {
         delivery_end(d);
         return;
     }
@@ -91,45 +91,24 @@ void refused_keep(struct refused *r, struct delivery *d, const struct err *why)
     *r->last = d;
     r->last = &d->next;
     r->nwaiting++;
+    r->waiting_bytes += bytes_of(d);
 }
 
-static bool take_token(struct refused *r, const struct delivery *d)
+static bool may_keep(struct refused *r, const struct delivery *d)
 {
-    struct bucket *b = &r->buckets[d->platform->index][d->source - d->platform->sources];
-    int64_t now_us = server_boot_us(r->server);
+    struct sender *sender = senders_find(r->senders, d->platform, d->source);
 
-    if (b->filled_us == 0)
-        b->tokens = KEPT_AT_ONCE;
-    else
-        b->tokens += (double)(now_us - b->filled_us) * KEPT_A_SECOND / SECOND_US;
-    b->filled_us = now_us;
-    if (b->tokens > KEPT_AT_ONCE)
-        b->tokens = KEPT_AT_ONCE;
-    if (b->tokens < 1 || !take_bytes(r, b, ROW_BYTES + d->headers.len + kept_body(d).len))
-        return false;
-    b->tokens -= 1;
-    return true;
+    return sender && !server_is_draining(r->server) && r->nwaiting < WAITING_MAX &&
+           r->waiting_bytes + bytes_of(d) <= WAITING_BYTES_MAX &&
+           quota_take(&sender->quota, &r->limits, server_boot_us(r->server), bytes_of(d));
 }
 
-static bool take_bytes(const struct refused *r, struct bucket *b, size_t n)
+static size_t bytes_of(const struct delivery *d)
 {
-    if (b->day_us == 0 || b->filled_us - b->day_us >= DAY_US) {
-        b->day_us = b->filled_us;
-        b->bytes = 0;
-    }
-    if (b->bytes + n > r->bytes_a_day)
-        return false;
-    b->bytes += n;
-    return true;
+    return ROW_BYTES + d->headers.len + d->body.len;
 }
 
-static struct span kept_body(const struct delivery *d)
-{
-    return (struct span){d->body.at,
-                         d->body.len < REFUSED_BODY_MAX_BYTES ? d->body.len : REFUSED_BODY_MAX_BYTES};
-}
-
-/* One at a time, and behind all that was accepted. */
+/* One statement at a time, and behind all that was accepted. */
 void refused_turn(void *refused)
 {
     struct refused *r = refused;
@@ -137,44 +116,74 @@ void refused_turn(void *refused)
 
     if (server_is_draining(r->server))
         give_up(r);
-    else if (r->first && pg && pg_waiting(pg) == 0 && r->nunder_way == 0 && batch_is_idle(r->batch))
+    else if (r->first && pg && pg_waiting(pg) == 0 && !r->under_way && batch_is_idle(r->batch))
         send_first(r, pg);
 }
 
 /* They were answered: no drain waits for what may never be kept. */
 static void give_up(struct refused *r)
 {
-    struct delivery *d;
-
-    while ((d = r->first)) {
-        r->first = d->next;
-        delivery_end(d);
-    }
-    r->last = &r->first;
-    r->nwaiting = 0;
+    while (r->first)
+        delivery_end(pop(r));
 }
 
-static void send_first(struct refused *r, struct pg *pg)
+static struct delivery *pop(struct refused *r)
 {
     struct delivery *d = r->first;
-    struct pg_args args;
 
     r->first = d->next;
     if (!r->first)
         r->last = &r->first;
     r->nwaiting--;
-    pg_args_init(&args, d->arena);
-    pg_arg_uuid(&args, &d->id);
-    pg_arg_text(&args, d->source->name);
-    pg_arg_text(&args, d->platform->name);
-    pg_arg_time(&args, d->received_us);
-    pg_arg_text(&args, span_of(d->failure->cause));
-    pg_arg_text(&args, span_of(d->failure->text));
-    pg_arg_bytes(&args, d->headers);
-    pg_arg_bytes(&args, kept_body(d));
-    r->nunder_way++;
+    r->waiting_bytes -= bytes_of(d);
+    return d;
+}
+
+/* The parameters are libpq's own when pg_send returns, so what they were made of may end. */
+static void send_first(struct refused *r, struct pg *pg)
+{
+    struct delivery *sent[ROWS_MAX];
+    struct pg_args args;
+    size_t n = 0, bytes = 0;
+
+    while (n < ROWS_MAX && r->first && (n == 0 || bytes + bytes_of(r->first) <= STATEMENT_BYTES_MAX)) {
+        bytes += bytes_of(r->first);
+        sent[n] = pop(r);
+        put_row(&r->columns, n, sent[n]);
+        n++;
+    }
+    pg_args_init(&args, r->arena);
+    put_columns(&args, &r->columns, n);
+    r->under_way = true;
     pg_send(pg, SQL_REFUSED_ADD, &args, server_boot_us(r->server) + TIMEOUT_MS * 1000, after_add, r);
-    delivery_end(d);
+    arena_reset(r->arena);
+    for (size_t i = 0; i < n; i++)
+        delivery_end(sent[i]);
+}
+
+static void put_row(struct columns *c, size_t i, const struct delivery *d)
+{
+    c->id[i] = d->id;
+    c->source[i] = d->source->name;
+    c->platform[i] = d->platform->name;
+    c->received_us[i] = d->received_us;
+    c->cause[i] = span_of(d->failure->cause);
+    c->detail[i] = span_of(d->failure->text);
+    c->headers[i] = d->headers;
+    c->body[i] = d->body;
+}
+
+/* In the order of refused_add.sql. */
+static void put_columns(struct pg_args *args, const struct columns *c, size_t n)
+{
+    pg_arg_uuids(args, c->id, n);
+    pg_arg_texts(args, c->source, n);
+    pg_arg_texts(args, c->platform, n);
+    pg_arg_times(args, c->received_us, n);
+    pg_arg_texts(args, c->cause, n);
+    pg_arg_texts(args, c->detail, n);
+    pg_arg_bytess(args, c->headers, n);
+    pg_arg_bytess(args, c->body, n);
 }
 
 static void after_add(void *refused, const struct pg_rows *rows, const struct err *err)
@@ -182,7 +191,7 @@ static void after_add(void *refused, const struct pg_rows *rows, const struct er
     struct refused *r = refused;
 
     (void)rows;
-    r->nunder_way--;
+    r->under_way = false;
     if (err)
         log_warn("refused_not_kept", LOG_ERR(err));
     else if (r->first)

@@ -1,19 +1,20 @@
 /*
- * refused: keeps some of the requests whose signature did not hold, so that a wrong or rotated secret can be
- * found. Only of known sources, and only when no accepted delivery waits for a connection. Of one source, with all
- * workers, at most 64 MiB in 24 hours, and in each worker five a second after the first fifty.
+ * refused: keeps some of the requests whose signature did not hold, whole, so that a wrong or rotated secret can be
+ * found and they can be verified again. Only of known sources, and only when no accepted delivery waits for a
+ * connection. Of one source as many a second, and as many bytes in the time they are kept, as the settings say for all
+ * workers together: each has its share.
  */
 #ifndef SETTLE_GATEWAY_REFUSED_H
 #define SETTLE_GATEWAY_REFUSED_H
 
+#include "base/config.h"
 #include "batch.h"
-
-enum { REFUSED_BODY_MAX_BYTES = 64 * 1024 };
+#include "senders.h"
 
 struct refused;
 
 struct refused *refused_open(struct server *server, struct links *links, const struct batch *batch,
-                             const struct platforms *platforms, unsigned nworkers);
+                             struct senders *senders, const struct config *config);
 void refused_close(struct refused *r); /* after links_close; NULL is fine */
 
 /* d was answered. Takes it (and ends it, now or later), whether it is kept or not. */

@@ -6,16 +6,14 @@
 #ifndef SETTLE_GATEWAY_ROLE_H
 #define SETTLE_GATEWAY_ROLE_H
 
-#include "base/config.h"
-#include "domain/platform.h"
+#include "settings.h"
 
 enum { DRAIN_MS = 10000 }; /* what a role that ends may take at most; then its process is killed */
 
 struct process {
-    const char *role;      /* "ingest", "admin", "monitor" */
-    struct config *config; /* both a copy of its own after fork: parent.c wipes what the role does not need */
-    struct platforms *platforms;
-    int listener; /* a listening socket of its own */
+    const char *role;          /* "ingest", "admin", "monitor" */
+    struct settings *settings; /* a copy of its own after fork: parent.c wipes what the role does not need */
+    int listener;              /* a listening socket of its own */
     size_t place; /* 0, 1, ... over all children: its place in health's memory, and place + 1 in metric's */
 };
 

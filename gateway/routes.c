@@ -51,7 +51,7 @@ static const struct param by_key[] = {
 };
 
 static const struct param refused_list[] = {
-    {"refused", FROM_QUERY, PARAM_ROUTE},
+    {"state", FROM_QUERY, PARAM_ROUTE, .words = "refused"},
     PLATFORM,
     SOURCE,
     {"cause", FROM_QUERY, PARAM_WORD, .min = 1, .max = 64},
@@ -60,7 +60,6 @@ static const struct param refused_list[] = {
 };
 
 static const struct param receipt_list[] = {
-    {"refused", FROM_QUERY, PARAM_ROUTE},
     PLATFORM,
     SOURCE,
     {"external_post_id", FROM_QUERY, PARAM_TEXT, .min = 1, .max = 255},
@@ -104,7 +103,7 @@ const struct route routes[] = {
     {"GET", "/publishing/logs", ROUTE_READ, SQL_LOG_LIST, TAKES(log_list)},
     {"GET", "/publishing/logs/{id}", ROUTE_READ, SQL_LOG_GET, TAKES(by_id)},
     {"GET", "/publishing/receipts", ROUTE_READ, SQL_REFUSED_LIST, TAKES(refused_list),
-     .only_with = "refused"},
+     .only_with = "state=refused"},
     {"GET", "/publishing/receipts", ROUTE_READ, SQL_RECEIPT_LIST, TAKES(receipt_list)},
     {"GET", "/publishing/receipts/{id}", ROUTE_READ, SQL_RECEIPT_GET, TAKES(by_key)},
     {"GET", "/publishing/receipts/{id}", ROUTE_READ, SQL_REFUSED_GET, TAKES(by_id)},
@@ -168,5 +167,5 @@ static bool method_fits(const struct route *r, struct span method)
 
 static bool query_fits(const struct route *r, struct span query)
 {
-    return !r->only_with || query_is_true(query, r->only_with);
+    return !r->only_with || query_holds(query, r->only_with);
 }

@@ -14,7 +14,7 @@ struct route {
     const char *path;   /* "{...}" is a piece of any text that fits the next FROM_PATH row of params */
     enum { ROUTE_READ, ROUTE_WRITE, ROUTE_RECONCILE, ROUTE_DESCRIBE } kind;
     enum sql sql;          /* of READ and WRITE; its parameters are the values of params in their order */
-    const char *only_with; /* a PARAM_ROUTE that must be true in the query; NULL: none */
+    const char *only_with; /* what must be in the query, a PARAM_ROUTE and its word; NULL: none */
     const char *location;  /* of what a 201 has made: this and its id, the first value */
     const struct param *params;
     size_t nparams;

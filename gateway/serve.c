@@ -5,6 +5,7 @@
 #include "base/metric.h"
 #include "base/now.h"
 #include "health.h"
+#include "keys.h"
 #include "listen.h"
 #include "parent.h"
 
@@ -29,8 +30,7 @@ static enum status share_memory(const struct settings *settings, size_t nchildre
 static enum status listen_all(struct role *role, struct child *children, struct err *err);
 static enum status write_ports(const char *path, const struct role *roles, struct err *err);
 
-enum status serve(const struct settings *settings, const char *ports_file, int *ret_exit_code,
-                  struct err *err)
+enum status serve(struct settings *settings, const char *ports_file, int *ret_exit_code, struct err *err)
 {
     const struct config *c = settings->config;
     struct role roles[NROLES] = {
@@ -50,14 +50,14 @@ enum status serve(const struct settings *settings, const char *ports_file, int *
             return err_in(err, "%s", r->name);
         for (unsigned i = 0; i < r->nprocesses; i++, nchildren++) {
             struct process *p = &children[nchildren].process;
-            *p = (struct process){r->name, settings->config, settings->platforms, p->listener, nchildren};
+            *p = (struct process){r->name, settings, p->listener, nchildren};
         }
     }
     if (nchildren == 0)
         return err_set(err, INVALID, "nothing is to be served: ingest, admin and monitor are all off");
     if (share_memory(settings, nchildren, err) || (ports_file && write_ports(ports_file, roles, err)))
         return err->code;
-    *ret_exit_code = parent_run(children, nchildren);
+    *ret_exit_code = parent_run(children, nchildren, settings);
     return OK;
 }
 
@@ -91,6 +91,9 @@ static enum status share_memory(const struct settings *settings, size_t nchildre
     status = metric_open(names, n, nchildren + 1, err);
     if (!status)
         status = health_open(nchildren, err);
+    if (!status)
+        status = keys_open(settings->platforms, err);
+    keys_take(settings->platforms);
     metric_set(START_TIME, METRIC_NO_PLATFORM, 0, (double)now_wall_us() / SECOND_US);
     free(names);
     return status;

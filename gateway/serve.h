@@ -8,7 +8,7 @@
 
 /* ports_file: written, whole at once, when all sockets listen: {"ingest": "127.0.0.1:43210", ...}; NULL: none.
  * INVALID: a socket or the file cannot be opened. OK: has served; *ret_exit_code is the parent's. */
-enum status serve(const struct settings *settings, const char *ports_file, int *ret_exit_code,
+enum status serve(struct settings *settings, const char *ports_file, int *ret_exit_code,
                   struct err *err) MUST_CHECK;
 
 #endif

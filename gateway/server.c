@@ -45,7 +45,7 @@ struct server {
     struct {
         server_chore *run;
         void *ctx;
-    } chores[CHORES_MAX];
+    } chores[CHORES_MAX], on_hup; /* of which run may be NULL */
     size_t nchores;
     size_t nconnections, max_connections;
     size_t held;
@@ -154,9 +154,9 @@ static bool take_signals(struct server *s, struct err *err)
 
     sigemptyset(&taken);
     sigaddset(&taken, SIGTERM);
+    sigaddset(&taken, SIGHUP);
     blocked = taken;
     sigaddset(&blocked, SIGINT); /* a terminal sends it to every process of the group: the parent decides */
-    sigaddset(&blocked, SIGHUP);
     sigprocmask(SIG_BLOCK, &blocked, NULL);
     s->signals = signalfd(-1, &taken, SFD_NONBLOCK | SFD_CLOEXEC);
     if (s->signals < 0) {
@@ -197,11 +197,22 @@ void server_handle(struct server *s, server_request *handle, server_malformed *m
     s->request_ctx = ctx;
 }
 
+void server_limit_bodies(struct server *s, size_t max_body_bytes)
+{
+    s->config.max_request_entity_size = max_body_bytes;
+}
+
 void server_add_chore(struct server *s, server_chore *chore, void *ctx)
 {
     assert(s->nchores < CHORES_MAX);
     s->chores[s->nchores].run = chore;
     s->chores[s->nchores++].ctx = ctx;
+}
+
+void server_on_hup(struct server *s, server_chore *on_hup, void *ctx)
+{
+    s->on_hup.run = on_hup;
+    s->on_hup.ctx = ctx;
 }
 
 void server_hold(struct server *s)
@@ -346,9 +357,13 @@ static void on_signal(void *server)
     struct signalfd_siginfo info;
 
     while (read(s->signals, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
-        if (s->drain_began_us != 0)
+        bool draining = s->drain_began_us != 0;
+
+        if (info.ssi_signo == SIGHUP && !draining && s->on_hup.run)
+            s->on_hup.run(s->on_hup.ctx);
+        else if (info.ssi_signo == SIGTERM && draining)
             s->killed = true;
-        else
+        else if (info.ssi_signo == SIGTERM)
             begin_drain(s);
     }
 }

@@ -4,7 +4,7 @@
  *
  * A turn: wait, run what is ready (requests, stores, deadlines), then the chores in the order they were added.
  * TERM: no more connections, each answer says "Connection: close", and server_run returns when nothing is in
- * flight or drain_ms have passed. A second TERM ends it at once. INT is left to the parent.
+ * flight or drain_ms have passed. A second TERM ends it at once. INT is left to the parent. HUP: server_on_hup.
  */
 #ifndef SETTLE_GATEWAY_SERVER_H
 #define SETTLE_GATEWAY_SERVER_H
@@ -34,8 +34,14 @@ typedef void server_request(void *ctx, h2o_req_t *req);
 typedef void server_malformed(void *ctx);
 void server_handle(struct server *s, server_request *on_request, server_malformed *on_malformed, void *ctx);
 
+/* Larger bodies are answered 413 from now on; of requests that are being read it may be either. */
+void server_limit_bodies(struct server *s, size_t max_body_bytes);
+
 typedef void server_chore(void *ctx);
 void server_add_chore(struct server *s, server_chore *chore, void *ctx);
+
+/* Runs in a turn of its own for each HUP, or several that came at once; without one HUP does nothing, as in a drain. */
+void server_on_hup(struct server *s, server_chore *on_hup, void *ctx);
 
 /* Work that goes on without a request (its client has left): a drain waits for it. */
 void server_hold(struct server *s);

@@ -1,5 +1,6 @@
 /*
- * settings: what every command starts from: the configuration, and the platforms with their sources.
+ * settings: what every command starts from: the configuration, and the platforms with their sources. It keeps what it
+ * takes to read descriptors, sources and secrets again while the gateway runs.
  */
 #ifndef SETTLE_GATEWAY_SETTINGS_H
 #define SETTLE_GATEWAY_SETTINGS_H
@@ -9,13 +10,26 @@
 
 struct settings {
     struct config *config;
-    struct platforms *platforms;
+    struct platforms *platforms; /* the present set; a share of it */
+    /* Of settings.c alone, for settings_reload: */
+    const char *path, *workers; /* as settings_open got them */
+    char **variables; /* that held secrets or their paths; locked memory, NULL ends it. NULL: forgotten */
 };
 
-/* path NULL: SETTLE_CONFIG, else no file. workers NULL: as configured. INVALID; nothing to close then.
- * On success the environment's secrets are wiped: the next call in this process finds none. */
+/* path NULL: SETTLE_CONFIG, else no file. workers NULL: as configured. Both stay the caller's. INVALID; nothing to
+ * close then. On success the environment's secrets are wiped: the next call in this process finds none. */
 enum status settings_open(struct settings *ret, const char *path, const char *workers,
                           struct err *err) MUST_CHECK;
 void settings_close(struct settings *s);
+
+/* A fresh set of the descriptors, sources and secrets that the files hold now, and the variables did at the start. The
+ * caller's; s stays as it is. INVALID, also if it has not the same platforms as the present one: metrics are labelled
+ * by them at the start.
+ * *ret_late: a setting that was changed too, but wants a restart; NULL: none. May run on a thread of its own. */
+enum status settings_reload(const struct settings *s, struct platforms **ret, const char **ret_late,
+                            struct err *err) MUST_CHECK;
+
+/* For a process that verifies nothing: no secret is left in it, and it cannot reload. */
+void settings_forget_secrets(struct settings *s);
 
 #endif

@@ -1,6 +1,7 @@
 /* What an ingest process is made of, from its listener to its stores, and the order in which a turn ends. */
 #include "role.h"
 
+#include "admit.h"
 #include "base/log.h"
 #include "base/metric.h"
 #include "base/now.h"
@@ -9,6 +10,7 @@
 #include "health.h"
 #include "ingest.h"
 #include "refused.h"
+#include "reload.h"
 
 #include <stdlib.h>
 #include <sysexits.h>
@@ -23,6 +25,7 @@ static struct server *open_server(const struct process *self, struct err *err);
 static void open_stores(struct ingest *g, const struct config *config);
 static void on_pg(void *ingest, struct pg *pg, bool up);
 static void on_malformed(void *ingest);
+static void after_reload(void *ingest, struct platforms *fresh);
 static void close_all(struct ingest *g);
 
 int ingest_run(const struct process *self)
@@ -34,19 +37,27 @@ int ingest_run(const struct process *self)
     if (!g)
         abort();
     health_join(self->place, HEALTH_INGEST, now_boot_us());
-    g->platforms = self->platforms;
+    g->settings = self->settings;
+    g->platforms = self->settings->platforms;
     g->server = open_server(self, &err);
     if (!g->server) {
         log_error("worker_failed", LOG_ERR(&err));
         free(g);
         return EX_SOFTWARE;
     }
-    open_stores(g, self->config);
+    g->admit = admit_open();
+    if (self->settings->config->ingest.public_url[0] != '\0')
+        g->public_url = span_of(self->settings->config->ingest.public_url);
+    g->max_body_bytes = self->settings->config->ingest.max_body_bytes;
+    open_stores(g, self->settings->config);
     server_handle(g->server, ingest_on_request, on_malformed, g);
+    g->reload = reload_open(server_loop(g->server), g->settings, after_reload, g);
+    server_on_hup(g->server, reload_start, g->reload);
     server_add_chore(g->server, dedupe_turn, g->dedupe);   /* what came in asks Redis */
     server_add_chore(g->server, batch_turn, g->batch);     /* what has asked, or need not, goes to Postgres */
     server_add_chore(g->server, refused_turn, g->refused); /* if Postgres has nothing better to do */
     server_add_chore(g->server, links_turn, g->links);     /* and all of it leaves */
+    server_add_chore(g->server, senders_turn, g->senders);
     all_answered = server_run(g->server);
     close_all(g);
     return all_answered ? EX_OK : EX_TEMPFAIL;
@@ -55,8 +66,9 @@ int ingest_run(const struct process *self)
 static struct server *open_server(const struct process *self, struct err *err)
 {
     const struct server_limits limits = {
-        .max_body_bytes = self->config->ingest.max_body_bytes,
-        .max_connections = self->config->ingest.max_connections,
+        .max_body_bytes =
+            ingest_body_bytes(self->settings->platforms, self->settings->config->ingest.max_body_bytes),
+        .max_connections = self->settings->config->ingest.max_connections,
         .request_ms = REQUEST_MS,
         .drain_ms = DRAIN_MS,
     };
@@ -90,7 +102,8 @@ static void open_stores(struct ingest *g, const struct config *config)
     g->links = links_open(g->server, &links);
     g->dedupe = dedupe_open(g->server, g->links);
     g->batch = batch_open(g->server, g->links, &batch);
-    g->refused = refused_open(g->server, g->links, g->batch, g->platforms, config->ingest.workers);
+    g->senders = senders_open(g->server, g->platforms);
+    g->refused = refused_open(g->server, g->links, g->batch, g->senders, config);
     deadlines_open(&g->commit_deadlines, server_loop(g->server), config->ingest.commit_timeout_ms);
 }
 
@@ -108,11 +121,25 @@ static void on_malformed(void *ingest)
     metric_add(WEBHOOK_REQUESTS, METRIC_NO_PLATFORM, OUTCOME_MALFORMED, 1);
 }
 
+/* Deliveries that are under way keep the set they came in with. */
+static void after_reload(void *ingest, struct platforms *fresh)
+{
+    struct ingest *g = ingest;
+
+    senders_move(g->senders, fresh);
+    server_limit_bodies(g->server, ingest_body_bytes(fresh, g->max_body_bytes));
+    platforms_close(g->platforms);
+    g->platforms = g->settings->platforms = fresh;
+}
+
 static void close_all(struct ingest *g)
 {
+    reload_close(g->reload);
     links_close(g->links); /* ends what was under way; nothing is sent any more */
     batch_close(g->batch);
     refused_close(g->refused);
+    senders_close(g->senders);
+    admit_close(g->admit);
     dedupe_close(g->dedupe);
     deadlines_close(&g->commit_deadlines);
     server_close(g->server);

@@ -10,7 +10,7 @@
 
 #include <cyaml/cyaml.h>
 
-enum { FILE_BYTES = 1 << 20, UNIX_PATH_BYTES = 108 };
+enum { FILE_BYTES = 1 << 20, UNIX_PATH_BYTES = 108, TOPICS_MAX = 10000 };
 
 #define BODIES_BYTES_MAX (UINT64_C(8) << 30) /* of one worker's clients: h2o holds bodies whole */
 
@@ -19,6 +19,7 @@ enum kind {
     IS_TEXT,     /* const char *; "" is NULL */
     IS_URL,      /* const char *, may hold a password; "" stays */
     IS_URL_OR_0, /* the same; "" is NULL */
+    IS_ORIGIN,   /* const char *: http(s)://host[:port][/path], no secret in it; "" stays */
     IS_COUNT,    /* unsigned */
     IS_SIZE,     /* size_t */
     IS_BOOL,     /* bool: true, false */
@@ -54,6 +55,10 @@ static const struct option options[] = {
     {"ingest.commit_timeout_ms", IS_COUNT, IN(ingest.commit_timeout_ms), "2000", 100, 20000},
     {"ingest.max_body_bytes", IS_SIZE, IN(ingest.max_body_bytes), "1048576", 1024, 4194304},
     {"ingest.max_connections", IS_COUNT, IN(ingest.max_connections), "2048", 1, 1000000},
+    {"ingest.public_url", IS_ORIGIN, IN(ingest.public_url), ""},
+    {"refused.inserts_per_second", IS_COUNT, IN(refused.inserts_per_second), "10", 1, 1000},
+    {"refused.megabytes_per_source", IS_COUNT, IN(refused.megabytes_per_source), "64", 1, 1024},
+    {"refused.keep_hours", IS_COUNT, IN(refused.keep_hours), "24", 1, 720},
     {"admin.enabled", IS_BOOL, IN(admin.enabled), "true"},
     {"admin.listen", IS_LISTEN, IN(admin.listen), "127.0.0.1:8081"},
     {"admin.reconciler", IS_TEXT, IN(admin.reconciler), ""},
@@ -87,7 +92,9 @@ struct settings {
 struct raw {
     char *values[countof(options)]; /* NULL: not there; lists leave theirs empty */
     struct raw_source {
-        char *platform, *name, *secret_file;
+        char *platform, *name, *secret_file, *verify_token_file;
+        char **topics;
+        uint32_t ntopics;
     } * sources;
     struct raw_timeout {
         char *platform, *minutes;
@@ -108,6 +115,7 @@ static struct schema *schema_make(struct arena *arena);
 static void schema_field(cyaml_schema_field_t *field, const char *name, size_t option);
 static enum status take_file(struct settings *s, const struct form *form, struct err *err);
 static void take_sources(struct settings *s, const struct form *form);
+static void take_source(struct settings *s, const struct raw_source *from, struct config_source *to);
 static enum status take_timeouts(struct settings *s, const struct form *form, struct err *err);
 static enum status take_environment(struct settings *s, char *const *environment, struct err *err);
 static const char *variable_of(const char *key, struct arena *arena);
@@ -123,10 +131,12 @@ static const char *parse(struct settings *s, const struct option *o, struct span
 static const char *parse_number(struct settings *s, const struct option *o, struct span text, unsigned *ret);
 static bool parse_word(struct span text, const char *yes, const char *no, bool *ret);
 static const char *parse_listen(struct settings *s, struct span text, struct address *ret);
+static const char *parse_origin(struct span text, const char **ret);
 static size_t option_index(struct span key);
 static bool is_secret(const struct option *o);
 static void print_option(const struct settings *s, size_t option, FILE *out);
 static void print_list(const struct settings *s, const struct option *o, FILE *out);
+static void print_source(const struct config_source *source, struct arena *arena, FILE *out);
 static const char *quoted(const char *text, struct arena *arena);
 static struct span masked(struct span url, struct arena *arena);
 static struct span password_in_user(struct span url);
@@ -180,18 +190,27 @@ enum status config_check(const struct config *c, struct err *err)
     if (status == OK && c->admin.reconciler && access(c->admin.reconciler, X_OK) != 0)
         status = err_set(err, INVALID, "admin.reconciler: \"%s\" is no program that may be run",
                          c->admin.reconciler);
-    if (status == OK && c->ingest.max_connections * (uint64_t)c->ingest.max_body_bytes > BODIES_BYTES_MAX)
-        status =
-            err_set(err, INVALID,
-                    "ingest.max_connections x ingest.max_body_bytes: %u bodies of %zu bytes could come at "
-                    "once to each worker, and more than 8 GiB are too much",
-                    c->ingest.max_connections, c->ingest.max_body_bytes);
+    if (status == OK)
+        status = config_check_bodies(c, c->ingest.max_body_bytes, err);
     for (size_t i = 0; status == OK && i < c->nsources; i++) {
         status = config_secret(&c->sources[i], room, sizeof(room), &text, err);
+        if (status == OK)
+            status = config_verify_token(&c->sources[i], room, sizeof(room), &text, err);
         explicit_bzero(room, sizeof(room));
     }
     arena_close(arena);
     return status;
+}
+
+enum status config_check_bodies(const struct config *c, size_t largest_bytes, struct err *err)
+{
+    if (c->ingest.max_connections * (uint64_t)largest_bytes <= BODIES_BYTES_MAX)
+        return OK;
+    return err_set(
+        err, INVALID,
+        "ingest.max_connections x ingest.max_body_bytes, or the max_body_bytes of a platform: %u bodies "
+        "of %zu bytes could come at once to each worker, and more than 8 GiB are too much",
+        c->ingest.max_connections, largest_bytes);
 }
 
 enum status config_secret(const struct config_source *source, char *room, size_t size, struct span *ret,
@@ -200,6 +219,26 @@ enum status config_secret(const struct config_source *source, char *room, size_t
     if (file_read(source->secret_file, room, size, ret, err))
         return err_in(err, "source \"%s\" of %s", source->name, source->platform);
     return OK;
+}
+
+enum status config_verify_token(const struct config_source *source, char *room, size_t size, struct span *ret,
+                                struct err *err)
+{
+    *ret = SPAN_NONE;
+    if (source->verify_token_file && file_read(source->verify_token_file, room, size, ret, err))
+        return err_in(err, "source \"%s\" of %s", source->name, source->platform);
+    return OK;
+}
+
+const char *config_needs_restart(const struct config *running, const struct config *fresh)
+{
+    const struct settings *one = (const struct settings *)running, *other = (const struct settings *)fresh;
+
+    for (size_t i = 0; i < countof(options); i++)
+        if (!is_secret(&options[i]) && options[i].at != IN(platforms.folder) &&
+            !span_eq(one->values[i].text, other->values[i].text))
+            return options[i].key;
+    return NULL;
 }
 
 void config_forget(struct config *c, const char *key)
@@ -296,6 +335,8 @@ static void schema_field(cyaml_schema_field_t *field, const char *name, size_t o
 {
     static const cyaml_schema_value_t text = {
         CYAML_VALUE_STRING(CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, char, 0, CYAML_UNLIMITED)};
+    static const cyaml_schema_value_t topic = {
+        CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char, 1, CYAML_UNLIMITED)};
     static const cyaml_schema_field_t source_fields[] = {
         CYAML_FIELD_STRING_PTR("platform", CYAML_FLAG_POINTER, struct raw_source, platform, 1,
                                CYAML_UNLIMITED),
@@ -303,6 +344,10 @@ static void schema_field(cyaml_schema_field_t *field, const char *name, size_t o
                                CYAML_UNLIMITED),
         CYAML_FIELD_STRING_PTR("secret_file", CYAML_FLAG_POINTER, struct raw_source, secret_file, 1,
                                CYAML_UNLIMITED),
+        CYAML_FIELD_STRING_PTR("verify_token_file", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL,
+                               struct raw_source, verify_token_file, 1, CYAML_UNLIMITED),
+        CYAML_FIELD_SEQUENCE_COUNT("topics", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct raw_source,
+                                   topics, ntopics, &topic, 0, TOPICS_MAX),
         CYAML_FIELD_END};
     static const cyaml_schema_field_t timeout_fields[] = {
         CYAML_FIELD_STRING_PTR("platform", CYAML_FLAG_POINTER, struct raw_timeout, platform, 1,
@@ -347,13 +392,25 @@ static void take_sources(struct settings *s, const struct form *form)
 
     s->config.nsources = raw->nsources;
     s->config.sources = arena_zero(s->arena, raw->nsources * sizeof(*s->config.sources));
-    for (size_t i = 0; i < raw->nsources; i++) {
-        const struct raw_source *from = &raw->sources[i];
-        struct config_source *to = &s->config.sources[i];
-        to->platform = arena_copy(s->arena, span_of(from->platform)).at;
-        to->name = arena_copy(s->arena, span_of(from->name ? from->name : "default")).at;
-        to->secret_file = arena_copy(s->arena, span_of(from->secret_file)).at;
-    }
+    for (size_t i = 0; i < raw->nsources; i++)
+        take_source(s, &raw->sources[i], &s->config.sources[i]);
+}
+
+static void take_source(struct settings *s, const struct raw_source *from, struct config_source *to)
+{
+    const char **topics = arena_zero(s->arena, (from->ntopics + 1) * sizeof(*topics));
+
+    for (size_t i = 0; i < from->ntopics; i++)
+        topics[i] = arena_copy(s->arena, span_of(from->topics[i])).at;
+    *to = (struct config_source){
+        .platform = arena_copy(s->arena, span_of(from->platform)).at,
+        .name = arena_copy(s->arena, span_of(from->name ? from->name : "default")).at,
+        .secret_file = arena_copy(s->arena, span_of(from->secret_file)).at,
+        .verify_token_file =
+            from->verify_token_file ? arena_copy(s->arena, span_of(from->verify_token_file)).at : NULL,
+        .topics = topics,
+        .ntopics = from->ntopics,
+    };
 }
 
 static enum status take_timeouts(struct settings *s, const struct form *form, struct err *err)
@@ -487,6 +544,8 @@ static const char *parse(struct settings *s, const struct option *o, struct span
     case IS_URL_OR_0:
         *(const char **)ret = text.len ? text.at : NULL;
         return NULL;
+    case IS_ORIGIN:
+        return parse_origin(text, ret);
     case IS_COUNT:
         return parse_number(s, o, text, ret);
     case IS_SIZE:
@@ -553,6 +612,27 @@ static const char *parse_listen(struct settings *s, struct span text, struct add
     return NULL;
 }
 
+/* It is put before paths, and signatures cover the result: what could not stand in a request is a slip. */
+static const char *parse_origin(struct span text, const char **ret)
+{
+    struct span host = SPAN_NONE;
+
+    *ret = text.at;
+    if (text.len == 0)
+        return NULL;
+    if (span_starts(text, SPAN("https://")))
+        host = span_skip(text, strlen("https://"));
+    else if (span_starts(text, SPAN("http://")))
+        host = span_skip(text, strlen("http://"));
+    for (size_t i = 0; i < host.len; i++)
+        if (host.at[i] <= ' ' || host.at[i] > '~' || strchr("?#@\"\\", host.at[i]))
+            host.len = 0;
+    if (host.len == 0 || host.at[0] == '/' || host.at[0] == ':' || host.at[host.len - 1] == '/')
+        return "must be https://host or http://host, a port or path behind it if need be, and no slash at "
+               "its end";
+    return NULL;
+}
+
 static size_t option_index(struct span key)
 {
     size_t i = 0;
@@ -580,7 +660,7 @@ static void print_option(const struct settings *s, size_t option, FILE *out)
         return;
     }
     arena = arena_open(1024);
-    if (o->kind == IS_TEXT || o->kind == IS_LISTEN || is_secret(o))
+    if (o->kind == IS_TEXT || o->kind == IS_LISTEN || o->kind == IS_ORIGIN || is_secret(o))
         text = doc_quote(is_secret(o) ? masked(text, arena) : text, arena);
     fprintf(out, " %.*s # %s\n", SPAN_ARG(text), s->values[option].origin);
     arena_close(arena);
@@ -594,15 +674,23 @@ static void print_list(const struct settings *s, const struct option *o, FILE *o
     if ((o->kind == IS_SOURCES ? c->nsources : c->reconcile.ntimeouts) == 0)
         fprintf(out, " []");
     fprintf(out, "\n");
-    for (size_t i = 0; o->kind == IS_SOURCES && i < c->nsources; i++) {
-        const struct config_source *from = &c->sources[i];
-        fprintf(out, "  - {platform: %s, name: %s, secret_file: %s}\n", quoted(from->platform, arena),
-                quoted(from->name, arena), quoted(from->secret_file, arena));
-    }
+    for (size_t i = 0; o->kind == IS_SOURCES && i < c->nsources; i++)
+        print_source(&c->sources[i], arena, out);
     for (size_t i = 0; o->kind == IS_TIMEOUTS && i < c->reconcile.ntimeouts; i++)
         fprintf(out, "    - {platform: %s, minutes: %u}\n", quoted(c->reconcile.timeouts[i].platform, arena),
                 c->reconcile.timeouts[i].minutes);
     arena_close(arena);
+}
+
+static void print_source(const struct config_source *source, struct arena *arena, FILE *out)
+{
+    fprintf(out, "  - {platform: %s, name: %s, secret_file: %s", quoted(source->platform, arena),
+            quoted(source->name, arena), quoted(source->secret_file, arena));
+    if (source->verify_token_file)
+        fprintf(out, ", verify_token_file: %s", quoted(source->verify_token_file, arena));
+    for (size_t i = 0; i < source->ntopics; i++)
+        fprintf(out, "%s%s", i ? ", " : ", topics: [", quoted(source->topics[i], arena));
+    fprintf(out, source->ntopics ? "]}\n" : "}\n");
 }
 
 static const char *quoted(const char *text, struct arena *arena)

@@ -28,6 +28,9 @@ struct address {
 struct config_source {
     const char *platform, *name; /* name "default" unless given */
     const char *secret_file;
+    const char *verify_token_file; /* NULL: none */
+    const char *const *topics;     /* that we subscribe to */
+    size_t ntopics;
 };
 
 struct config_timeout {
@@ -51,7 +54,11 @@ struct config {
         unsigned commit_timeout_ms;    /* at most 20 s: the reconciler looks back 30 s for late receipts */
         size_t max_body_bytes;
         unsigned max_connections; /* of clients, a worker */
+        const char *public_url;   /* what senders call, without a slash at its end; "": not known */
     } ingest;
+    struct {
+        unsigned inserts_per_second, megabytes_per_source, keep_hours;
+    } refused; /* requests whose signature did not hold: what is kept of one source, and how long */
     struct {
         bool enabled;
         struct address listen;
@@ -96,9 +103,19 @@ void config_print(const struct config *c, FILE *out);
  * memory. INVALID. */
 enum status config_check(const struct config *c, struct err *err) MUST_CHECK;
 
-/* The lines of a source's secret_file, into room. The caller zeroes room. INVALID: unreadable, longer than size. */
+/* The same check of memory for a body larger than ingest.max_body_bytes, which a platform may allow. INVALID. */
+enum status config_check_bodies(const struct config *c, size_t largest_bytes, struct err *err) MUST_CHECK;
+
+/* The lines of a source's secret_file, and what its verify_token_file holds (absent if it has none), into room. The
+ * caller zeroes room. INVALID: unreadable, longer than size. */
 enum status config_secret(const struct config_source *source, char *room, size_t size, struct span *ret,
                           struct err *err) MUST_CHECK;
+enum status config_verify_token(const struct config_source *source, char *room, size_t size, struct span *ret,
+                                struct err *err) MUST_CHECK;
+
+/* The first option that differs although only a restart would take it up; NULL: none. Looks at no list and at nothing
+ * that may hold a secret. */
+const char *config_needs_restart(const struct config *running, const struct config *fresh);
 
 /* Wipes the value of an option of text, which is "" from then on: for a process that must not hold it. */
 void config_forget(struct config *c, const char *key);

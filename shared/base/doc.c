@@ -3,6 +3,20 @@
 #include "base/utf8.h"
 
 #include <endian.h>
+#include <stdlib.h>
+
+/* So many names of an object are looked at for a new one; in one with more, names are sorted. */
+enum { NAMES_COMPARED_MAX = 32 };
+
+/* A name of an object, unescaped. */
+struct doc_name {
+    struct span text;
+    uint32_t object, key; /* nodes */
+};
+
+enum { RUNE_BYTES = 4 };
+
+static const char name_twice[] = "a name comes twice";
 
 /* What must follow in the text. */
 enum step { WRONG, WANTS_VALUE, HAS_VALUE };
@@ -14,6 +28,7 @@ struct reader {
     uint32_t room;                /* nodes there is memory for */
     uint32_t depth;               /* containers open at `at` */
     uint32_t open[DOC_DEPTH_MAX]; /* their nodes, outermost first */
+    bool sorts;                   /* an object's names wait for sort_names */
     const char *wrong;            /* why it stopped */
 };
 
@@ -22,6 +37,9 @@ static enum step read_behind_value(struct reader *r);
 static enum step read_open(struct reader *r, enum doc_type type);
 static enum step read_close(struct reader *r);
 static enum step read_name(struct reader *r);
+static bool add_name(struct reader *r, uint32_t key);
+static bool is_new(const struct reader *r, struct doc_node *object, const struct doc_node *name);
+static uint64_t hint_of(struct span name);
 static enum step read_string(struct reader *r);
 static enum step read_number(struct reader *r);
 static enum step read_word(struct reader *r, enum doc_type type, struct span word);
@@ -33,10 +51,15 @@ static const char *skip_plain(const char *at, const char *end);
 static enum step stop(struct reader *r, const char *why);
 static struct doc_node *node_add(struct reader *r, enum doc_type type);
 static bool nodes_grow(struct reader *r);
-static bool is_named(const struct doc *d, const struct doc_node *key, struct span name);
-static size_t unescape(struct span *s, char ret[4]);
+static struct span raw_text(const struct doc *d, const struct doc_node *n);
+static void sort_names(struct reader *r);
+static struct span name_text(const struct doc *d, const struct doc_node *key, struct arena *arena);
+static int compare_names(const void *a, const void *b);
+static uint32_t find_name(const struct doc *d, uint32_t object, struct span name);
+static uint32_t unescape(struct span *s);
 static char escape_meaning(char c);
-static size_t encode_rune(uint32_t rune, char ret[4]);
+static bool is_text(uint32_t rune);
+static size_t encode_rune(uint32_t rune, char *ret);
 static bool unescape_unit(struct span s, uint32_t *ret);
 
 enum status doc_parse(struct doc *ret, struct span text, struct arena *arena, struct err *err)
@@ -58,6 +81,8 @@ enum status doc_parse(struct doc *ret, struct span text, struct arena *arena, st
     skip_blanks(&r);
     if (step == HAS_VALUE && r.at < r.end)
         stop(&r, "bytes behind the value");
+    if (!r.wrong && r.sorts)
+        sort_names(&r);
     if (r.wrong)
         return err_cause(err, INVALID, "malformed_json", "not JSON at byte %zu: %s", (size_t)(r.at - text.at),
                          r.wrong);
@@ -67,14 +92,15 @@ enum status doc_parse(struct doc *ret, struct span text, struct arena *arena, st
 uint32_t doc_member(const struct doc *d, uint32_t node, struct span name)
 {
     const struct doc_node *object = &d->nodes[node];
-    uint32_t found = 0;
 
     if (object->type != DOC_OBJECT)
         return 0;
+    if (object->escaped)
+        return find_name(d, node, name);
     for (uint32_t key = node + 1; key < object->next; key = d->nodes[key + 1].next)
-        if (is_named(d, &d->nodes[key], name))
-            found = key + 1;
-    return found;
+        if (span_eq(raw_text(d, &d->nodes[key]), name))
+            return key + 1;
+    return 0;
 }
 
 uint32_t doc_element(const struct doc *d, uint32_t node, size_t index)
@@ -99,8 +125,14 @@ struct span doc_raw(const struct doc *d, uint32_t node)
 
 struct span doc_text(const struct doc *d, uint32_t node, struct arena *arena)
 {
+    return doc_text_start(d, node, d->nodes[node].len,
+                          arena); /* an escape is never shorter than what it stands for */
+}
+
+struct span doc_text_start(const struct doc *d, uint32_t node, size_t most, struct arena *arena)
+{
     const struct doc_node *n = &d->nodes[node];
-    struct span rest = {d->text.at + n->at, n->len};
+    struct span rest = raw_text(d, n);
     char *text;
     size_t len = 0;
 
@@ -109,19 +141,24 @@ struct span doc_text(const struct doc *d, uint32_t node, struct arena *arena)
     if (!n->escaped)
         return rest;
 
-    text = arena_alloc(arena, rest.len + 1); /* an escape is never shorter than what it stands for */
-    while (rest.len > 0) {
+    text = arena_alloc(arena, (rest.len < most ? rest.len : most) + RUNE_BYTES);
+    while (rest.len > 0 && len <= most) {
         const char *escape = memchr(rest.at, '\\', rest.len);
-        size_t plain = escape ? (size_t)(escape - rest.at) : rest.len, npiece;
+        size_t plain = escape ? (size_t)(escape - rest.at) : rest.len;
+        uint32_t rune;
+        if (plain > most + 1 - len) { /* as much as shows that it is too long */
+            plain = most + 1 - len;
+            escape = NULL;
+        }
         memcpy(text + len, rest.at, plain);
         len += plain;
         rest = span_skip(rest, plain);
         if (!escape)
             break;
-        npiece = unescape(&rest, text + len);
-        if (npiece == 0)
+        rune = unescape(&rest);
+        if (!is_text(rune))
             return SPAN_NONE;
-        len += npiece;
+        len += encode_rune(rune, text + len);
     }
     return (struct span){text, len};
 }
@@ -129,8 +166,12 @@ struct span doc_text(const struct doc *d, uint32_t node, struct arena *arena)
 struct span doc_quote(struct span s, struct arena *arena)
 {
     static const char digits[] = "0123456789abcdef", control[] = {'\\', 'u', '0', '0'};
-    char *text = arena_alloc(arena, 6 * s.len + 2), *to = text;
+    size_t len = s.len + 2;
+    char *text, *to;
 
+    for (size_t i = 0; i < s.len; i++)
+        len += (unsigned char)s.at[i] < 0x20 ? sizeof(control) + 1 : s.at[i] == '"' || s.at[i] == '\\';
+    text = to = arena_alloc(arena, len);
     *to++ = '"';
     for (size_t i = 0; i < s.len; i++) {
         unsigned char c = (unsigned char)s.at[i];
@@ -145,7 +186,7 @@ struct span doc_quote(struct span s, struct arena *arena)
         *to++ = (char)c;
     }
     *to++ = '"';
-    return (struct span){text, (size_t)(to - text)};
+    return (struct span){text, len};
 }
 
 static enum step read_value(struct reader *r)
@@ -189,10 +230,14 @@ static enum step read_behind_value(struct reader *r)
 
 static enum step read_open(struct reader *r, enum doc_type type)
 {
+    struct doc_node *n;
+
     if (r->depth == DOC_DEPTH_MAX)
         return stop(r, "nested too deeply");
-    if (!node_add(r, type))
+    n = node_add(r, type);
+    if (!n)
         return WRONG;
+    n->hints = 0;
     r->open[r->depth++] = r->doc->nnodes - 1;
     r->at++;
     skip_blanks(r);
@@ -208,21 +253,67 @@ static enum step read_close(struct reader *r)
     r->at++;
     n->len = (uint32_t)(r->at - r->doc->text.at) - n->at;
     n->next = r->doc->nnodes;
+    r->sorts |= n->escaped;
     return HAS_VALUE;
 }
 
 static enum step read_name(struct reader *r)
 {
+    uint32_t key = r->doc->nnodes;
+
     if (r->at == r->end || *r->at != '"')
         return stop(r, "a name in quotes is missing");
     if (read_string(r) == WRONG)
         return WRONG;
+    if (!add_name(r, key))
+        return stop(r, name_twice);
     skip_blanks(r);
     if (r->at == r->end || *r->at != ':')
         return stop(r, "a colon is missing");
     r->at++;
     skip_blanks(r);
     return WANTS_VALUE;
+}
+
+/* False: the innermost object has that name already. A hint that is not there yet says that the name is new. */
+static bool add_name(struct reader *r, uint32_t key)
+{
+    struct doc_node *object = &r->doc->nodes[r->open[r->depth - 1]], *name = &r->doc->nodes[key];
+    uint64_t hint = hint_of(raw_text(r->doc, name));
+
+    if (name->escaped)
+        object->escaped = true;
+    if (object->hints & hint)
+        return object->escaped || is_new(r, object, name);
+    object->hints |= hint;
+    return true;
+}
+
+/* Where that would take long, and where names are escaped, it is left to sort_names. */
+static bool is_new(const struct reader *r, struct doc_node *object, const struct doc_node *name)
+{
+    const struct doc_node *nodes = r->doc->nodes, *other = object + 1;
+
+    for (unsigned n = 0; other < name; n++) {
+        if (span_eq(raw_text(r->doc, other), raw_text(r->doc, name)))
+            return false;
+        if (n == NAMES_COMPARED_MAX) {
+            object->escaped = true;
+            return true;
+        }
+        other = &nodes[other[1].next];
+    }
+    return true;
+}
+
+/* One bit of 64, by what tells short names apart. */
+static uint64_t hint_of(struct span name)
+{
+    uint32_t mix = (uint32_t)name.len;
+
+    if (name.len > 0)
+        mix += (unsigned char)name.at[0] * 3U + (unsigned char)name.at[name.len - 1] * 17U;
+    return UINT64_C(1) << (mix & 63);
 }
 
 static enum step read_string(struct reader *r)
@@ -396,43 +487,92 @@ static bool nodes_grow(struct reader *r)
     return true;
 }
 
-static bool is_named(const struct doc *d, const struct doc_node *key, struct span name)
+/* As it stands in the text, a string without its quotes. */
+static struct span raw_text(const struct doc *d, const struct doc_node *n)
 {
-    struct span rest = {d->text.at + key->at, key->len};
-
-    if (!key->escaped)
-        return span_eq(rest, name);
-    while (rest.len > 0) {
-        char piece[4];
-        size_t npiece = unescape(&rest, piece);
-        if (npiece == 0 || !span_starts(name, (struct span){piece, npiece}))
-            return false;
-        name = span_skip(name, npiece);
-    }
-    return name.len == 0;
+    return (struct span){d->text.at + n->at, n->len};
 }
 
-/* Takes one byte or one escape off s. Returns how many bytes it stands for: 0 for what no text can hold. */
-static size_t unescape(struct span *s, char ret[4])
+/* Makes doc.names: equal ones stand beside each other then. */
+static void sort_names(struct reader *r)
+{
+    struct doc *d = r->doc;
+    struct doc_name *names = arena_alloc(r->arena, d->nnodes / 2 * sizeof(*names)); /* each has a value */
+
+    for (uint32_t i = 0; i < d->nnodes; i++) {
+        if (d->nodes[i].type != DOC_OBJECT || !d->nodes[i].escaped)
+            continue;
+        for (uint32_t key = i + 1; key < d->nodes[i].next; key = d->nodes[key + 1].next)
+            names[d->nnames++] = (struct doc_name){name_text(d, &d->nodes[key], r->arena), i, key};
+    }
+    d->names = names;
+    qsort(names, d->nnames, sizeof(*names), compare_names);
+    for (uint32_t i = 1; i < d->nnames; i++) {
+        if (compare_names(&names[i - 1], &names[i]) != 0)
+            continue;
+        r->at = d->text.at + d->nodes[names[i].key].at;
+        stop(r, name_twice);
+        return;
+    }
+}
+
+/* What a name means. What no text can hold is encoded all the same, so that it equals itself and nothing else. */
+static struct span name_text(const struct doc *d, const struct doc_node *key, struct arena *arena)
+{
+    struct span rest = raw_text(d, key);
+    char *text;
+    size_t len = 0;
+
+    if (!key->escaped)
+        return rest;
+    text = arena_alloc(arena, rest.len + RUNE_BYTES);
+    while (rest.len > 0) {
+        if (rest.at[0] == '\\') {
+            len += encode_rune(unescape(&rest), text + len);
+            continue;
+        }
+        text[len++] = rest.at[0];
+        rest = span_skip(rest, 1);
+    }
+    return (struct span){text, len};
+}
+
+/* By object, length, bytes. */
+static int compare_names(const void *a, const void *b)
+{
+    const struct doc_name *x = a, *y = b;
+
+    if (x->object != y->object)
+        return x->object < y->object ? -1 : 1;
+    if (x->text.len != y->text.len)
+        return x->text.len < y->text.len ? -1 : 1;
+    return span_compare(x->text, y->text);
+}
+
+static uint32_t find_name(const struct doc *d, uint32_t object, struct span name)
+{
+    const struct doc_name wanted = {.text = name, .object = object};
+    const struct doc_name *found = bsearch(&wanted, d->names, d->nnames, sizeof(wanted), compare_names);
+
+    return found ? found->key + 1 : 0;
+}
+
+/* Takes an escape off s, which begins with one; the two of a surrogate pair are one. */
+static uint32_t unescape(struct span *s)
 {
     uint32_t rune = 0, low = 0;
 
-    if (s->at[0] != '\\') {
-        ret[0] = s->at[0];
-        *s = span_skip(*s, 1);
-        return 1;
-    }
     if (!unescape_unit(*s, &rune)) {
-        ret[0] = escape_meaning(s->at[1]);
+        rune = (unsigned char)escape_meaning(s->at[1]);
         *s = span_skip(*s, 2);
-        return 1;
+        return rune;
     }
     *s = span_skip(*s, 6);
     if (rune >= 0xd800 && rune < 0xdc00 && unescape_unit(*s, &low) && low >= 0xdc00 && low < 0xe000) {
         rune = 0x10000 + ((rune - 0xd800) << 10) + (low - 0xdc00);
         *s = span_skip(*s, 6);
     }
-    return encode_rune(rune, ret);
+    return rune;
 }
 
 /* What a backslash and c stand for; 0: nothing. */
@@ -458,13 +598,18 @@ static char escape_meaning(char c)
     }
 }
 
-static size_t encode_rune(uint32_t rune, char ret[4])
+/* Postgres has neither NUL nor surrogates. */
+static bool is_text(uint32_t rune)
+{
+    return rune != 0 && (rune < 0xd800 || rune >= 0xe000);
+}
+
+/* A lone surrogate as well, in the way of the others. */
+static size_t encode_rune(uint32_t rune, char *ret)
 {
     size_t len = rune < 0x80 ? 1 : rune < 0x800 ? 2 : rune < 0x10000 ? 3 : 4;
     static const uint8_t first[] = {0, 0, 0xc0, 0xe0, 0xf0};
 
-    if (rune == 0 || (rune >= 0xd800 && rune < 0xe000))
-        return 0;
     for (size_t i = len - 1; i > 0; i--) {
         ret[i] = (char)(0x80 | (rune & 0x3f));
         rune >>= 6;

@@ -5,8 +5,12 @@
  */
 METRIC(WEBHOOK_REQUESTS, "settle_webhook_requests_total", COUNTER, true, "cause",
        "stored duplicate bad_signature unknown_source unknown_platform too_large malformed method "
-       "store_unavailable overload internal",
+       "store_unavailable overload internal dropped handshake handshake_refused rate_limited",
        "Webhook requests answered, by platform and by what became of them.")
+METRIC(SIGNATURE_REFUSALS, "settle_signature_refusals_total", COUNTER, true, "cause",
+       "header_missing header_twice malformed_signature malformed_time too_old in_future bad_id bad_body "
+       "no_match",
+       "Requests to configured sources whose signature did not hold, by the rule that failed.")
 METRIC(WEBHOOK_ACK, "settle_webhook_ack_duration_seconds", HISTOGRAM, false, NULL, NULL,
        "Time from the last byte of a webhook request to its answer.")
 METRIC(RECEIPTS_STORED, "settle_receipts_stored_total", COUNTER, true, NULL, NULL,
@@ -20,8 +24,12 @@ METRIC(STORE_UP, "settle_store_up", GAUGE_SUM, false, "store", "postgres redis",
        "Number of connections to the store that work.")
 METRIC(HINTS, "settle_redis_hints_total", COUNTER, false, "result", "seen unseen unknown",
        "Duplicate hints asked of Redis, by answer; unknown means late, down or left alone.")
-METRIC(KEY_MATCHES, "settle_signature_key_matches_total", COUNTER, true, "key", "1st 2nd 3rd later",
-       "Verified webhooks by the place of the secret that matched: shows when an old one can go.")
+METRIC(SIGNATURE_STORM, "settle_signature_storm", GAUGE, true, NULL, NULL,
+       "Sources that were fine and of whose requests of the last minute more than half failed their "
+       "signature, as the "
+       "worker sees it that sees most.")
+METRIC(RELOADS, "settle_reloads_total", COUNTER, false, "result", "done failed",
+       "Readings of descriptors, sources and secrets at HUP, by the parent and by each ingest worker.")
 METRIC(API_REQUESTS, "settle_api_requests_total", COUNTER, false, "code", "2xx 4xx 5xx",
        "Requests to the admin listener, by class of answer.")
 METRIC(PUBLICATIONS, "settle_publications", GAUGE, true, "state",

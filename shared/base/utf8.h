@@ -24,4 +24,15 @@ static inline size_t utf8_length(struct span s)
     return len;
 }
 
+static inline bool utf8_valid(struct span s)
+{
+    while (s.len > 0) {
+        size_t len = utf8_length(s);
+        if (len == 0)
+            return false;
+        s = span_skip(s, len);
+    }
+    return true;
+}
+
 #endif

@@ -13,7 +13,4 @@
 enum status descriptor_read(const char *path, struct span text, struct arena *arena, struct platform *ret,
                             struct err *err) MUST_CHECK;
 
-/* Lower-case letters, digits and "-", not at the start: a name of a platform or source. */
-bool name_is_good(struct span name, size_t most_bytes);
-
 #endif

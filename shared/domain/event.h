@@ -22,12 +22,13 @@ struct event {
     uint8_t dedup_key[DEDUP_KEY_BYTES];
 };
 
-/* Reads the body by the platform's payload shapes; never fails: what cannot be read becomes one event with
+/* Reads the request's body by the platform's payload shapes; never fails: what cannot be read becomes one event with
  * parse_error. At least one event, at most EVENTS_MAX (beyond: one event with parse_error for the whole body).
  * All values are in the arena or borrow body.
  * Dedup key: BLAKE2b-256 over length-prefixed platform, source, event id (empty if none), BLAKE2b-256 of the
- * event's own bytes. */
+ * event's own bytes: those of its element in the JSON that body.h makes, where "*" chose one; otherwise the body as
+ * sent. */
 void events_read(const struct platform *p, struct span source, const struct verified *verified,
-                 struct span body, struct arena *arena, struct event **ret, size_t *nret);
+                 const struct request *request, struct arena *arena, struct event **ret, size_t *nret);
 
 #endif

@@ -46,14 +46,14 @@ enum status pointer_compile(struct span text, struct arena *arena, struct pointe
         span_cut(&rest, '/');
     while (text.len > 0 && rest.at)
         if (add_step(p, span_cut(&rest, '/'), arena, err))
-            return err->code;
+            return INVALID;
     *ret = p;
     return OK;
 }
 
 size_t pointer_stars(const struct pointer *p)
 {
-    return p->nstars;
+    return p ? p->nstars : 0;
 }
 
 bool pointer_follows(const struct pointer *p, const struct pointer *lead)
@@ -92,7 +92,12 @@ struct place extract_at(struct extract *x, const struct pointer *p)
 
 void extract_each(struct extract *x, const struct pointer *lead, extract_choice *on_choice, void *ctx)
 {
-    choose(x, lead, (struct place){&x->body, 0}, 0, on_choice, ctx);
+    const struct place whole = {&x->body, 0};
+
+    if (lead)
+        choose(x, lead, whole, 0, on_choice, ctx);
+    else
+        on_choice(ctx, whole);
 }
 
 static enum status add_step(struct pointer *p, struct span token, struct arena *arena, struct err *err)
@@ -193,20 +198,25 @@ static struct place walk(struct extract *x, struct place at, const struct step *
     return at;
 }
 
+/* The one asked for last stands first: an event's pointers lead through few of them, however many there are. */
 static struct place reread(struct extract *x, struct place string)
 {
-    struct reread *r = x->rereads;
+    struct reread **link = &x->rereads, *r;
     struct span text;
 
-    while (r && (r->string.doc != string.doc || r->string.node != string.node))
-        r = r->next;
-    if (!r) {
+    while (*link && ((*link)->string.doc != string.doc || (*link)->string.node != string.node))
+        link = &(*link)->next;
+    r = *link;
+    if (r) {
+        *link = r->next;
+    } else {
         r = arena_zero(x->arena, sizeof(*r));
-        *r = (struct reread){.next = x->rereads, .string = string};
-        x->rereads = r;
+        r->string = string;
         text = doc_text(string.doc, string.node, x->arena);
         r->good = string.doc->nodes[string.node].type == DOC_STRING && text.at &&
                   doc_parse(&r->doc, text, x->arena, NULL) == OK;
     }
+    r->next = x->rereads;
+    x->rereads = r;
     return r->good ? (struct place){&r->doc, 0} : nowhere;
 }

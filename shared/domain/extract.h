@@ -19,7 +19,7 @@ struct pointer;
 /* INVALID says what is wrong with text. The pointer is in the arena; text is borrowed. */
 enum status pointer_compile(struct span text, struct arena *arena, struct pointer **ret,
                             struct err *err) MUST_CHECK;
-size_t pointer_stars(const struct pointer *p);
+size_t pointer_stars(const struct pointer *p); /* of NULL: none */
 
 /* True if the "*" of p choose along the same way as the first ones of lead: only then has p a value in each event. */
 bool pointer_follows(const struct pointer *p, const struct pointer *lead);
@@ -46,7 +46,7 @@ enum status extract_open(struct extract *x, struct span body, struct arena *aren
 struct place extract_at(struct extract *x, const struct pointer *p);
 
 /* Calls on_choice for each choice of elements that lead's "*" make, in order, until it returns false; once
- * if lead has no "*". element: the innermost chosen, or the whole payload. */
+ * if lead has no "*" or is NULL. element: the innermost chosen, or the whole payload. */
 typedef bool extract_choice(void *ctx, struct place element);
 void extract_each(struct extract *x, const struct pointer *lead, extract_choice *on_choice, void *ctx);
 

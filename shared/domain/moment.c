@@ -94,6 +94,7 @@ static bool take_fraction(struct span *text, int64_t *ret_us)
     return true;
 }
 
+/* The colon is RFC 3339's; Meta writes "+0000". */
 static bool take_offset(struct span *text, int64_t *ret_us)
 {
     int sign = 1, hours, minutes;
@@ -104,7 +105,10 @@ static bool take_offset(struct span *text, int64_t *ret_us)
         sign = -1;
     else if (!take_char(text, '+'))
         return false;
-    if (!take_number(text, 2, &hours) || !take_char(text, ':') || !take_number(text, 2, &minutes))
+    if (!take_number(text, 2, &hours))
+        return false;
+    take_char(text, ':');
+    if (!take_number(text, 2, &minutes))
         return false;
     *ret_us = (int64_t)sign * (hours * 60 + minutes) * MINUTE_US;
     return hours <= 23 && minutes <= 59;

@@ -3,30 +3,32 @@
 #include "base/arena.h"
 #include "base/file.h"
 #include "domain/descriptor.h"
-#include "domain/scheme.h"
+#include "domain/name.h"
+#include "domain/secret.h"
 #include "platforms_builtin.h"
 
-#include <endian.h>
 #include <stdlib.h>
 
 #include <sodium.h>
 
-enum { FILE_BYTES = 65536, SOURCE_BYTES = 64, DECOY_BYTES = 32 };
+enum { FILE_BYTES = 65536, SOURCE_BYTES = 64, TOKEN_BYTES = 256, TOPIC_BYTES = 1024 };
 
 struct platforms {
     struct arena *arena;
     struct platform **all; /* sorted by name */
     size_t n;
     struct locked *locked;
+    size_t nshares; /* besides the first */
 };
 
-/* A block of locked memory: the secrets of one source. */
+/* A block of locked memory: the secrets of one source, or its verify token. */
 struct locked {
     struct locked *next;
     char *bytes;
 };
 
-static void forget_source(struct source *s);
+static struct platforms *open_set(void);
+static struct platforms *close_set(struct platforms *set, enum status status);
 static enum status load_all(struct platforms *set, const char *folder, struct err *err);
 static bool is_among(const char *name, const char *const *names, size_t n);
 static enum status load_file(struct platforms *set, const char *folder, const char *file, struct err *err);
@@ -34,17 +36,42 @@ static enum status load(struct platforms *set, const char *path, struct span tex
 static int by_name(const void *a, const void *b);
 static void add_decoy(struct platforms *set, struct platform *p);
 static void add_source(struct platforms *set, struct platform *p, const struct source *s);
-static enum status fill_source(struct platforms *set, const struct platform *p, struct source *s,
-                               struct span lines, struct err *err);
-static char *lock_up(struct platforms *set, struct span bytes);
-static void fill_secret(const struct platform *p, const struct source *s, struct secret *secret);
-static enum status add_variable(struct platforms *set, const char *variable, struct err *err);
+static struct source *source_to_change(struct platforms *set, struct span platform, struct span source,
+                                       struct err *err);
+static void lock_up(struct platforms *set, char *block);
+
+/* What a variable holds for one source. */
+typedef enum status take_value(struct platforms *set, struct span platform, struct span source,
+                               struct span value, struct err *err);
+static enum status add_variables(struct platforms *set, char *const *environment, struct span start,
+                                 take_value *take, struct err *err);
+static enum status add_variable(struct platforms *set, const char *variable, take_value *take,
+                                struct err *err);
 static struct span name_of_variable(struct span variable, struct arena *arena);
 static const struct platform *platform_of_variable(const struct platforms *set, struct span name);
 static enum status add_secret_file(struct platforms *set, const struct platform *p, struct span source,
-                                   const char *path, struct err *err);
+                                   const char *path, take_value *take, struct err *err);
 
 struct platforms *platforms_load(const char *folder, struct err *err)
+{
+    struct platforms *set = open_set();
+
+    return close_set(set, load_all(set, folder, err));
+}
+
+struct platforms *platforms_load_texts(const char *const *paths, const struct span *texts, size_t n,
+                                       struct err *err)
+{
+    struct platforms *set = open_set();
+    enum status status = OK;
+
+    set->all = arena_zero(set->arena, (n + 1) * sizeof(struct platform *));
+    for (size_t i = 0; status == OK && i < n; i++)
+        status = load(set, paths[i], texts[i], err);
+    return close_set(set, status);
+}
+
+static struct platforms *open_set(void)
 {
     struct arena *arena = arena_open(65536);
     struct platforms *set = arena_zero(arena, sizeof(*set));
@@ -52,7 +79,13 @@ struct platforms *platforms_load(const char *folder, struct err *err)
     if (sodium_init() < 0)
         abort();
     set->arena = arena;
-    if (load_all(set, folder, err)) {
+    return set;
+}
+
+/* All descriptors are in it. */
+static struct platforms *close_set(struct platforms *set, enum status status)
+{
+    if (status) {
         platforms_close(set);
         return NULL;
     }
@@ -64,9 +97,15 @@ struct platforms *platforms_load(const char *folder, struct err *err)
     return set;
 }
 
+struct platforms *platforms_share(struct platforms *set)
+{
+    set->nshares++;
+    return set;
+}
+
 void platforms_close(struct platforms *set)
 {
-    if (!set)
+    if (!set || set->nshares-- > 0)
         return;
     platforms_forget_secrets(set);
     arena_close(set->arena);
@@ -76,20 +115,16 @@ void platforms_forget_secrets(struct platforms *set)
 {
     for (size_t i = 0; i < set->n; i++) {
         struct platform *p = set->all[i];
-        for (size_t k = 0; k < p->nsources; k++)
-            forget_source(&p->sources[k]);
+        for (size_t k = 0; k < p->nsources; k++) {
+            p->sources[k].nsecrets = 0;
+            p->sources[k].verify_token = SPAN_NONE;
+        }
         if (p->decoy)
-            forget_source(p->decoy);
+            p->decoy->nsecrets = 0;
     }
     for (struct locked *l = set->locked; l; l = l->next)
         sodium_free(l->bytes);
     set->locked = NULL;
-}
-
-static void forget_source(struct source *s)
-{
-    while (s->nsecrets > 0)
-        scheme_key_free(s->secrets[--s->nsecrets].mac);
 }
 
 size_t platforms_count(const struct platforms *set)
@@ -110,21 +145,21 @@ const struct platform *platforms_find(const struct platforms *set, struct span n
     return NULL;
 }
 
+/* As many steps for a name that is not there, and in each the same work: what can be asked from outside should not take
+ * a time that answers. */
 const struct source *platform_source(const struct platform *p, struct span name)
 {
-    size_t low = 0, high = p->nsources;
+    const struct source *found = NULL;
+    size_t first = 0, n = p->nsources;
 
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        int order = span_compare(name, p->sources[middle].name);
-        if (order == 0)
-            return &p->sources[middle];
-        if (order < 0)
-            high = middle;
-        else
-            low = middle + 1;
+    while (n > 0) {
+        size_t half = n / 2;
+        int order = span_compare(name, p->sources[first + half].name);
+        found = order == 0 ? &p->sources[first + half] : found;
+        first += order > 0 ? half + 1 : 0;
+        n = order > 0 ? n - half - 1 : half;
     }
-    return NULL;
+    return found;
 }
 
 enum status platforms_add_source(struct platforms *set, struct span platform, struct span source,
@@ -132,6 +167,7 @@ enum status platforms_add_source(struct platforms *set, struct span platform, st
 {
     const struct platform *p = platforms_find(set, platform);
     struct source s = {.name = arena_copy(set->arena, source)};
+    char *block;
 
     if (!p)
         return err_set(err, INVALID, "there is no platform \"%.*s\"", SPAN_ARG(platform));
@@ -143,20 +179,73 @@ enum status platforms_add_source(struct platforms *set, struct span platform, st
         return err_set(err, INVALID,
                        "source \"%s\" of %s is given twice: put all its secrets in one place, one a line",
                        s.name.at, p->name.at);
-    if (fill_source(set, p, &s, secret_lines, err))
+    block = secrets_read(p, &s, secret_lines, err);
+    if (!block)
         return err_in(err, "source \"%s\" of %s", s.name.at, p->name.at);
+    lock_up(set, block);
     add_source(set, set->all[p->index], &s);
     return OK;
 }
 
+enum status platforms_set_verify_token(struct platforms *set, struct span platform, struct span source,
+                                       struct span token, struct err *err)
+{
+    struct source *s = source_to_change(set, platform, source, err);
+    char *block;
+
+    if (!s)
+        return INVALID;
+    if (token.len > 0 && token.at[token.len - 1] == '\n')
+        token.len--;
+    if (token.len == 0 || token.len > TOKEN_BYTES)
+        return err_set(err, INVALID, "the verify token of source \"%s\" of %.*s has 1 to %d bytes",
+                       s->name.at, SPAN_ARG(platform), TOKEN_BYTES);
+    block = sodium_malloc(token.len);
+    if (!block)
+        abort();
+    memcpy(block, token.at, token.len);
+    sodium_mprotect_readonly(block);
+    lock_up(set, block);
+    s->verify_token = (struct span){block, token.len};
+    return OK;
+}
+
+enum status platforms_set_topics(struct platforms *set, struct span platform, struct span source,
+                                 const char *const *topics, size_t n, struct err *err)
+{
+    struct source *s = source_to_change(set, platform, source, err);
+
+    if (!s)
+        return INVALID;
+    s->ntopics = n;
+    s->topics = arena_zero(set->arena, n * sizeof(*s->topics));
+    for (size_t i = 0; i < n; i++) {
+        s->topics[i] = arena_copy(set->arena, span_of(topics[i]));
+        if (s->topics[i].len == 0 || s->topics[i].len > TOPIC_BYTES)
+            return err_set(err, INVALID, "a topic of source \"%s\" of %.*s has 1 to %d bytes", s->name.at,
+                           SPAN_ARG(platform), TOPIC_BYTES);
+    }
+    return OK;
+}
+
+static struct source *source_to_change(struct platforms *set, struct span platform, struct span source,
+                                       struct err *err)
+{
+    const struct platform *p = platforms_find(set, platform);
+
+    for (size_t i = 0; p && i < p->nsources; i++)
+        if (span_eq(p->sources[i].name, source))
+            return &p->sources[i];
+    err_set(err, INVALID, "platform \"%.*s\" has no source \"%.*s\" with a secret", SPAN_ARG(platform),
+            SPAN_ARG(source));
+    return NULL;
+}
+
 enum status platforms_add_environment(struct platforms *set, char *const *environment, struct err *err)
 {
-    static const struct span start = {"SETTLE_SECRET_", sizeof("SETTLE_SECRET_") - 1};
-
-    for (; *environment; environment++)
-        if (span_starts(span_of(*environment), start) && add_variable(set, *environment + start.len, err))
-            return err_in(err, "%.*s", (int)strcspn(*environment, "="), *environment);
-    return OK;
+    if (add_variables(set, environment, SPAN("SETTLE_SECRET_"), platforms_add_source, err))
+        return err->code;
+    return add_variables(set, environment, SPAN("SETTLE_VERIFY_TOKEN_"), platforms_set_verify_token, err);
 }
 
 int platform_decides(const struct platform *p, struct span status)
@@ -230,14 +319,9 @@ static int by_name(const void *a, const void *b)
 /* An unknown source costs a request as much time as a known one, and nobody knows this key. */
 static void add_decoy(struct platforms *set, struct platform *p)
 {
-    char random[DECOY_BYTES];
-    struct source *s = arena_zero(set->arena, sizeof(*s));
-
-    randombytes_buf(random, sizeof(random));
-    s->nsecrets = p->nsecrets_max = 1;
-    s->secrets[0].mac = scheme_key(p->scheme.algorithm, (struct span){random, sizeof(random)});
-    sodium_memzero(random, sizeof(random));
-    p->decoy = s;
+    p->decoy = arena_zero(set->arena, sizeof(*p->decoy));
+    p->nsecrets_max = 1;
+    lock_up(set, secrets_decoy(p, p->decoy));
 }
 
 static void add_source(struct platforms *set, struct platform *p, const struct source *s)
@@ -258,66 +342,28 @@ static void add_source(struct platforms *set, struct platform *p, const struct s
         p->nsecrets_max = s->nsecrets;
 }
 
-static enum status fill_source(struct platforms *set, const struct platform *p, struct source *s,
-                               struct span lines, struct err *err)
-{
-    struct span secrets[SECRETS_MAX], rest = lines;
-    char *locked;
-
-    while (rest.at) {
-        struct span line = span_cut(&rest, '\n');
-        if (line.len > 0 && line.at[line.len - 1] == '\r')
-            line.len--;
-        if (line.len == 0)
-            continue;
-        if (s->nsecrets == SECRETS_MAX)
-            return err_set(err, INVALID, "more than %d secrets", SECRETS_MAX);
-        secrets[s->nsecrets++] = line;
-    }
-    if (s->nsecrets == 0)
-        return err_set(err, INVALID, "there is no secret, one a line is wanted");
-
-    locked = lock_up(set, lines);
-    for (size_t i = 0; i < s->nsecrets; i++) {
-        s->secrets[i].bytes = (struct span){locked + (secrets[i].at - lines.at), secrets[i].len};
-        fill_secret(p, s, &s->secrets[i]);
-    }
-    return OK;
-}
-
-static char *lock_up(struct platforms *set, struct span bytes)
+static void lock_up(struct platforms *set, char *block)
 {
     struct locked *l = arena_zero(set->arena, sizeof(*l));
 
-    l->bytes = sodium_malloc(bytes.len);
-    if (!l->bytes)
-        abort();
-    memcpy(l->bytes, bytes.at, bytes.len);
-    sodium_mprotect_readonly(l->bytes);
+    l->bytes = block;
     l->next = set->locked;
     set->locked = l;
-    return l->bytes;
 }
 
-static void fill_secret(const struct platform *p, const struct source *s, struct secret *secret)
+static enum status add_variables(struct platforms *set, char *const *environment, struct span start,
+                                 take_value *take, struct err *err)
 {
-    const struct span pieces[] = {p->name, s->name, secret->bytes};
-    uint8_t digest[crypto_generichash_BYTES];
-    crypto_generichash_state hash;
-
-    crypto_generichash_init(&hash, NULL, 0, sizeof(digest));
-    for (size_t i = 0; i < countof(pieces); i++) {
-        uint64_t len = htole64(pieces[i].len);
-        crypto_generichash_update(&hash, (const uint8_t *)&len, sizeof(len));
-        crypto_generichash_update(&hash, (const uint8_t *)pieces[i].at, pieces[i].len);
-    }
-    crypto_generichash_final(&hash, digest, sizeof(digest));
-    sodium_bin2hex(secret->key_id, sizeof(secret->key_id), digest, (sizeof(secret->key_id) - 1) / 2);
-    secret->mac = scheme_key(p->scheme.algorithm, secret->bytes);
+    for (; *environment; environment++)
+        if (span_starts(span_of(*environment), start) &&
+            add_variable(set, *environment + start.len, take, err))
+            return err_in(err, "%.*s", (int)strcspn(*environment, "="), *environment);
+    return OK;
 }
 
 /* variable: "TIKTOK_MY_APP_FILE=/path". */
-static enum status add_variable(struct platforms *set, const char *variable, struct err *err)
+static enum status add_variable(struct platforms *set, const char *variable, take_value *take,
+                                struct err *err)
 {
     struct span value = span_of(variable), name = name_of_variable(span_cut(&value, '='), set->arena), source;
     bool is_file = name.len > 5 && span_eq(span_skip(name, name.len - 5), SPAN("-file"));
@@ -329,8 +375,8 @@ static enum status add_variable(struct platforms *set, const char *variable, str
         return err_set(err, INVALID, "no platform has the name that this begins with");
     source = name.len > p->name.len ? span_skip(name, p->name.len + 1) : SPAN("default");
     if (is_file)
-        return add_secret_file(set, p, source, value.at, err);
-    return platforms_add_source(set, p->name, source, value, err);
+        return add_secret_file(set, p, source, value.at, take, err);
+    return take(set, p->name, source, value, err);
 }
 
 /* "TIKTOK_MY_APP" is tiktok-my-app. */
@@ -360,14 +406,14 @@ static const struct platform *platform_of_variable(const struct platforms *set, 
 }
 
 static enum status add_secret_file(struct platforms *set, const struct platform *p, struct span source,
-                                   const char *path, struct err *err)
+                                   const char *path, take_value *take, struct err *err)
 {
     char room[SECRET_FILE_BYTES];
     struct span lines;
     enum status status = file_read(path, room, sizeof(room), &lines, err);
 
     if (status == OK)
-        status = platforms_add_source(set, p->name, source, lines, err);
+        status = take(set, p->name, source, lines, err);
     sodium_memzero(room, sizeof(room));
     return status;
 }

@@ -14,31 +14,75 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum algorithm { ALGORITHM_HMAC_SHA256 };
-enum layout { LAYOUT_SINGLE, LAYOUT_KEY_VALUE };
+enum algorithm {
+    ALGORITHM_HMAC_SHA256,
+    ALGORITHM_HMAC_SHA512,
+    ALGORITHM_HMAC_SHA1,
+    ALGORITHM_ED25519,   /* the secret is the public key */
+    ALGORITHM_CREDENTIAL /* signs nothing: the header holds "user:secret" itself */
+};
+enum layout { LAYOUT_SINGLE, LAYOUT_LIST, LAYOUT_KEY_VALUE };
 enum encoding { ENCODING_HEX, ENCODING_BASE64 };
+enum key_format { KEY_TEXT, KEY_HEX, KEY_BASE64 };
+enum time_format { TIME_UNIX, TIME_RFC3339 };
 
 /* One piece of the signed template "{time}.{body}". */
 struct signed_part {
-    enum { PART_LITERAL, PART_ID, PART_TIME, PART_BODY } kind;
+    enum {
+        PART_LITERAL,
+        PART_ID,
+        PART_TIME,
+        PART_BODY,
+        PART_URL, /* the absolute URL that the sender called */
+        PART_FORM /* Twilio's: the form's names and values, sorted and glued; without a form, nothing, and then the
+                     URL must name the body's digest */
+    } kind;
     struct span literal;
 };
 
-struct scheme {
+/* One kind of signature that the header may hold, told by its prefix. */
+struct proof {
+    struct span prefix; /* "sha256=", "v1,"; may be empty */
     enum algorithm algorithm;
+    struct span key_prefix; /* "whsec_": a secret that begins with it is for this kind alone; stripped */
+};
+
+enum { PROOFS_MAX = 4 };
+
+struct scheme {
+    struct span header; /* lower case */
     enum layout layout;
+    char separator;                  /* between the items of a list or of key-value pairs */
+    struct span value_key, time_key; /* key-value layout: "s", "t" */
     enum encoding encoding;
-    struct span header;                 /* lower case */
-    struct span prefix;                 /* before the encoded value, "sha256="; empty if none */
-    struct span value_key, time_key;    /* key-value layout: "s", "t" */
-    struct span time_header, id_header; /* absent if not used */
+    struct proof
+        proofs[PROOFS_MAX]; /* at least one; no prefix is the start of another's unless it is longer */
+    size_t nproofs;
+    enum key_format key_format;
+    struct span user; /* of a credential */
+    struct span time_header,
+        id_header; /* absent if not used; an id header that is not signed must be there still */
+    enum time_format time_format;
+    unsigned past_s, future_s; /* how far the signed time may be away; both 0: nothing fresh is signed */
+    char id_forbids; /* the character behind {id} in the template: an id with it could be cut anew; 0: none */
+    bool signs_id;
+    bool needs_url;
+    bool
+        wants_container; /* bodies start with "{" or "[": a GET handshake gives out MACs of tokens, which must be no
+                             body */
     struct signed_part *parts;
     size_t nparts;
-    unsigned tolerance_s; /* both ways; 0: nothing fresh is signed */
 };
 
 /* A compiled pointer into a payload: extract.h. */
 struct pointer;
+
+/* A condition: the value there is one of the words; without words, it is there at all. at NULL: always holds. */
+struct condition {
+    struct pointer *at;
+    struct span *words;
+    size_t nwords;
+};
 
 /* A word of the platform that means another of ours. */
 struct status_word {
@@ -47,15 +91,18 @@ struct status_word {
 
 struct field {
     struct span name;
-    struct pointer *at;
+    struct pointer *at; /* NULL: the value of a header */
+    struct span header; /* lower case. Not signed: shown, never decided by */
 };
 
-/* One payload shape; the first whose `when` is present decides. */
+/* One payload shape; the first whose `when` holds and that finds an event decides. */
 struct payload {
-    struct pointer *when;
+    struct condition when;
+    struct pointer *each;   /* its "*" make the events; those of the others must be the same or fewer */
+    struct condition where; /* events that it does not hold for are not for us */
     struct pointer **event_id;
     size_t nevent_id; /* several are joined; none: no event id, the body's digest alone tells events apart */
-    struct pointer *post; /* its "*" make the events; those of the others must be the same or fewer */
+    struct pointer *post;                         /* NULL: events of this shape name no post */
     struct pointer *status, *url, *reason, *time; /* NULL: not given by this shape */
     struct status_word *status_words;
     size_t nstatus_words;
@@ -64,25 +111,70 @@ struct payload {
     size_t nextras;
 };
 
+/* How a platform asks whether the endpoint is ours; handshake.h answers. A row of the descriptor's list. */
+struct handshake {
+    bool is_post; /* then it comes signed */
+    struct condition_in_query {
+        struct span name;
+        struct span *words;
+        size_t nwords;
+    } * query; /* of a GET: all must hold for the row to be meant */
+    size_t nquery;
+    struct condition at;    /* of a POST: this must hold ... */
+    struct pointer *unless; /* ... and nothing be here */
+    struct span header;     /* or: of a POST: this header must be one of header_words */
+    struct span *header_words;
+    size_t nheader_words;
+    struct span verify_token; /* query name whose value must be the source's verify token; absent: none */
+    struct span topic;        /* query name whose value must be one of the source's topics */
+    struct span no_topic;     /* ... must be none of them */
+    struct span value;        /* query name of what is echoed or signed; absent: none, or value_at */
+    struct pointer *value_at; /* the same of a POST */
+    bool value_is_uuid;       /* else [A-Za-z0-9._~-]+, 256 at most */
+    enum handshake_kind { HANDSHAKE_ECHO, HANDSHAKE_JSON, HANDSHAKE_STATUS } answer;
+    struct span json;       /* of HANDSHAKE_JSON: a template; {value} and {hmac} are put in */
+    enum encoding encoding; /* of {hmac} */
+    int status;             /* of a good answer: 200, or as the descriptor says */
+    int refused;            /* of a GET that is not answered: 403, 404, 400 */
+};
+
+/* What a body may be written in; each is told by its first byte. A bit each. */
+enum body_format { BODY_JSON = 1, BODY_FORM = 2, BODY_ATOM = 4 };
+
 enum { SECRETS_MAX = 8 };
 
+struct key; /* key.h */
+
 struct secret {
-    struct span bytes; /* in locked memory */
+    struct span bytes; /* as given, in locked memory */
     char key_id[17];   /* first 16 hex digits of BLAKE2b of platform, source and secret: safe to show */
-    struct evp_mac_ctx_st
-        *mac; /* OpenSSL's state with the key in it, started anew for each message: one thread */
+    int64_t not_before_us,
+        expires_us; /* wall; counts from the one until before the other; TIME_NONE: always */
+    const struct key *keys[PROOFS_MAX]; /* by the scheme's proofs; NULL: not for that kind */
 };
 
 struct source {
     struct span name; /* "default" unless named */
     struct secret secrets[SECRETS_MAX];
     size_t nsecrets;
+    struct span verify_token; /* in locked memory; absent: none, and such handshakes are refused */
+    struct span *topics;      /* WebSub: what we subscribe to; text as the operator wrote it */
+    size_t ntopics;
 };
 
 struct platform {
     struct span name;
-    size_t index; /* into the set, and the metric label */
+    struct span title, about; /* for people: "TikTok", the URL of its documentation; absent if not given */
+    size_t index;             /* into the set, and the metric label */
     struct scheme scheme;
+    struct handshake *handshakes;
+    size_t nhandshakes;
+    int stored_status; /* of the answer when a delivery is durable: 200, 202, 204 */
+    bool drops_forged; /* WebSub: a bad signature is answered as a good one, and dropped */
+    struct span hub,
+        topic_url; /* WebSub: where to subscribe; "https://...{topic}". Absent: no subscriptions */
+    unsigned lease_s;
+    unsigned formats; /* enum body_format */
     struct payload *payloads;
     size_t npayloads;
     struct span *success, *failure; /* words */
@@ -100,7 +192,12 @@ struct platforms; /* the set */
 /* folder: the operator's descriptors (<name>.yaml), or NULL; one with the name of a built-in replaces it.
  * INVALID names file, line and what would be right. NULL on failure. */
 struct platforms *platforms_load(const char *folder, struct err *err) MUST_CHECK;
-void platforms_close(struct platforms *set); /* zeroes and frees; NULL is fine */
+/* The same of these descriptors alone: for tests. */
+struct platforms *platforms_load_texts(const char *const *paths, const struct span *texts, size_t n,
+                                       struct err *err) MUST_CHECK;
+/* A set is shared by whoever still works with it when another takes its place. One thread. */
+struct platforms *platforms_share(struct platforms *set);
+void platforms_close(struct platforms *set); /* the last one zeroes and frees; NULL is fine */
 /* For a process that verifies nothing: zeroes and frees the secrets; afterwards no source has any. */
 void platforms_forget_secrets(struct platforms *set);
 
@@ -109,14 +206,21 @@ const struct platform *platforms_at(const struct platforms *set, size_t index); 
 const struct platform *platforms_find(const struct platforms *set, struct span name);
 const struct source *platform_source(const struct platform *p, struct span name); /* NULL: unknown */
 
-/* Adds one source with its secrets, one a line (LF or CRLF), blank lines ignored. The text is copied into locked
- * memory; the caller zeroes its own. INVALID: unknown platform, bad name, a source that is there already, no secret or
- * more than SECRETS_MAX. */
+/* Adds one source with its secrets, one a line (LF or CRLF), blank lines ignored. Behind a secret may stand
+ * " not-before=TIME" and " expires=TIME", RFC 3339. The text is copied into locked memory; the caller zeroes its own.
+ * INVALID: unknown platform, bad name, a source that is there already, no secret or more than SECRETS_MAX, one that is
+ * no key of the platform's scheme. */
 enum status platforms_add_source(struct platforms *set, struct span platform, struct span source,
                                  struct span secret_lines, struct err *err) MUST_CHECK;
 
-/* Every SETTLE_SECRET_<PLATFORM>[_<SOURCE>][_FILE] of the environment: letters are lowered, "_" in names means "-";
- * where two platforms fit, the longer name counts. */
+/* Of a source that is there. The token may end in one newline. INVALID: no such source, empty, over 256 bytes. */
+enum status platforms_set_verify_token(struct platforms *set, struct span platform, struct span source,
+                                       struct span token, struct err *err) MUST_CHECK;
+enum status platforms_set_topics(struct platforms *set, struct span platform, struct span source,
+                                 const char *const *topics, size_t n, struct err *err) MUST_CHECK;
+
+/* Every SETTLE_SECRET_<PLATFORM>[_<SOURCE>][_FILE] of the environment, then every SETTLE_VERIFY_TOKEN_... of the same
+ * form: letters are lowered, "_" in names means "-"; where two platforms fit, the longer name counts. */
 enum status platforms_add_environment(struct platforms *set, char *const *environment,
                                       struct err *err) MUST_CHECK;
 

@@ -2,265 +2,484 @@
 
 #include "base/now.h"
 #include "base/number.h"
+#include "domain/moment.h"
+#include "domain/secret.h"
+#include "domain/twilio.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 
-#include <openssl/core_names.h>
-#include <openssl/evp.h>
 #include <sodium.h>
 
-enum { CANDIDATES_MAX = 16, MAC_BYTES_MAX = 64, ID_BYTES_MAX = 256, TIME_DIGITS_MAX = 12 };
-
-/* What a request claims, before anything of it is believed. */
-struct claim {
-    struct span values[CANDIDATES_MAX]; /* encoded signatures: any may match */
-    size_t nvalues;
-    struct span time, id; /* as sent; absent if the scheme has none */
+enum {
+    ID_BYTES_MAX = 256,
+    TIME_DIGITS_MAX = 12,
+    RFC3339_BYTES_MAX = sizeof("2022-10-26T22:36:45.123456789Z") - 1,
+    CREDENTIAL_BYTES_MAX = 1024,
+    CLAIM_ARENA_BYTES = 1024,
 };
 
-/* OpenSSL's HMAC takes a quarter of libsodium's time where the processor knows SHA-256. */
-static const struct {
-    const char *name, *mac, *digest;
-    size_t bytes;
-} algorithms[] = {
-    [ALGORITHM_HMAC_SHA256] = {"hmac-sha256", "HMAC", "SHA256", 32},
+static const char *const algorithms[] = {
+    [ALGORITHM_HMAC_SHA256] = "hmac-sha256", [ALGORITHM_HMAC_SHA512] = "hmac-sha512",
+    [ALGORITHM_HMAC_SHA1] = "hmac-sha1",     [ALGORITHM_ED25519] = "ed25519",
+    [ALGORITHM_CREDENTIAL] = "credential",
 };
-
-typedef const char *read_layout(const struct scheme *s, struct span value, struct claim *ret);
+typedef enum refusal read_layout(const struct scheme *s, struct span value, struct claim *ret,
+                                 const char **wrong);
 typedef struct span write_layout(const struct scheme *s, struct span time, struct span value,
                                  struct arena *arena);
-static read_layout read_single, read_key_value;
+static read_layout read_single, read_list, read_key_value;
 static write_layout write_single, write_key_value;
 
 static const struct {
-    const char *name;
-    read_layout *read; /* returns what is wrong, or NULL */
+    read_layout *read;
     write_layout *write;
 } layouts[] = {
-    [LAYOUT_SINGLE] = {"single",    read_single,    write_single   },
-    [LAYOUT_KEY_VALUE] = {"key-value", read_key_value, write_key_value},
+    [LAYOUT_SINGLE] = {read_single,    write_single   },
+    [LAYOUT_LIST] = {read_list,      write_single   },
+    [LAYOUT_KEY_VALUE] = {read_key_value, write_key_value},
 };
 
-/* Decoding takes exactly the bytes of one signature, in the one form that the encoding has for them. */
-typedef bool decode(struct span text, uint8_t *ret, size_t nbytes);
+/* Decoding takes bytes in the one form that the encoding has for them; at most size. */
+typedef bool decode(struct span text, uint8_t *ret, size_t size, size_t *ret_len);
 typedef struct span encode(const uint8_t *bytes, size_t nbytes, struct arena *arena);
 static decode decode_hex, decode_base64;
 static encode encode_hex, encode_base64;
 
 static const struct {
-    const char *name;
     decode *decode;
     encode *encode;
 } encodings[] = {
-    [ENCODING_HEX] = {"hex",    decode_hex,    encode_hex   },
-    [ENCODING_BASE64] = {"base64", decode_base64, encode_base64},
+    [ENCODING_HEX] = {decode_hex,    encode_hex   },
+    [ENCODING_BASE64] = {decode_base64, encode_base64},
 };
 
-static const char *read_claim(const struct scheme *s, const struct header *headers, size_t nheaders,
-                              struct claim *ret);
-static const char *read_header(struct span name, const struct header *headers, size_t nheaders,
-                               struct span *ret);
-static const char *check_time(const struct scheme *s, struct span text, int64_t now_wall_us, int64_t *ret_us);
-static const char *check_id(struct span id);
-static const char *match(const struct platform *p, const struct source *source, const struct claim *claim,
-                         struct span body, size_t *ret);
-static void compute(const struct scheme *s, struct evp_mac_ctx_st *key, const struct claim *claim,
-                    struct span body, uint8_t ret[MAC_BYTES_MAX]);
+static enum refusal read_header(struct span name, const struct request *r, struct span *ret,
+                                const char **wrong);
+static void add_candidate(const struct scheme *s, struct span text, struct claim *ret);
+static enum refusal check_time(const struct scheme *s, struct span text, int64_t now_wall_us, int64_t *ret_us,
+                               const char **wrong);
+static bool parse_time(const struct scheme *s, struct span text, int64_t *ret_us);
+static enum refusal check_id(const struct scheme *s, struct span id, const char **wrong);
+static bool decode_candidates(const struct scheme *s, const struct claim *claim,
+                              struct offered ret[PROOFS_MAX]);
+static bool decode_one(const struct scheme *s, enum algorithm algorithm, struct span text, uint8_t *ret);
+static bool match_secret(const struct platform *p, const struct source *source, size_t number,
+                         int64_t now_wall_us, const struct message *m,
+                         const struct offered offered[PROOFS_MAX]);
+static void fill_message(const struct scheme *s, const struct claim *claim, struct span body, struct span url,
+                         struct message *ret);
+static enum status sign(const struct scheme *s, struct span secret, const struct message *m, struct span *ret,
+                        struct err *err);
+static enum status prove(enum algorithm algorithm, struct span bytes, const struct message *m,
+                         uint8_t ret[PROOF_BYTES_MAX], struct err *err);
+static void arena_drop(struct arena **arena);
 
-/* NOLINTNEXTLINE(readability-function-size): the parameters are the request */
-enum status scheme_verify(const struct platform *p, const struct source *source, const struct header *headers,
-                          size_t nheaders, struct span body, int64_t now_wall_us, struct verified *ret,
-                          struct err *err)
+enum status scheme_verify(const struct platform *p, const struct source *source, const struct request *r,
+                          struct verified *ret, struct err *err)
 {
     const struct scheme *s = &p->scheme;
-    struct claim claim = {.nvalues = 0};
-    const char *wrong;
+    defer(arena_drop) struct arena *arena = s->needs_url ? arena_open(CLAIM_ARENA_BYTES) : NULL;
+    struct claim claim;
+    const char *wrong = NULL;
 
-    *ret = (struct verified){.time_us = TIME_NONE, .received_us = now_wall_us};
-    wrong = read_claim(s, headers, nheaders, &claim);
-    if (!wrong && claim.time.at)
-        wrong = check_time(s, claim.time, now_wall_us, &ret->time_us);
-    if (!wrong && claim.id.at)
-        wrong = check_id(claim.id);
-    if (!wrong)
-        wrong = match(p, source ? source : p->decoy, &claim, body, &ret->secret);
-    if (wrong)
-        return err_cause(err, FORGED, "bad_signature", "%.*s: %s", SPAN_ARG(s->header), wrong);
-    ret->id = claim.id;
+    *ret = (struct verified){.time_us = TIME_NONE};
+    ret->refusal = scheme_read(s, r, arena, &claim, &wrong);
+    if (!ret->refusal)
+        ret->refusal = scheme_check(s, &claim, r, &ret->time_us, &wrong);
+    if (!ret->refusal)
+        ret->refusal = scheme_match(p, source, &claim, r, &ret->secret, &wrong);
+    if (ret->refusal)
+        return err_cause(err, FORGED, scheme_refusal_word(ret->refusal), "%.*s: %s", SPAN_ARG(s->header),
+                         wrong);
+    ret->id = s->signs_id ? claim.id : SPAN_NONE;
     return OK;
 }
 
-/* NOLINTNEXTLINE(readability-function-size): the parameters are the request */
-size_t scheme_sign(const struct platform *p, struct span secret, struct span id, int64_t time_us,
-                   struct span body, struct arena *arena, struct header ret[SIGNED_HEADERS_MAX])
+const char *scheme_refusal_word(enum refusal refusal)
+{
+    static const char *const words[] = {
+        [REFUSAL_NONE] = "none",
+        [REFUSAL_HEADER_MISSING] = "header_missing",
+        [REFUSAL_HEADER_TWICE] = "header_twice",
+        [REFUSAL_MALFORMED] = "malformed_signature",
+        [REFUSAL_TIME_MALFORMED] = "malformed_time",
+        [REFUSAL_TOO_OLD] = "too_old",
+        [REFUSAL_IN_FUTURE] = "in_future",
+        [REFUSAL_BAD_ID] = "bad_id",
+        [REFUSAL_BAD_BODY] = "bad_body",
+        [REFUSAL_NO_MATCH] = "no_match",
+    };
+
+    return words[refusal];
+}
+
+enum refusal scheme_read(const struct scheme *s, const struct request *r, struct arena *arena,
+                         struct claim *ret, const char **wrong)
+{
+    struct span value;
+    enum refusal refusal = read_header(s->header, r, &value, wrong);
+
+    ret->ncandidates = 0;
+    ret->time = ret->id = ret->form = SPAN_NONE;
+    if (!refusal)
+        refusal = layouts[s->layout].read(s, value, ret, wrong);
+    if (!refusal && s->time_header.at)
+        refusal = read_header(s->time_header, r, &ret->time, wrong);
+    if (!refusal && s->id_header.at)
+        refusal = read_header(s->id_header, r, &ret->id, wrong);
+    if (!refusal && s->needs_url && !twilio_form(r, arena, &ret->form, wrong))
+        refusal = REFUSAL_BAD_BODY;
+    return refusal;
+}
+
+/* Exactly once: of two, a proxy in front may have looked at the other. */
+static enum refusal read_header(struct span name, const struct request *r, struct span *ret,
+                                const char **wrong)
+{
+    *ret = SPAN_NONE;
+    for (size_t i = 0; i < r->nheaders; i++) {
+        if (!span_eq(r->headers[i].name, name))
+            continue;
+        if (ret->at) {
+            *wrong = "a signature header is there twice";
+            return REFUSAL_HEADER_TWICE;
+        }
+        *ret = r->headers[i].value.at ? r->headers[i].value : SPAN("");
+    }
+    *wrong = "a signature header is missing";
+    return ret->at ? REFUSAL_NONE : REFUSAL_HEADER_MISSING;
+}
+
+static enum refusal read_single(const struct scheme *s, struct span value, struct claim *ret,
+                                const char **wrong)
+{
+    add_candidate(s, value, ret);
+    *wrong = "the signature lacks its prefix";
+    return ret->ncandidates ? REFUSAL_NONE : REFUSAL_MALFORMED;
+}
+
+/* "v1,abc v1,def": kinds we do not know are skipped, and so is nothing between two separators. */
+static enum refusal read_list(const struct scheme *s, struct span value, struct claim *ret,
+                              const char **wrong)
+{
+    for (size_t i = 0; value.at; i++) {
+        if (i == CANDIDATES_MAX) {
+            *wrong = "too many signatures";
+            return REFUSAL_MALFORMED;
+        }
+        add_candidate(s, span_cut(&value, s->separator), ret);
+    }
+    *wrong = "no signature of a known kind";
+    return ret->ncandidates ? REFUSAL_NONE : REFUSAL_MALFORMED;
+}
+
+/* "t=1700000000,s=0a1b": keys we do not know are skipped, but nothing that is no pair. */
+static enum refusal read_key_value(const struct scheme *s, struct span value, struct claim *ret,
+                                   const char **wrong)
+{
+    for (size_t i = 0; value.at; i++) {
+        struct span text = span_cut(&value, s->separator), key = span_cut(&text, '=');
+        *wrong = i == CANDIDATES_MAX ? "too many pairs" : "not a list of key=value";
+        if (i == CANDIDATES_MAX || !text.at)
+            return REFUSAL_MALFORMED;
+        *wrong = "two timestamps";
+        if (span_eq(key, s->time_key)) {
+            if (ret->time.at)
+                return REFUSAL_TIME_MALFORMED;
+            ret->time = text;
+        } else if (span_eq(key, s->value_key)) {
+            add_candidate(s, text, ret);
+        }
+    }
+    *wrong = "the timestamp is missing";
+    if (s->time_key.at && !ret->time.at)
+        return REFUSAL_TIME_MALFORMED;
+    *wrong = "the signature is missing";
+    return ret->ncandidates ? REFUSAL_NONE : REFUSAL_MALFORMED;
+}
+
+/* The longest prefix counts. */
+static void add_candidate(const struct scheme *s, struct span text, struct claim *ret)
+{
+    size_t best = SIZE_MAX;
+
+    for (size_t i = 0; i < s->nproofs; i++)
+        if (span_starts(text, s->proofs[i].prefix) &&
+            (best == SIZE_MAX || s->proofs[i].prefix.len > s->proofs[best].prefix.len))
+            best = i;
+    if (best == SIZE_MAX)
+        return;
+    ret->candidates[ret->ncandidates].value = span_skip(text, s->proofs[best].prefix.len);
+    ret->candidates[ret->ncandidates++].proof = best;
+}
+
+enum refusal scheme_check(const struct scheme *s, const struct claim *claim, const struct request *r,
+                          int64_t *ret_time_us, const char **wrong)
+{
+    enum refusal refusal = REFUSAL_NONE;
+
+    *ret_time_us = TIME_NONE;
+    if (claim->time.at)
+        refusal = check_time(s, claim->time, r->received_us, ret_time_us, wrong);
+    if (!refusal && claim->id.at)
+        refusal = check_id(s, claim->id, wrong);
+    if (!refusal && s->wants_container && (r->body.len == 0 || !strchr("{[", r->body.at[0]))) {
+        *wrong = "the body is neither an object nor an array, and could be a handshake's token";
+        refusal = REFUSAL_BAD_BODY;
+    }
+    return refusal;
+}
+
+/* Whole seconds; both ways, the bound included. */
+static enum refusal check_time(const struct scheme *s, struct span text, int64_t now_wall_us, int64_t *ret_us,
+                               const char **wrong)
+{
+    int64_t apart;
+
+    if (!parse_time(s, text, ret_us)) {
+        *wrong = s->time_format == TIME_UNIX ? "the timestamp is not whole seconds since 1970"
+                                             : "the timestamp is not RFC 3339 in UTC";
+        return REFUSAL_TIME_MALFORMED;
+    }
+    apart = now_wall_us / SECOND_US - *ret_us / SECOND_US;
+    *wrong = apart > 0 ? "the timestamp is too old" : "the timestamp is in the future";
+    if (apart > (int64_t)s->past_s)
+        return REFUSAL_TOO_OLD;
+    return apart < -(int64_t)s->future_s ? REFUSAL_IN_FUTURE : REFUSAL_NONE;
+}
+
+/* Strict, because where nothing separates the pieces of the template this is what keeps them apart. */
+static bool parse_time(const struct scheme *s, struct span text, int64_t *ret_us)
+{
+    uint64_t seconds;
+
+    if (s->time_format == TIME_RFC3339)
+        return text.len > 10 && text.len <= RFC3339_BYTES_MAX && text.at[10] == 'T' &&
+               text.at[text.len - 1] == 'Z' && moment_parse(text, ret_us);
+    if (text.len > TIME_DIGITS_MAX || !number_parse(text, 1, UINT64_MAX, &seconds))
+        return false;
+    *ret_us = (int64_t)seconds * SECOND_US;
+    return true;
+}
+
+/* With the template's next character in it, text could move from the id to what follows, under the same signature. */
+static enum refusal check_id(const struct scheme *s, struct span id, const char **wrong)
+{
+    *wrong = "the event id is empty, too long or holds the character that ends it";
+    return id.len == 0 || id.len > ID_BYTES_MAX || (s->id_forbids && memchr(id.at, s->id_forbids, id.len))
+               ? REFUSAL_BAD_ID
+               : REFUSAL_NONE;
+}
+
+/* Every secret against every candidate, whether one has matched or not, and the decoy's key in place of those that
+ * other sources have more: time tells neither which secret fits nor which source there is. */
+enum refusal scheme_match(const struct platform *p, const struct source *source, const struct claim *claim,
+                          const struct request *r, size_t *ret_secret, const char **wrong)
 {
     const struct scheme *s = &p->scheme;
-    const struct claim claim = {.time = span_of(arena_print(arena, "%" PRId64, time_us / SECOND_US)),
-                                .id = id};
-    struct evp_mac_ctx_st *key = scheme_key(s->algorithm, secret);
-    uint8_t mac[MAC_BYTES_MAX];
+    struct message message = {.arena = NULL};
+    struct span urls[TWILIO_URLS] = {SPAN_NONE};
+    struct offered offered[PROOFS_MAX];
+    size_t nurls = 1;
+    bool found = false;
+
+    *wrong = "the signature is not written as it should be";
+    if (!decode_candidates(s, claim, offered))
+        return REFUSAL_MALFORMED;
+
+    if (s->needs_url || s->proofs[0].algorithm == ALGORITHM_ED25519 || s->nproofs > 1)
+        message.arena = arena_open(CLAIM_ARENA_BYTES);
+    if (s->needs_url)
+        nurls = twilio_urls(r->url, message.arena, urls);
+    for (size_t u = 0; u < nurls; u++) {
+        fill_message(s, claim, r->body, urls[u], &message);
+        for (size_t k = 0; k < p->nsecrets_max; k++)
+            if (match_secret(p, source, k, r->received_us, &message, offered)) {
+                found = true;
+                *ret_secret = k;
+            }
+    }
+    arena_close(message.arena);
+    *wrong = "the signature does not match";
+    return found ? REFUSAL_NONE : REFUSAL_NO_MATCH;
+}
+
+/* False: none of them is written as it should be. */
+static bool decode_candidates(const struct scheme *s, const struct claim *claim,
+                              struct offered ret[PROOFS_MAX])
+{
+    bool any = false;
+
+    for (size_t i = 0; i < s->nproofs; i++)
+        ret[i].n = 0;
+    for (size_t i = 0; i < claim->ncandidates; i++) {
+        struct offered *o = &ret[claim->candidates[i].proof];
+        enum algorithm algorithm = s->proofs[claim->candidates[i].proof].algorithm;
+        if (decode_one(s, algorithm, claim->candidates[i].value, o->proofs[o->n])) {
+            o->n++;
+            any = true;
+        }
+    }
+    return any;
+}
+
+static bool decode_one(const struct scheme *s, enum algorithm algorithm, struct span text, uint8_t *ret)
+{
+    uint8_t credential[CREDENTIAL_BYTES_MAX];
+    size_t len;
+
+    if (algorithm != ALGORITHM_CREDENTIAL)
+        return encodings[s->encoding].decode(text, ret, key_proof_bytes(algorithm), &len) &&
+               len == key_proof_bytes(algorithm);
+    if (!encodings[s->encoding].decode(text, credential, sizeof(credential), &len))
+        return false;
+    key_credential((struct span){(const char *)credential, len}, ret);
+    sodium_memzero(credential, sizeof(credential));
+    return true;
+}
+
+/* Where the source has no secret of that number, or none that counts, the decoy's does the work; the decoy itself
+ * stands for a source that is unknown. */
+static bool match_secret(const struct platform *p, const struct source *source, size_t number,
+                         int64_t now_wall_us, const struct message *m,
+                         const struct offered offered[PROOFS_MAX])
+{
+    const struct source *of = source ? source : p->decoy;
+    const struct secret *secret = &of->secrets[number];
+    bool counts = number < of->nsecrets && secret_is_active(secret, now_wall_us), found = false;
+
+    for (size_t i = 0; i < p->scheme.nproofs; i++) {
+        const struct key *own = counts ? secret->keys[i] : NULL;
+        if (offered[i].n > 0)
+            found |= key_fits(own ? own : p->decoy->secrets[0].keys[i], m, &offered[i]) & (own != NULL);
+    }
+    return found & (source != NULL);
+}
+
+static void fill_message(const struct scheme *s, const struct claim *claim, struct span body, struct span url,
+                         struct message *ret)
+{
+    const struct span pieces[] = {
+        [PART_ID] = claim->id, [PART_TIME] = claim->time, [PART_BODY] = body,
+        [PART_URL] = url,      [PART_FORM] = claim->form,
+    };
+
+    for (size_t i = 0; i < s->nparts; i++)
+        ret->pieces[i] = s->parts[i].kind == PART_LITERAL ? s->parts[i].literal : pieces[s->parts[i].kind];
+    ret->npieces = s->nparts;
+}
+
+/* NOLINTNEXTLINE(readability-function-size): the parameters are the request */
+enum status scheme_sign(const struct platform *p, struct span secret, struct span id, int64_t time_us,
+                        struct span url, struct span body, struct arena *arena,
+                        struct header ret[SIGNED_HEADERS_MAX], size_t *nret, struct err *err)
+{
+    const struct scheme *s = &p->scheme;
+    const struct request form = {.body = body, .url = url};
+    struct message message = {.arena = arena};
+    struct claim claim = {.id = id};
+    char time[TIME_TEXT_BYTES];
+    const char *wrong;
     struct span value;
     size_t n = 0;
 
-    compute(s, key, &claim, body, mac);
-    scheme_key_free(key);
-    value = encodings[s->encoding].encode(mac, algorithms[s->algorithm].bytes, arena);
+    time_text(time_us, time, sizeof(time));
+    claim.time = s->time_format == TIME_RFC3339
+                     ? arena_copy(arena, span_of(time))
+                     : span_of(arena_print(arena, "%" PRId64, time_us / SECOND_US));
+    if (s->needs_url && !twilio_form(&form, arena, &claim.form, &wrong))
+        return err_set(err, INVALID, "%s", wrong);
+    fill_message(s, &claim, body, url, &message);
+    if (sign(s, secret, &message, &value, err))
+        return INVALID;
     ret[n++] = (struct header){s->header, layouts[s->layout].write(s, claim.time, value, arena)};
     if (s->time_header.at)
         ret[n++] = (struct header){s->time_header, claim.time};
     if (s->id_header.at)
         ret[n++] = (struct header){s->id_header, id};
-    return n;
+    *nret = n;
+    return OK;
 }
 
-struct evp_mac_ctx_st *scheme_key(enum algorithm algorithm, struct span secret)
+/* With the first kind of proof that the secret is for. */
+static enum status sign(const struct scheme *s, struct span secret, const struct message *m, struct span *ret,
+                        struct err *err)
 {
-    char *digest = strdup(algorithms[algorithm].digest); /* OSSL_PARAM knows no const */
-    const OSSL_PARAM params[] = {
-        OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0),
-        OSSL_PARAM_construct_end(),
-    };
-    EVP_MAC *mac = EVP_MAC_fetch(NULL, algorithms[algorithm].mac, NULL);
-    EVP_MAC_CTX *key = EVP_MAC_CTX_new(mac);
+    const struct proof *proof = s->proofs;
+    uint8_t bytes[KEY_BYTES_MAX], made[PROOF_BYTES_MAX];
+    struct span encoded = SPAN_NONE;
+    enum status status;
+    size_t len;
 
-    if (!key || !EVP_MAC_init(key, (const unsigned char *)secret.at, secret.len, params))
-        abort();
-    EVP_MAC_free(mac); /* the context holds on to it */
-    free(digest);
-    return key;
-}
-
-void scheme_key_free(struct evp_mac_ctx_st *key)
-{
-    EVP_MAC_CTX_free(key);
-}
-
-bool scheme_algorithm(struct span word, enum algorithm *ret)
-{
-    for (size_t i = 0; i < countof(algorithms); i++)
-        if (span_eq(word, span_of(algorithms[i].name))) {
-            *ret = (enum algorithm)i;
-            return true;
-        }
-    return false;
-}
-
-bool scheme_layout(struct span word, enum layout *ret)
-{
-    for (size_t i = 0; i < countof(layouts); i++)
-        if (span_eq(word, span_of(layouts[i].name))) {
-            *ret = (enum layout)i;
-            return true;
-        }
-    return false;
-}
-
-bool scheme_encoding(struct span word, enum encoding *ret)
-{
-    for (size_t i = 0; i < countof(encodings); i++)
-        if (span_eq(word, span_of(encodings[i].name))) {
-            *ret = (enum encoding)i;
-            return true;
-        }
-    return false;
-}
-
-static const char *read_claim(const struct scheme *s, const struct header *headers, size_t nheaders,
-                              struct claim *ret)
-{
-    struct span value;
-    const char *wrong = read_header(s->header, headers, nheaders, &value);
-
-    if (!wrong)
-        wrong = layouts[s->layout].read(s, value, ret);
-    if (!wrong && s->time_header.at)
-        wrong = read_header(s->time_header, headers, nheaders, &ret->time);
-    if (!wrong && s->id_header.at)
-        wrong = read_header(s->id_header, headers, nheaders, &ret->id);
-    return wrong;
-}
-
-/* Exactly once: of two, a proxy in front may have looked at the other. */
-static const char *read_header(struct span name, const struct header *headers, size_t nheaders,
-                               struct span *ret)
-{
-    *ret = SPAN_NONE;
-    for (size_t i = 0; i < nheaders; i++) {
-        if (!span_eq(headers[i].name, name))
-            continue;
-        if (ret->at)
-            return "a signature header is there twice";
-        *ret = headers[i].value.at ? headers[i].value : SPAN("");
+    while (proof < s->proofs + s->nproofs - 1 && !secret_is_for(s, proof, secret))
+        proof++;
+    status = secret_key_bytes(s, proof, secret, bytes, &len, err);
+    if (status == OK && proof->algorithm == ALGORITHM_CREDENTIAL) {
+        encoded = scheme_encode(s->encoding, bytes, len, m->arena);
+    } else if (status == OK) {
+        status = prove(proof->algorithm, (struct span){(char *)bytes, len}, m, made, err);
+        encoded = scheme_encode(s->encoding, made, key_proof_bytes(proof->algorithm), m->arena);
     }
-    return ret->at ? NULL : "a signature header is missing";
+    sodium_memzero(bytes, sizeof(bytes));
+    *ret = span_of(arena_print(m->arena, "%.*s%.*s", SPAN_ARG(proof->prefix), SPAN_ARG(encoded)));
+    return status;
 }
 
-static const char *read_single(const struct scheme *s, struct span value, struct claim *ret)
+static enum status prove(enum algorithm algorithm, struct span bytes, const struct message *m,
+                         uint8_t ret[PROOF_BYTES_MAX], struct err *err)
 {
-    if (!span_starts(value, s->prefix))
-        return "the signature lacks its prefix";
-    ret->values[ret->nvalues++] = span_skip(value, s->prefix.len);
-    return NULL;
-}
+    struct key *key;
+    enum status status;
 
-/* "t=1700000000,s=0a1b": keys we do not know are skipped, but nothing that is no pair. */
-static const char *read_key_value(const struct scheme *s, struct span value, struct claim *ret)
-{
-    for (size_t i = 0; value.at; i++) {
-        struct span text = span_cut(&value, ','), key = span_cut(&text, '=');
-        if (i == CANDIDATES_MAX)
-            return "too many pairs";
-        if (!text.at)
-            return "not a list of key=value";
-        if (span_eq(key, s->time_key)) {
-            if (ret->time.at)
-                return "two timestamps";
-            ret->time = text;
-        } else if (span_eq(key, s->value_key) && span_starts(text, s->prefix)) {
-            ret->values[ret->nvalues++] = span_skip(text, s->prefix.len);
-        }
-    }
-    if (s->time_key.at && !ret->time.at)
-        return "the timestamp is missing";
-    return ret->nvalues ? NULL : "the signature is missing";
+    if (algorithm == ALGORITHM_ED25519)
+        return key_sign_ed25519(bytes, m, ret, err);
+    key = arena_alloc(m->arena, key_size());
+    status = key_make(algorithm, bytes, key, err);
+    if (status == OK)
+        key_mac(key, m, ret);
+    sodium_memzero(key, key_size());
+    return status;
 }
 
 static struct span write_single(const struct scheme *s, struct span time, struct span value,
                                 struct arena *arena)
 {
+    (void)s;
     (void)time;
-    return span_of(arena_print(arena, "%.*s%.*s", SPAN_ARG(s->prefix), SPAN_ARG(value)));
+    (void)arena;
+    return value;
 }
 
 static struct span write_key_value(const struct scheme *s, struct span time, struct span value,
                                    struct arena *arena)
 {
-    const char *stamp =
-        s->time_key.at ? arena_print(arena, "%.*s=%.*s,", SPAN_ARG(s->time_key), SPAN_ARG(time)) : "";
+    const char *stamp = s->time_key.at ? arena_print(arena, "%.*s=%.*s%c", SPAN_ARG(s->time_key),
+                                                     SPAN_ARG(time), s->separator)
+                                       : "";
 
-    return span_of(arena_print(arena, "%s%.*s=%.*s%.*s", stamp, SPAN_ARG(s->value_key), SPAN_ARG(s->prefix),
-                               SPAN_ARG(value)));
+    return span_of(arena_print(arena, "%s%.*s=%.*s", stamp, SPAN_ARG(s->value_key), SPAN_ARG(value)));
 }
 
-static bool decode_hex(struct span text, uint8_t *ret, size_t nbytes)
+static bool decode_hex(struct span text, uint8_t *ret, size_t size, size_t *ret_len)
 {
-    if (text.len != 2 * nbytes)
+    if (text.len % 2 != 0 || text.len / 2 > size)
         return false;
     for (size_t i = 0; i < text.len; i++) /* libsodium would take capitals too */
         if (!(text.at[i] >= '0' && text.at[i] <= '9') && !(text.at[i] >= 'a' && text.at[i] <= 'f'))
             return false;
-    return sodium_hex2bin(ret, nbytes, text.at, text.len, NULL, NULL, NULL) == 0;
+    return sodium_hex2bin(ret, size, text.at, text.len, NULL, ret_len, NULL) == 0;
 }
 
-/* With NULL for what to ignore and for the end, only the canonical form passes. */
-static bool decode_base64(struct span text, uint8_t *ret, size_t nbytes)
+/* With NULL for what to ignore and for the end, only the canonical form passes. But libsodium 1.0.18 takes some bytes
+ * beyond ASCII for letters. */
+static bool decode_base64(struct span text, uint8_t *ret, size_t size, size_t *ret_len)
 {
-    size_t len;
-
-    return sodium_base642bin(ret, nbytes, text.at, text.len, NULL, &len, NULL,
-                             sodium_base64_VARIANT_ORIGINAL) == 0 &&
-           len == nbytes;
+    for (size_t i = 0; i < text.len; i++)
+        if ((unsigned char)text.at[i] >= 0x80)
+            return false;
+    return sodium_base642bin(ret, size, text.at, text.len, NULL, ret_len, NULL,
+                             sodium_base64_VARIANT_ORIGINAL) == 0;
 }
 
 static struct span encode_hex(const uint8_t *bytes, size_t nbytes, struct arena *arena)
@@ -278,71 +497,17 @@ static struct span encode_base64(const uint8_t *bytes, size_t nbytes, struct are
         sodium_bin2base64(arena_alloc(arena, room), room, bytes, nbytes, sodium_base64_VARIANT_ORIGINAL));
 }
 
-/* Whole seconds; both ways, the bound included. */
-static const char *check_time(const struct scheme *s, struct span text, int64_t now_wall_us, int64_t *ret_us)
+struct span scheme_encode(enum encoding encoding, const uint8_t *bytes, size_t nbytes, struct arena *arena)
 {
-    int64_t now = now_wall_us / SECOND_US, apart;
-    uint64_t seconds;
-
-    if (text.len > TIME_DIGITS_MAX || !number_parse(text, 1, UINT64_MAX, &seconds))
-        return "the timestamp is not whole seconds since 1970";
-    apart = now - (int64_t)seconds;
-    if (apart > (int64_t)s->tolerance_s)
-        return "the timestamp is too old";
-    if (apart < -(int64_t)s->tolerance_s)
-        return "the timestamp is in the future";
-    *ret_us = (int64_t)seconds * SECOND_US;
-    return NULL;
+    return encodings[encoding].encode(bytes, nbytes, arena);
 }
 
-/* A dot in the id could move text between the id and the time while the signed bytes stay the same. */
-static const char *check_id(struct span id)
+const char *scheme_algorithm_name(enum algorithm algorithm)
 {
-    if (id.len == 0 || id.len > ID_BYTES_MAX || memchr(id.at, '.', id.len))
-        return "the event id is empty, too long or holds a dot";
-    return NULL;
+    return algorithms[algorithm];
 }
 
-/* Every secret against every candidate, whether one has matched or not, and the decoy's key in place of those that
- * other sources have more: time tells neither which secret fits nor which source there is. */
-static const char *match(const struct platform *p, const struct source *source, const struct claim *claim,
-                         struct span body, size_t *ret)
+static void arena_drop(struct arena **arena)
 {
-    const struct scheme *s = &p->scheme;
-    size_t nbytes = algorithms[s->algorithm].bytes, decoded = 0;
-    uint8_t candidates[CANDIDATES_MAX][MAC_BYTES_MAX], mac[MAC_BYTES_MAX];
-    bool found = false;
-
-    for (size_t i = 0; i < claim->nvalues; i++)
-        decoded += encodings[s->encoding].decode(claim->values[i], candidates[decoded], nbytes);
-    if (decoded == 0)
-        return "the signature is not written as it should be";
-
-    for (size_t k = 0; k < p->nsecrets_max; k++) {
-        bool own = k < source->nsecrets;
-
-        compute(s, (own ? source : p->decoy)->secrets[own ? k : 0].mac, claim, body, mac);
-        for (size_t i = 0; i < decoded; i++)
-            if (sodium_memcmp(mac, candidates[i], nbytes) == 0 && own) {
-                found = true;
-                *ret = k;
-            }
-    }
-    return found ? NULL : "the signature does not match";
-}
-
-static void compute(const struct scheme *s, struct evp_mac_ctx_st *key, const struct claim *claim,
-                    struct span body, uint8_t ret[MAC_BYTES_MAX])
-{
-    const struct span pieces[] = {[PART_ID] = claim->id, [PART_TIME] = claim->time, [PART_BODY] = body};
-    bool good = EVP_MAC_init(key, NULL, 0, NULL); /* no key: starts anew with the one it has */
-    size_t len;
-
-    for (size_t i = 0; good && i < s->nparts; i++) {
-        const struct signed_part *part = &s->parts[i];
-        struct span piece = part->kind == PART_LITERAL ? part->literal : pieces[part->kind];
-        good = EVP_MAC_update(key, (const unsigned char *)piece.at, piece.len);
-    }
-    if (!good || !EVP_MAC_final(key, ret, &len, MAC_BYTES_MAX))
-        abort();
+    arena_close(*arena);
 }

@@ -7,40 +7,85 @@
 #define SETTLE_DOMAIN_SCHEME_H
 
 #include "base/arena.h"
+#include "domain/key.h"
 #include "domain/platform.h"
 
 struct header {
     struct span name, value; /* name in lower case */
 };
 
+/* A request as it came, or as it was kept. */
+struct request {
+    const struct header *headers; /* in the order of arrival, repeated ones as well */
+    size_t nheaders;
+    struct span body;
+    struct span url;     /* the absolute URL that the sender called; absent unless the scheme needs it */
+    int64_t received_us; /* wall: the clock that times are judged by */
+};
+
+/* Why a signature is refused; scheme_refusal_word has their names, as in metrics. */
+enum refusal {
+    REFUSAL_NONE,
+    REFUSAL_HEADER_MISSING,
+    REFUSAL_HEADER_TWICE,
+    REFUSAL_MALFORMED,
+    REFUSAL_TIME_MALFORMED,
+    REFUSAL_TOO_OLD,
+    REFUSAL_IN_FUTURE,
+    REFUSAL_BAD_ID,
+    REFUSAL_BAD_BODY, /* not covered by the signature: no digest of it in the URL, or another's */
+    REFUSAL_NO_MATCH,
+    NREFUSALS
+};
+
 struct verified {
+    enum refusal refusal;
     size_t secret;   /* index of the one that matched */
     struct span id;  /* the signed event id; absent if the scheme has none */
     int64_t time_us; /* the signed time; TIME_NONE if none */
-    int64_t
-        received_us; /* the clock it was checked by: events_read measures the platform's times against it */
 };
 
-/* OK or FORGED (cause "bad_signature"; the text says which rule failed and never shows the right signature).
+/* OK or FORGED (cause: the refusal's word; the text says which rule failed and never shows the right signature).
  * source NULL: an unknown one; does the same work against a throw-away key and says FORGED. */
-enum status scheme_verify(const struct platform *p, const struct source *source, const struct header *headers,
-                          size_t nheaders, struct span body, int64_t now_wall_us, struct verified *ret,
-                          struct err *err) MUST_CHECK;
+enum status scheme_verify(const struct platform *p, const struct source *source, const struct request *r,
+                          struct verified *ret, struct err *err) MUST_CHECK;
+
+/* "header_missing", "too_old", ...; "none" for REFUSAL_NONE. */
+const char *scheme_refusal_word(enum refusal refusal);
+
+enum { CANDIDATES_MAX = 16 };
+
+/* What a request claims, before anything of it is believed. The steps of scheme_verify, for who shows them one by
+ * one; each returns the refusal and, through wrong, why. */
+struct claim {
+    struct {
+        struct span value; /* encoded, without its prefix */
+        size_t proof;
+    } candidates[CANDIDATES_MAX]; /* any may match */
+    size_t ncandidates;
+    struct span time, id; /* as sent; absent if the scheme has none */
+    struct span form;     /* what PART_FORM stands for */
+};
+enum refusal scheme_read(const struct scheme *s, const struct request *r, struct arena *arena,
+                         struct claim *ret, const char **wrong);
+enum refusal scheme_check(const struct scheme *s, const struct claim *claim, const struct request *r,
+                          int64_t *ret_time_us, const char **wrong);
+enum refusal scheme_match(const struct platform *p, const struct source *source, const struct claim *claim,
+                          const struct request *r, size_t *ret_secret, const char **wrong);
 
 enum { SIGNED_HEADERS_MAX = 3 };
 
 /* The headers with which the platform would send this body at time_us, in the arena. For send-test and tests.
- * id: what a scheme with an id header signs; absent otherwise. Returns how many. */
-size_t scheme_sign(const struct platform *p, struct span secret, struct span id, int64_t time_us,
-                   struct span body, struct arena *arena, struct header ret[SIGNED_HEADERS_MAX]);
+ * secret: as an operator gives it; with Ed25519 the seed of the private key, "whsk_" or the like before it does no harm.
+ * id: what a scheme with an id header sends; url: what a scheme with {url} signs; absent otherwise. INVALID: secret. */
+enum status scheme_sign(const struct platform *p, struct span secret, struct span id, int64_t time_us,
+                        struct span url, struct span body, struct arena *arena,
+                        struct header ret[SIGNED_HEADERS_MAX], size_t *nret, struct err *err) MUST_CHECK;
 
-/* The keyed state of one secret, for struct secret. */
-struct evp_mac_ctx_st *scheme_key(enum algorithm algorithm, struct span secret);
-void scheme_key_free(struct evp_mac_ctx_st *key); /* NULL is fine */
+/* As descriptors call it. */
+const char *scheme_algorithm_name(enum algorithm algorithm);
 
-/* The algorithm, layout or encoding that a descriptor names; false: there is none of that name. */
-bool scheme_algorithm(struct span word, enum algorithm *ret);
-bool scheme_layout(struct span word, enum layout *ret);
-bool scheme_encoding(struct span word, enum encoding *ret);
+/* For handshakes: bytes in the encoding, as text in the arena. */
+struct span scheme_encode(enum encoding encoding, const uint8_t *bytes, size_t nbytes, struct arena *arena);
 
 #endif

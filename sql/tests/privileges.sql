@@ -9,28 +9,33 @@ create temporary table expected (relation text, role text, may text);
 insert into expected (relation, role, may)
 select relation, role, may
 from (values
-  --                      gateway                            reconciler                api                         maintain         readonly
+  --                      gateway                            reconciler                api                         maintain         readonly  requarantine     subscribe
   ('alerts',              '-',                               'select insert update',   'select update(status, resolved_at, resolved_by, resolution_notes)',
-                                                                                                                   'select delete', 'select'),
-  ('hint_key',            'select',                          '-',                      '-',                        '-',             '-'),
-  ('job_fences',          '-',                               'select update',          'select',                   '-',             'select'),
-  ('job_runs',            '-',                               'select insert update',   'select',                   'select delete', 'select'),
-  ('publication_evidence','-',                               'select',                 'select',                   '-',             'select'),
+                                                                                                                   'select delete', 'select', '-',             '-'),
+  ('hint_key',            'select',                          '-',                      '-',                        '-',             '-',      '-',             '-'),
+  ('job_fences',          '-',                               'select update',          'select',                   '-',             'select', '-',             '-'),
+  ('job_runs',            '-',                               'select insert update',   'select',                   'select delete', 'select', '-',             '-'),
+  ('publication_evidence','-',                               'select',                 'select',                   '-',             'select', '-',             '-'),
   ('publish_logs',        '-',
    'select update(status, external_url, error_message, published_at, settled_at, extra_metadata, updated_at)',
-                                                                                       'select insert',            'select',        'select'),
+                                                                                       'select insert',            'select',        'select', '-',             '-'),
   ('publish_open',        '-',                               'select insert update delete',
-                                                                                       'select insert update',     'select',        'select'),
-  ('publish_logs_live',   '-',                               'select',                 'select',                   '-',             'select'),
-  ('refused_requests',    'insert',                          '-',                      'select',                   'select delete', 'select'),
-  ('schema_version',      'select',                          'select',                 'select',                   'select',        'select'),
-  ('social_sync_ledger',  '-',                               'select insert',          'select insert',            'select delete', 'select'),
-  ('webhook_deliveries',  'insert',                          '-',                      'select',                   'select delete', 'select'),
-  ('webhook_receipts',    'select(dedup_key, source) insert','select',                 'select',                   'select delete', 'select')
-) as matrix (relation, gateway, reconciler, api, maintain, readonly)
+                                                                                       'select insert update',     'select',        'select', '-',             '-'),
+  ('publish_logs_live',   '-',                               'select',                 'select',                   '-',             'select', '-',             '-'),
+  ('refused_requests',    'insert',                          '-',                      'select',                   'select delete', 'select', 'select delete', '-'),
+  ('schema_version',      'select',                          'select',                 'select',                   'select',        'select', 'select',        'select'),
+  ('social_sync_ledger',  '-',                               'select insert',          'select insert',            'select delete', 'select', '-',             '-'),
+  ('webhook_deliveries',  'insert',                          '-',                      'select',                   'select delete', 'select', 'insert',        '-'),
+  ('webhook_receipts',    'select(dedup_key, source, delivery_id) insert',
+                                                             'select',                 'select',                   'select delete', 'select',
+   'select(dedup_key, source, delivery_id) insert',                                                                                                            '-'),
+  ('websub_subscriptions','-',                               '-',                      'select',                   '-',             'select', '-',
+   'select insert update delete')
+) as matrix (relation, gateway, reconciler, api, maintain, readonly, requarantine, subscribe)
 cross join lateral (values
   ('settle_gateway', gateway), ('settle_reconciler', reconciler), ('settle_api', api), ('settle_maintain', maintain),
-  ('settle_readonly', readonly), ('public', '-')) as cell (role, may);
+  ('settle_readonly', readonly), ('settle_requarantine', requarantine), ('settle_subscribe', subscribe),
+  ('public', '-')) as cell (role, may);
 
 create temporary view relations as
 select c.oid, c.relname::text collate "default" as relation, c.relkind, c.relowner, c.relacl
@@ -38,7 +43,8 @@ from pg_class c
 where c.relnamespace = 'settle'::regnamespace and c.relkind in ('r', 'p', 'v', 'm', 'f');
 
 create temporary view roles (role) as
-values ('settle_gateway'), ('settle_reconciler'), ('settle_api'), ('settle_maintain'), ('settle_readonly'), ('public');
+values ('settle_gateway'), ('settle_reconciler'), ('settle_api'), ('settle_maintain'), ('settle_readonly'),
+       ('settle_requarantine'), ('settle_subscribe'), ('public');
 
 create temporary view actual as
 select relation, role,
@@ -67,7 +73,7 @@ select is_empty(
   $$select role, privilege
     from roles, unnest(array['usage', 'create']) as privilege
     where has_schema_privilege(role, 'settle', privilege) <> (privilege = 'usage' and role <> 'public')$$,
-  'the five roles may use the schema, nobody may create in it, PUBLIC may do neither');
+  'our roles may use the schema, nobody may create in it, PUBLIC may do neither');
 
 select is_empty(
   $$select role, p.proname

@@ -1,20 +1,23 @@
 -- What the programs' statements rest on: relations, keys, defaults, and the rules that constraints carry.
 begin;
 create extension if not exists pgtap;
-select plan(60);
+select plan(61);
 
 select set_eq(
   $$select relname::text from pg_class where relnamespace = 'settle'::regnamespace and relkind in ('r', 'p', 'v', 'm', 'f')$$,
   array['alerts', 'hint_key', 'job_fences', 'job_runs', 'publication_evidence', 'publish_logs', 'publish_logs_live',
-        'publish_open', 'refused_requests', 'schema_version', 'social_sync_ledger', 'webhook_deliveries', 'webhook_receipts'],
+        'publish_open', 'refused_requests', 'schema_version', 'social_sync_ledger', 'webhook_deliveries', 'webhook_receipts',
+        'websub_subscriptions'],
   'the schema holds these relations and no others');
 select set_eq(
   'select change from settle.schema_version',
-  array['foundation', 'publish_logs', 'receipts', 'ledger', 'jobs', 'alerts', 'live_views'],
+  array['foundation', 'publish_logs', 'receipts', 'ledger', 'jobs', 'alerts', 'live_views', 'deliveries', 'requarantine',
+        'websub'],
   'schema_version names every change');
 select is_empty(
   $$select role
-    from unnest(array['settle_gateway', 'settle_reconciler', 'settle_api', 'settle_maintain', 'settle_readonly']) as role
+    from unnest(array['settle_gateway', 'settle_reconciler', 'settle_api', 'settle_maintain', 'settle_readonly',
+                      'settle_requarantine', 'settle_subscribe']) as role
     left join pg_roles on rolname = role
     where rolcanlogin is not true$$,
   'each program has a role that may log in');
@@ -25,6 +28,7 @@ select col_is_pk('settle', 'webhook_receipts', array['dedup_key', 'source'], 'ke
 select col_is_pk('settle', 'webhook_deliveries', array['id', 'source'], 'key of webhook_deliveries');
 select col_is_pk('settle', 'refused_requests', array['id', 'source'], 'key of refused_requests');
 select col_is_pk('settle', 'social_sync_ledger', array['id', 'source'], 'key of social_sync_ledger');
+select col_is_pk('settle', 'websub_subscriptions', array['platform', 'source', 'topic'], 'key of websub_subscriptions');
 select col_is_pk('settle', 'job_runs', 'id', 'key of job_runs');
 select col_is_pk('settle', 'job_fences', 'name', 'key of job_fences');
 select col_is_pk('settle', 'alerts', 'id', 'key of alerts');

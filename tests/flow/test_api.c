@@ -418,11 +418,12 @@ static void test_refused_requests_are_shown_with_their_cause(void **state)
 
     snprintf(url, sizeof(url), "%s/publishing/webhooks/instagram", w->ingest_url);
     assert_int_equal(world_http(w, "POST", url, headers, SPAN("forged")).status, 401);
-    world_until(10, count_items(w, "/publishing/receipts?refused=true") == 1);
+    world_until(10, count_items(w, "/publishing/receipts?state=refused") == 1);
     assert_int_equal(count_items(w, "/publishing/receipts"), 0);
-    assert_int_equal(count_items(w, "/publishing/receipts?refused=true&cause=other"), 0);
-    r = world_api(w, "GET", "/publishing/receipts?refused=true&platform=instagram", NULL);
-    assert_string_equal(text_of(json_array_get(items_of(&r), 0), "cause"), "bad_signature");
+    assert_int_equal(count_items(w, "/publishing/receipts?state=refused&cause=no_match"), 0);
+    assert_int_equal(count_items(w, "/publishing/receipts?state=refused&cause=malformed_signature"), 1);
+    r = world_api(w, "GET", "/publishing/receipts?state=refused&platform=instagram", NULL);
+    assert_string_equal(text_of(json_array_get(items_of(&r), 0), "cause"), "malformed_signature");
     snprintf(path, sizeof(path), "/publishing/receipts/%s", text_of(json_array_get(items_of(&r), 0), "id"));
     r = world_api(w, "GET", path, NULL);
     assert_string_equal(text_of(r.json, "body_base64"), "Zm9yZ2Vk");
@@ -468,7 +469,7 @@ static void test_every_get_leaves_the_database_unchanged(void **state)
     snprintf(paths[1], 256, "/publishing/logs?user_id_str=u-1&status=processing&older_than_minutes=0");
     snprintf(paths[2], 256, "/publishing/logs/%s", id);
     snprintf(paths[3], 256, "/publishing/receipts");
-    snprintf(paths[4], 256, "/publishing/receipts?refused=true");
+    snprintf(paths[4], 256, "/publishing/receipts?state=refused");
     snprintf(paths[5], 256, "/publishing/receipts/%s",
              world_sql(w, "select encode(dedup_key, 'hex') from settle.webhook_receipts"));
     snprintf(paths[6], 256, "/publishing/receipts/%s",
@@ -508,7 +509,7 @@ static void test_requests_that_fit_no_route_are_problems(void **state)
     r = world_api(w, "GET", "/publishing/logs?statuss=failed", NULL);
     assert_problem(w, &r, 422, "invalid_parameter");
     assert_field(&r, "statuss");
-    r = world_api(w, "GET", "/publishing/receipts?refused=true&state=late", NULL);
+    r = world_api(w, "GET", "/publishing/receipts?state=refused&state=late", NULL);
     assert_field(&r, "state");
     r = world_api(w, "GET", "/publishing/logs?cursor=00", NULL);
     assert_field(&r, "cursor");

@@ -424,6 +424,7 @@ struct reply world_http(struct world *w, const char *method, const char *url, co
         list = curl_slist_append(list, *headers);
     curl_easy_reset(c);
     curl_easy_setopt(c, CURLOPT_URL, url);
+    curl_easy_setopt(c, CURLOPT_NOBODY, strcmp(method, "HEAD") == 0 ? 1L : 0L); /* else it waits for one */
     curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, method);
     curl_easy_setopt(c, CURLOPT_NOPROXY, "*");
     curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
@@ -499,7 +500,8 @@ const char *const *world_sign(struct world *w, const char *platform, const char 
     if (tiktok)
         headers[1] = arena_print(a, "tiktok-signature: t=%s,s=%s", time, hex);
     else
-        headers[1] = arena_print(a, "x-hub-signature-256: sha256=%s", hex);
+        headers[1] = arena_print(a, "x-hub-signature%s: sha256=%s",
+                                 strcmp(platform, "youtube") == 0 ? "" : "-256", hex);
     return headers;
 }
 
@@ -536,8 +538,14 @@ const char *world_sql(struct world *w, const char *format, ...)
         if (PQresultStatus(result) == PGRES_COMMAND_OK || PQresultStatus(result) == PGRES_TUPLES_OK)
             text = shown(w, result);
         else if (PQstatus(w->inner->sql) == CONNECTION_OK &&
-                 PQtransactionStatus(w->inner->sql) == PQTRANS_IDLE)
+                 PQtransactionStatus(w->inner->sql) == PQTRANS_IDLE &&
+                 PQresultErrorField(result,
+                                    PG_DIAG_SQLSTATE)) /* else it was lost, and libpq may not say so yet */
             fail_msg("%s%s", PQerrorMessage(w->inner->sql), statement);
+        if (!text) {
+            PQfinish(w->inner->sql);
+            w->inner->sql = NULL;
+        }
     }
     PQclear(result);
     free(statement);

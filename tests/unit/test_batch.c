@@ -18,6 +18,9 @@ struct pg {
     size_t nrows;
     struct span keys[BATCH_ROWS_MAX];
     bool unread[BATCH_ROWS_MAX]; /* the row comes without what was read from its body */
+    bool bare[BATCH_ROWS_MAX];   /* the row comes without its body */
+    size_t nshared;              /* bodies that come in rows of their own */
+    struct span shared[BATCH_ROWS_MAX];
 };
 
 struct pg_rows {
@@ -79,22 +82,34 @@ static struct span element(const char **at)
     return value;
 }
 
+static size_t elements(const struct pg_args *args, int arg)
+{
+    uint32_t n;
+
+    memcpy(&n, args->values[arg] + 12, 4);
+    return __builtin_bswap32(n);
+}
+
 void pg_send(struct pg *pg, enum sql sql, const struct pg_args *args, int64_t deadline_boot_us, pg_done *done,
              void *ctx)
 {
     const char *keys = args->values[0] + 20, *posts = args->values[4] + 20; /* behind the head of an array */
-    uint32_t n;
+    const char *bodies = args->values[15] + 20, *shared;
 
-    assert_int_equal(sql, SQL_RECEIPT_ACCEPT);
-    assert_int_equal(args->n, 16);
+    assert_int_equal(args->n, sql == SQL_RECEIPT_ACCEPT_SHARED ? 22 : 16);
+    assert_int_equal(sql_texts[sql].nparameters, args->n);
     assert_int_equal(pg->nwaiting, 0);
     assert_true(deadline_boot_us > SECOND_US);
-    memcpy(&n, args->values[0] + 12, 4);
-    pg->nrows = __builtin_bswap32(n);
+    pg->nrows = elements(args, 0);
+    pg->nshared = sql == SQL_RECEIPT_ACCEPT_SHARED ? elements(args, 21) : 0;
     for (size_t i = 0; i < pg->nrows; i++) {
         pg->keys[i] = element(&keys);
         pg->unread[i] = element(&posts).at == NULL;
+        pg->bare[i] = element(&bodies).at == NULL;
     }
+    shared = pg->nshared > 0 ? args->values[21] + 20 : NULL;
+    for (size_t i = 0; i < pg->nshared; i++)
+        pg->shared[i] = element(&shared);
     pg->nwaiting = 1;
     pg->done = done;
     pg->ctx = ctx;
@@ -152,9 +167,10 @@ static int begin(void **state)
     for (size_t i = 0; i < NDELIVERIES; i++) {
         deliveries[i] = (struct delivery){
             .arena = arena_open(1024),
+            .id = {.bytes = {(uint8_t)i}},
             .platform = &platform,
             .source = &source,
-            .body = {"x", 1},
+            .body = { "x",                    1},
             .receipts = receipts[i],
             .nreceipts = 1
         };
@@ -406,6 +422,64 @@ static void test_a_delivery_ends_with_the_last_of_its_receipts(void **state)
     assert_false(receipts[91][0].is_new);
 }
 
+/* Half of its receipts in each of two flights: either may be the first to be stored, so both bring the body. */
+static void test_a_delivery_with_several_receipts_sends_its_body_once_a_flight(void **state)
+{
+    struct pg *pg = &connections[0];
+
+    (void)state;
+    add(2, MAX_ROWS - 3);
+    deliveries[90].nreceipts = deliveries[91].nreceipts = 2;
+    deliveries[90].body = SPAN("ninety");
+    deliveries[91].body = SPAN("ninety-one");
+    add(90, 2);
+    assert_int_equal(pg->nrows, MAX_ROWS);
+    for (size_t i = 0; i < MAX_ROWS; i++)
+        assert_int_equal(pg->bare[i], i >= MAX_ROWS - 3);
+    assert_int_equal(pg->nshared, 2);
+    assert_true(span_eq(pg->shared[0], SPAN("ninety")));
+    assert_true(span_eq(pg->shared[1], SPAN("ninety-one")));
+    commit(pg);
+    batch_turn(batch);
+    assert_int_equal(pg->nrows, 1);
+    assert_int_equal(pg->nshared, 1);
+    assert_true(span_eq(pg->shared[0], SPAN("ninety-one")));
+    commit(pg);
+    expect_ended(90, 2, OK);
+    add(1, 1);
+    batch_turn(batch);
+    assert_int_equal(pg->nshared, 0); /* the next one needs no more than before */
+    assert_false(pg->bare[0]);
+    commit(pg);
+}
+
+/* One that names a thousand events must not fill the queue for all. */
+static void test_a_body_counts_once_however_many_receipts_share_it(void **state)
+{
+    static char large[3 * 1024 * 1024];
+    const size_t nlarge = 20; /* 60 MiB of the 64 that may wait */
+    struct err err = {0};
+
+    (void)state;
+    connections[0].up = false;
+    for (size_t i = 0; i < nlarge; i++) {
+        deliveries[i].nreceipts = 2;
+        deliveries[i].body = (struct span){large, sizeof(large)};
+    }
+    add(0, nlarge);
+    for (size_t i = nlarge; i < nlarge + 2; i++)
+        deliveries[i].body = (struct span){large, sizeof(large)};
+    add(nlarge, 2);
+    assert_int_equal(batch_add(batch, &deliveries[nlarge + 2], &err), BUSY);
+    connections[0].up = true;
+    batch_turn(batch);
+    assert_int_equal(connections[0].nrows, 2); /* a second would make the statement too large */
+    assert_int_equal(connections[0].nshared, 1);
+    for (; connections[0].nwaiting > 0; batch_turn(batch))
+        commit(&connections[0]);
+    expect_ended(0, nlarge + 2, OK);
+}
+
 static void test_only_what_the_commit_returns_is_new(void **state)
 {
     struct pg *pg = &connections[0];
@@ -439,6 +513,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_who_was_answered_already_costs_no_statement, begin, end),
         cmocka_unit_test_setup_teardown(test_halves_wait_no_longer_than_their_senders, begin, end),
         cmocka_unit_test_setup_teardown(test_a_delivery_ends_with_the_last_of_its_receipts, begin, end),
+        cmocka_unit_test_setup_teardown(test_a_delivery_with_several_receipts_sends_its_body_once_a_flight,
+                                        begin, end),
+        cmocka_unit_test_setup_teardown(test_a_body_counts_once_however_many_receipts_share_it, begin, end),
         cmocka_unit_test_setup_teardown(test_only_what_the_commit_returns_is_new, begin, end),
     };
 

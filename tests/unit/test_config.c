@@ -77,6 +77,10 @@ static void assert_defaults(const struct config *c)
     assert_int_equal(c->reconcile.evidence_age_minutes, 10);
     assert_int_equal(c->reconcile.batch_size, 1000);
     assert_int_equal(c->reconcile.ntimeouts, 0);
+    assert_string_equal(c->ingest.public_url, "");
+    assert_int_equal(c->refused.inserts_per_second, 10);
+    assert_int_equal(c->refused.megabytes_per_source, 64);
+    assert_int_equal(c->refused.keep_hours, 24);
     assert_int_equal(c->nsources, 0);
     assert_false(c->unsafe_ok);
 }
@@ -124,18 +128,20 @@ static void test_the_sample_file_names_every_key_with_its_default(void **state)
 static void test_a_file_sets_what_it_names(void **state)
 {
     struct err err = {.text = ""};
-    struct config *c =
-        open_text("database: {url: \"host=/run dbname=x\", prepare: off}\n"
-                  "redis:\n  url: redis://:pw@h:1/0\n"
-                  "ingest: {enabled: false, listen: \"unix:/run/settle/in.sock\", workers: 64}\n"
-                  "monitor: {listen: \"[::1]:0\"}\n"
-                  "log: {level: debug}\n"
-                  "reconcile:\n  since_minutes: 20\n  timeout_minutes:\n"
-                  "    - {platform: youtube, minutes: 60}\n"
-                  "sources:\n  - platform: tiktok\n    secret_file: /a\n"
-                  "  - {platform: tiktok, name: acme, secret_file: /b}\n"
-                  "unsafe_ok: true\n",
-                  &err);
+    struct config *c = open_text(
+        "database: {url: \"host=/run dbname=x\", prepare: off}\n"
+        "redis:\n  url: redis://:pw@h:1/0\n"
+        "ingest: {enabled: false, listen: \"unix:/run/settle/in.sock\", workers: 64,"
+        " public_url: \"https://hooks.example.com:8443/in\"}\n"
+        "refused: {inserts_per_second: 1000, megabytes_per_source: 1024, keep_hours: 720}\n"
+        "monitor: {listen: \"[::1]:0\"}\n"
+        "log: {level: debug}\n"
+        "reconcile:\n  since_minutes: 20\n  timeout_minutes:\n"
+        "    - {platform: youtube, minutes: 60}\n"
+        "sources:\n  - platform: tiktok\n    secret_file: /a\n"
+        "  - {platform: tiktok, name: acme, secret_file: /b, verify_token_file: /t, topics: [x, y]}\n"
+        "unsafe_ok: true\n",
+        &err);
 
     (void)state;
     assert_string_equal(err.text, "");
@@ -158,6 +164,15 @@ static void test_a_file_sets_what_it_names(void **state)
     assert_string_equal(c->sources[0].name, "default");
     assert_string_equal(c->sources[1].name, "acme");
     assert_string_equal(c->sources[1].secret_file, "/b");
+    assert_null(c->sources[0].verify_token_file);
+    assert_int_equal(c->sources[0].ntopics, 0);
+    assert_string_equal(c->sources[1].verify_token_file, "/t");
+    assert_int_equal(c->sources[1].ntopics, 2);
+    assert_string_equal(c->sources[1].topics[1], "y");
+    assert_string_equal(c->ingest.public_url, "https://hooks.example.com:8443/in");
+    assert_int_equal(c->refused.inserts_per_second, 1000);
+    assert_int_equal(c->refused.megabytes_per_source, 1024);
+    assert_int_equal(c->refused.keep_hours, 720);
     assert_true(c->unsafe_ok);
     config_close(c);
 }
@@ -253,6 +268,25 @@ static const struct {
     {"an alias",                   "log: &l {level: info}\nmonitor: *l\n",                               ":2:10: an alias; write the value out"               },
     {"a source without secret",    "sources:\n  - {platform: tiktok}\n",
      "sources[0].platform: Missing required mapping field: secret_file"                                                                                       },
+    {"a public URL with a slash",  "ingest: {public_url: \"https://h/\"}\n",
+     ":1:10: ingest.public_url: must be https://host or http://host"                                                                                          },
+    {"a public URL without host",  "ingest: {public_url: \"https://\"}\n",
+     "ingest.public_url: must be https://host"                                                                                                                },
+    {"a public URL of a port",     "ingest: {public_url: \"https://:80\"}\n",
+     "ingest.public_url: must be https://host"                                                                                                                },
+    {"a public URL with a query",  "ingest: {public_url: \"https://h/a?b\"}\n",
+     "ingest.public_url: must be https://host"                                                                                                                },
+    {"a public URL with a blank",  "ingest: {public_url: \"https://h /a\"}\n",
+     "ingest.public_url: must be https://host"                                                                                                                },
+    {"a public URL with a user",   "ingest: {public_url: \"https://u:p@h\"}\n",
+     "ingest.public_url: must be https://host"                                                                                                                },
+    {"no scheme",                  "ingest: {public_url: hooks.example.com}\n",                          "ingest.public_url: must be https://host"            },
+    {"more than a month",          "refused: {keep_hours: 721}\n",
+     ":1:11: refused.keep_hours: \"721\" is not a whole number from 1 to 720"                                                                                 },
+    {"none a second",              "refused: {inserts_per_second: 0}\n",
+     "refused.inserts_per_second: \"0\" is not a whole number from 1 to 1000"                                                                                 },
+    {"no room",                    "refused: {megabytes_per_source: 1025}\n",
+     "refused.megabytes_per_source: \"1025\" is not a whole number from 1 to 1024"                                                                            },
     {"an unknown key of a source", "sources:\n  - {platform: tiktok, secret: x}\n",
      ":2:24: unknown key \"secret\"; known here: platform, name, secret_file"                                                                                 },
     {"a time-out with a unit",     "reconcile:\n  timeout_minutes:\n    - {platform: x, minutes: 1h}\n",
@@ -334,7 +368,8 @@ static void test_what_is_printed_can_be_read_again(void **state)
     struct err err = {.text = ""};
     struct config *c =
         open_text("ingest: {listen: \"unix:/a \\\"b\\\"\", workers: 3}\nreconcile: {timeout_minutes: "
-                  "[{platform: x, minutes: 5}]}\nsources: [{platform: y, secret_file: \"o # p\"}]\n",
+                  "[{platform: x, minutes: 5}]}\nsources: [{platform: y, secret_file: \"o # p\"},"
+                  " {platform: z, secret_file: s, verify_token_file: \"a, b\", topics: [\"[t]\", u]}]\n",
                   &err);
     char *first = strdup(strchr(printed(c), '\n'));
     const char *second;
@@ -345,6 +380,9 @@ static void test_what_is_printed_can_be_read_again(void **state)
     assert_string_equal(err.text, "");
     assert_string_equal(c->ingest.listen.path, "/a \"b\"");
     assert_string_equal(c->sources[0].secret_file, "o # p");
+    assert_string_equal(c->sources[1].verify_token_file, "a, b");
+    assert_int_equal(c->sources[1].ntopics, 2);
+    assert_string_equal(c->sources[1].topics[0], "[t]");
     second = strchr(printed(c), '\n');
     /* the same but for where each value came from */
     while (*first && *second) {
@@ -378,6 +416,32 @@ static void test_check_refuses_more_bodies_than_memory_holds(void **state)
     config_close(c);
 }
 
+static void test_what_only_a_restart_takes_up_is_named(void **state)
+{
+    static const struct {
+        const char *text, *key;
+    } cases[] = {
+        {"ingest: {workers: 2}\n",                      "ingest.workers"    },
+        {"refused: {keep_hours: 1}\nunsafe_ok: true\n", "refused.keep_hours"},
+        {"platforms: {folder: /x}\n",                   NULL                },
+        {"sources: [{platform: x, secret_file: /y}]\n", NULL                },
+        {"database: {url: x}\n",                        NULL                },
+        {"ingest: {queue: 4096}\n",                     NULL                },
+    };
+    struct config *running = must_open(NULL, no_environment, NULL, 0);
+
+    (void)state;
+    for (size_t i = 0; i < countof(cases); i++) {
+        struct err err = {.text = ""};
+        struct config *fresh = open_text(cases[i].text, &err);
+        const char *key = config_needs_restart(running, fresh);
+        if (!key != !cases[i].key || (key && strcmp(key, cases[i].key) != 0))
+            fail_msg("%s: %s", cases[i].text, key ? key : "none");
+        config_close(fresh);
+    }
+    config_close(running);
+}
+
 static void test_what_is_forgotten_is_nowhere(void **state)
 {
     struct err err = {.text = ""};
@@ -391,6 +455,25 @@ static void test_what_is_forgotten_is_nowhere(void **state)
     assert_memory_equal(text, "\0\0\0\0\0\0\0\0\0", 9);
     assert_null(strstr(printed(c), "two"));
     assert_string_equal(c->database.url, "one");
+    config_close(c);
+}
+
+static void test_check_looks_at_the_files_of_tokens(void **state)
+{
+    struct err err = {.text = ""};
+    struct config *c =
+        open_text("sources: [{platform: x, secret_file: /dev/null, verify_token_file: /nowhere}]\n", &err);
+    char room[8];
+    struct span token;
+
+    (void)state;
+    assert_int_equal(config_check(c, &err), INVALID);
+    assert_string_equal(err.text, "source \"default\" of x: file \"/nowhere\": No such file or directory");
+    config_close(c);
+    c = open_text("sources: [{platform: x, secret_file: /dev/null}]\n", &err);
+    assert_int_equal(config_check(c, &err), OK);
+    assert_int_equal(config_verify_token(&c->sources[0], room, sizeof(room), &token, &err), OK);
+    assert_null(token.at);
     config_close(c);
 }
 
@@ -445,7 +528,9 @@ int main(void)
         cmocka_unit_test(test_no_password_is_printed),
         cmocka_unit_test(test_what_is_printed_can_be_read_again),
         cmocka_unit_test(test_check_refuses_more_bodies_than_memory_holds),
+        cmocka_unit_test(test_what_only_a_restart_takes_up_is_named),
         cmocka_unit_test(test_what_is_forgotten_is_nowhere),
+        cmocka_unit_test(test_check_looks_at_the_files_of_tokens),
         cmocka_unit_test(test_check_looks_at_the_files_that_are_named),
     };
 

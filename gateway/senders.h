@@ -1,0 +1,36 @@
+/*
+ * senders: what a worker remembers of each source from request to request: what may still be kept of its refused
+ * requests, whether it storms, where its keys are counted. A reload takes it over to the next set, by names.
+ */
+#ifndef SETTLE_GATEWAY_SENDERS_H
+#define SETTLE_GATEWAY_SENDERS_H
+
+#include "domain/platform.h"
+#include "quota.h"
+#include "server.h"
+#include "storm.h"
+
+struct sender {
+    struct quota quota; /* of refused.c */
+    struct storm storm;
+    size_t keys[SECRETS_MAX]; /* places of keys.h */
+};
+
+struct senders;
+
+/* Borrows the set until senders_move or senders_close. */
+struct senders *senders_open(struct server *server, const struct platforms *set);
+void senders_close(struct senders *s); /* NULL is fine */
+void senders_move(struct senders *s, const struct platforms *set);
+
+/* p and source may be of an earlier set. NULL: the present one has no such source. */
+struct sender *senders_find(const struct senders *s, const struct platform *p, const struct source *source);
+
+/* One request of a source was verified by that secret of it; one was not. */
+void senders_verified(struct senders *s, const struct platform *p, const struct source *source,
+                      size_t secret);
+void senders_refused(struct senders *s, const struct platform *p, const struct source *source);
+
+void senders_turn(void *senders); /* a chore: tells of storms */
+
+#endif
