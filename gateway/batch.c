@@ -139,6 +139,9 @@ void batch_turn(void *batch)
     drop_overdue(b);
     while (!batch_is_idle(b) && (pg = idle_connection(b)))
         flush(b, pg);
+    if ((batch_is_idle(b) && b->nunder_way == 0) ||
+        !links_pg_is_up(b->links)) /* without a store nothing can be stuck */
+        health_wrote(server_boot_us(b->server));
     metric_set(QUEUE_WAITING, METRIC_NO_PLATFORM, 0, (double)(b->queue.n + b->nunder_way));
 }
 
@@ -220,6 +223,7 @@ static void after_flush(void *flight, const struct pg_rows *stored, const struct
     struct batch *b = f->batch;
 
     b->nunder_way -= f->n;
+    health_wrote(server_boot_us(b->server));
     if (!err) {
         metric_add(BATCHES, METRIC_NO_PLATFORM, RESULT_STORED, 1);
         health_flushed(true, server_boot_us(b->server));

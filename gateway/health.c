@@ -10,6 +10,7 @@
 /* A cache line each: the workers stamp them at every turn. */
 struct place {
     _Alignas(64) _Atomic int64_t turned_boot_us;
+    _Atomic int64_t wrote_boot_us;
     atomic_int role; /* enum health_role */
     atomic_bool can_store;
     _Atomic int64_t failed_boot_us; /* 0: the last commit was good, or there was none */
@@ -52,6 +53,7 @@ void health_join(size_t place, enum health_role role, int64_t boot_us)
     assert(place < nshared);
     own = &shared->places[place];
     health_turn(boot_us);
+    health_wrote(boot_us);
     health_can_store(false); /* its predecessor's word does not count */
     health_flushed(true, boot_us);
     atomic_store_explicit(&own->role, (int)role, memory_order_relaxed);
@@ -75,6 +77,12 @@ void health_flushed(bool good, int64_t boot_us)
         atomic_store_explicit(&own->failed_boot_us, good ? 0 : boot_us, memory_order_relaxed);
 }
 
+void health_wrote(int64_t boot_us)
+{
+    if (own)
+        atomic_store_explicit(&own->wrote_boot_us, boot_us, memory_order_relaxed);
+}
+
 size_t health_nplaces(void)
 {
     return nshared;
@@ -84,12 +92,14 @@ struct health_place health_place(size_t place, int64_t boot_us)
 {
     struct place *p = &shared->places[place];
     int64_t turned = atomic_load_explicit(&p->turned_boot_us, memory_order_relaxed);
+    int64_t wrote = atomic_load_explicit(&p->wrote_boot_us, memory_order_relaxed);
     int64_t failed = atomic_load_explicit(&p->failed_boot_us, memory_order_relaxed);
     bool failed_lately = failed != 0 && boot_us - failed < HEALTH_FAILED_MS * INT64_C(1000);
 
     return (struct health_place){
         .role = (enum health_role)atomic_load_explicit(&p->role, memory_order_relaxed),
         .turned_lately = boot_us - turned < HEALTH_STALE_MS * INT64_C(1000),
+        .writes = boot_us - wrote < HEALTH_STUCK_MS * INT64_C(1000),
         .can_store = atomic_load_explicit(&p->can_store, memory_order_relaxed) && !failed_lately,
     };
 }
@@ -97,4 +107,15 @@ struct health_place health_place(size_t place, int64_t boot_us)
 bool health_draining(void)
 {
     return shared && atomic_load_explicit(&shared->draining, memory_order_relaxed);
+}
+
+bool health_ingest_goes_on(int64_t boot_us)
+{
+    for (size_t i = 0; i < nshared; i++) {
+        struct health_place p = health_place(i, boot_us);
+
+        if (p.role == HEALTH_INGEST && !(p.turned_lately && p.writes))
+            return false;
+    }
+    return true;
 }

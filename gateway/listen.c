@@ -5,12 +5,13 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { BACKLOG = 4096 };
+enum { BACKLOG = 4096, FIRST_HANDED = 3 };
 
 union any_address {
     struct sockaddr any;
@@ -26,6 +27,9 @@ static bool claim_port(union any_address *to, socklen_t len);
 static int bind_tcp(const union any_address *to, socklen_t len, bool shared);
 static enum status open_path(const char *path, size_t n, int *ret_fds, struct err *err);
 static void remove_stale(const struct sockaddr_un *to);
+static size_t number_handed(void);
+static bool is_listening(int fd);
+static struct address address_of(char *name);
 
 enum status listen_open(const struct address *at, size_t n, int *ret_fds, struct err *err)
 {
@@ -122,6 +126,101 @@ static void remove_stale(const struct sockaddr_un *to)
         connect(fd, (const struct sockaddr *)to, sizeof(*to)) != 0 && errno == ECONNREFUSED)
         unlink(to->sun_path);
     close(fd);
+}
+
+enum status listen_take_handed(struct listen_handed *ret, struct err *err)
+{
+    const char *names = getenv("LISTEN_FDNAMES");
+    struct span rest = span_of(names ? names : "");
+    size_t n = number_handed();
+
+    ret->n = 0;
+    if (n > LISTEN_HANDED_MAX)
+        return err_set(err, INVALID, "LISTEN_FDS: %zu sockets are too many: at most %d", n,
+                       LISTEN_HANDED_MAX);
+    for (; ret->n < n; ret->n++) {
+        int fd = FIRST_HANDED + (int)ret->n;
+        struct span name = span_cut(&rest, ':');
+
+        if (!is_listening(fd))
+            return err_set(err, INVALID, "LISTEN_FDS: descriptor %d is no listening stream socket", fd);
+        snprintf(ret->at[ret->n].role, LISTEN_ROLE_BYTES, "%.*s", SPAN_ARG(name));
+        ret->at[ret->n].fd = fd;
+        (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+        (void)fcntl(fd, F_SETFL, O_NONBLOCK);
+    }
+    unsetenv("LISTEN_FDS");
+    unsetenv("LISTEN_PID");
+    unsetenv("LISTEN_FDNAMES");
+    return OK;
+}
+
+/* Meant for another process, if LISTEN_PID says so: then they are not ours to touch. */
+static size_t number_handed(void)
+{
+    const char *pid = getenv("LISTEN_PID"), *n = getenv("LISTEN_FDS");
+
+    if (!pid || !n || strtol(pid, NULL, 10) != getpid())
+        return 0;
+    return strtoul(n, NULL, 10);
+}
+
+static bool is_listening(int fd)
+{
+    int type = 0, listens = 0;
+    socklen_t len = sizeof(int);
+
+    return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_STREAM &&
+           getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) == 0 && listens;
+}
+
+size_t listen_count(const struct listen_handed *handed, const char *role)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < handed->n; i++)
+        n += strcmp(handed->at[i].role, role) == 0;
+    return n;
+}
+
+enum status listen_hand_out(const struct listen_handed *handed, const char *role, size_t n, int *ret_fds,
+                            struct err *err)
+{
+    size_t nthere = listen_count(handed, role), nth = 0;
+
+    if (nthere == 0 || nthere > n)
+        return err_set(err, INVALID, "%zu sockets were handed over for %zu processes", nthere, n);
+    for (size_t i = 0; i < handed->n; i++)
+        if (strcmp(handed->at[i].role, role) == 0)
+            ret_fds[nth++] = handed->at[i].fd;
+    for (; nth < n; nth++) {
+        ret_fds[nth] = fcntl(ret_fds[nth - nthere], F_DUPFD_CLOEXEC, 0);
+        if (ret_fds[nth] < 0)
+            return err_set(err, INVALID, "a handed socket cannot be shared: %s", strerror(errno));
+    }
+    return OK;
+}
+
+struct address listen_address(int fd, char room[LISTEN_NAME_BYTES])
+{
+    listen_name(fd, room);
+    return address_of(room);
+}
+
+static struct address address_of(char *name)
+{
+    char *colon = strrchr(name, ':');
+
+    if (strncmp(name, "unix:", strlen("unix:")) == 0)
+        return (struct address){.path = name + strlen("unix:")};
+    if (!colon)
+        return (struct address){.host = name};
+    *colon = '\0';
+    if (name[0] == '[') {
+        colon[-1] = '\0';
+        name++;
+    }
+    return (struct address){.host = name, .port = (uint16_t)atoi(colon + 1)};
 }
 
 void listen_name(int fd, char ret[LISTEN_NAME_BYTES])

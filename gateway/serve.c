@@ -7,6 +7,7 @@
 #include "health.h"
 #include "keys.h"
 #include "listen.h"
+#include "notify.h"
 #include "parent.h"
 
 #include <errno.h>
@@ -27,7 +28,10 @@ struct role {
 enum { NROLES = 3, PROCESSES_MAX = 64 + 2 }; /* as many workers as an operator may set, and the other two */
 
 static enum status share_memory(const struct settings *settings, size_t nchildren, struct err *err);
-static enum status listen_all(struct role *role, struct child *children, struct err *err);
+static enum status listen_all(struct role *role, const struct listen_handed *handed, struct child *children,
+                              struct err *err);
+static enum status check_names(const struct listen_handed *handed, const struct role *roles, struct err *err);
+static enum status check_admin(int fd, struct err *err);
 static enum status write_ports(const char *path, const struct role *roles, struct err *err);
 
 enum status serve(struct settings *settings, const char *ports_file, int *ret_exit_code, struct err *err)
@@ -39,14 +43,17 @@ enum status serve(struct settings *settings, const char *ports_file, int *ret_ex
         {"monitor", monitor_run, c->monitor.enabled, &c->monitor.listen, 1,                 ""},
     };
     struct child children[PROCESSES_MAX] = {0};
+    struct listen_handed handed;
     size_t nchildren = 0;
 
-    if (c->admin.enabled && auth_check_listener(&c->admin.listen, err))
+    if (notify_open(err) || listen_take_handed(&handed, err) || check_names(&handed, roles, err))
         return err->code;
+    if (geteuid() == 0)
+        log_warn("runs_as_root", LOG_TEXT("why", "nothing here needs it: give it a user of its own"));
     for (struct role *r = roles; r < roles + NROLES; r++) {
         if (!r->enabled)
             continue;
-        if (listen_all(r, children + nchildren, err))
+        if (listen_all(r, &handed, children + nchildren, err))
             return err_in(err, "%s", r->name);
         for (unsigned i = 0; i < r->nprocesses; i++, nchildren++) {
             struct process *p = &children[nchildren].process;
@@ -61,11 +68,18 @@ enum status serve(struct settings *settings, const char *ports_file, int *ret_ex
     return OK;
 }
 
-static enum status listen_all(struct role *role, struct child *children, struct err *err)
+static enum status listen_all(struct role *role, const struct listen_handed *handed, struct child *children,
+                              struct err *err)
 {
+    bool is_handed = listen_count(handed, role->name) > 0;
     int fds[PROCESSES_MAX];
 
-    if (listen_open(role->listen, role->nprocesses, fds, err))
+    if (!is_handed && role->run == admin_run && auth_check_listener(role->listen, err))
+        return err->code;
+    if (is_handed ? listen_hand_out(handed, role->name, role->nprocesses, fds, err)
+                  : listen_open(role->listen, role->nprocesses, fds, err))
+        return err->code;
+    if (role->run == admin_run && check_admin(fds[0], err))
         return err->code;
     for (unsigned i = 0; i < role->nprocesses; i++) {
         children[i].process.listener = fds[i];
@@ -73,8 +87,34 @@ static enum status listen_all(struct role *role, struct child *children, struct 
     }
     listen_name(fds[0], role->at);
     log_info("listening", LOG_TEXT("role", role->name), LOG_TEXT("at", role->at),
-             LOG_INT("processes", role->nprocesses));
+             LOG_INT("processes", role->nprocesses), LOG_BOOL("handed", is_handed));
     return OK;
+}
+
+/* At a socket nobody takes from, callers would wait for ever. */
+static enum status check_names(const struct listen_handed *handed, const struct role *roles, struct err *err)
+{
+    for (size_t i = 0; i < handed->n; i++) {
+        const struct role *r = roles;
+
+        while (r < roles + NROLES && !(r->enabled && strcmp(r->name, handed->at[i].role) == 0))
+            r++;
+        if (r == roles + NROLES)
+            return err_set(err, INVALID,
+                           "a socket named \"%s\" was handed over: want FileDescriptorName= ingest, admin or "
+                           "monitor, of "
+                           "those that are on",
+                           handed->at[i].role);
+    }
+    return OK;
+}
+
+static enum status check_admin(int fd, struct err *err)
+{
+    char room[LISTEN_NAME_BYTES];
+    struct address at = listen_address(fd, room);
+
+    return auth_check_listener(&at, err);
 }
 
 /* Before the first fork: all processes count and show their health in it. */

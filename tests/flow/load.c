@@ -11,7 +11,7 @@
 
 #include <sodium.h>
 
-enum { POSTS_MAX = 200000, ANSWER_BYTES = 2048 };
+enum { POSTS_MAX = 200000, ANSWER_BYTES = 2048, POSTS_A_CALL = 8 };
 
 enum told { UNSENT, UNKNOWN, ACKED, REFUSED, WRONG };
 
@@ -26,7 +26,7 @@ struct sender {
 struct load {
     pthread_mutex_t lock; /* over all below; senders hold it for moments */
     uint16_t port;
-    bool stop;
+    bool stop, calls_anew;
     struct load_count count;
     const char *secret;
     unsigned nsenders;
@@ -39,6 +39,7 @@ static enum told read_answer(int fd, bool *ret_goes_on);
 static void remember(struct sender *s, unsigned nth, enum told told);
 static int connect_to(struct load *l);
 static bool is_stopped(struct load *l);
+static bool is_call_over(struct load *l, unsigned nth);
 static void sign(const char *secret, const char *body, char ret[65]);
 static void check(struct load *l, struct world *w);
 
@@ -65,6 +66,13 @@ void load_aim(struct load *l, const struct world *w)
 {
     pthread_mutex_lock(&l->lock);
     l->port = (uint16_t)atoi(strrchr(w->ingest_url, ':') + 1);
+    pthread_mutex_unlock(&l->lock);
+}
+
+void load_calls_anew(struct load *l)
+{
+    pthread_mutex_lock(&l->lock);
+    l->calls_anew = true;
     pthread_mutex_unlock(&l->lock);
 }
 
@@ -103,12 +111,16 @@ static void *send_posts(void *sender)
     while (!is_stopped(s->load)) {
         int fd = connect_to(s->load);
         if (fd < 0) {
+            pthread_mutex_lock(&s->load->lock);
+            s->load->count.unheard++;
+            pthread_mutex_unlock(&s->load->lock);
             usleep(2000); /* nobody listens: the gateway is on its way */
             continue;
         }
         while (!is_stopped(s->load) && nth < POSTS_MAX && send_post(s, fd, nth))
-            nth++;
-        nth += s->told[nth] != UNKNOWN; /* without an answer it is sent again, as a platform does */
+            if (is_call_over(s->load, nth++))
+                break;
+        nth += s->told[nth] > UNKNOWN; /* without an answer it is sent again, as a platform does */
         close(fd);
     }
     s->nposts = nth + 1;
@@ -199,6 +211,16 @@ static bool is_stopped(struct load *l)
     stop = l->stop;
     pthread_mutex_unlock(&l->lock);
     return stop;
+}
+
+static bool is_call_over(struct load *l, unsigned nth)
+{
+    bool over;
+
+    pthread_mutex_lock(&l->lock);
+    over = l->calls_anew && nth % POSTS_A_CALL == 0;
+    pthread_mutex_unlock(&l->lock);
+    return over;
 }
 
 static void sign(const char *secret, const char *body, char ret[65])

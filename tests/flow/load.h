@@ -15,11 +15,13 @@ struct load_count {
     unsigned refused; /* 503 with Retry-After */
     unsigned unknown; /* cut before an answer, and sent again */
     unsigned wrong;   /* any other answer */
+    unsigned unheard; /* nobody listened: tried again */
 };
 
 /* Starts n senders, each on a connection of its own that is opened again whenever it ends. */
 struct load *load_start(struct world *w, unsigned n);
 void load_aim(struct load *l, const struct world *w); /* the gateway has moved to another port */
+void load_calls_anew(struct load *l);                 /* from now on a connection takes only a few posts */
 struct load_count load_so_far(struct load *l);
 
 /* Stops the senders and fails the test if memory and table disagree. */

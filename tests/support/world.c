@@ -30,6 +30,8 @@ struct world_inner {
     pid_t servers;    /* ops/servers hold */
     int servers_hold; /* while this end of a pipe is open the servers stay */
     unsigned nspawned;
+    pid_t *groups; /* of processes: one a spawned program */
+    size_t ngroups;
 };
 
 /* What is being written, until it is kept. */
@@ -49,7 +51,8 @@ static bool gateway_ready(struct world *w);
 static void show_log(struct world *w);
 static void signal_part(struct world *w, enum part part, const char *signal);
 static void servers_do(struct world *w, const char *command, const char *server, const char *signal);
-static size_t signal_all_in(const char *folder, int signal);
+static size_t signal_groups(const pid_t *groups, size_t n, int signal);
+static pid_t group_of(const char *pid);
 static bool sql_connected(struct world *w);
 static const char *shown(struct world *w, const PGresult *result);
 static struct process spawn(struct world *w, const char *const *args);
@@ -98,6 +101,7 @@ void world_close(struct world *w)
     curl_easy_cleanup(w->inner->curl);
     json_decref(w->inner->jsons);
     arena_close(w->inner->arena);
+    free(w->inner->groups);
     free(w->inner);
     free(w);
 }
@@ -120,7 +124,8 @@ static void refuse_sanitizer_reports(struct world *w)
  * quicker than truncating it. */
 void world_reset(struct world *w)
 {
-    world_until(START_S, signal_all_in(w->dir, SIGKILL) == 0);
+    world_until(START_S, signal_groups(w->inner->groups, w->inner->ngroups, SIGKILL) == 0);
+    w->inner->ngroups = 0;
     world_sql(
         w, "set session_replication_role = replica;" /* no trigger may mind */
            "do $$ declare t regclass; begin"
@@ -354,19 +359,17 @@ void world_servers(struct world *w)
     servers_do(w, "start", NULL, NULL);
 }
 
-/* The gateway works in a folder of its own, and so do all processes it forks. */
+/* The gateway is a process group, with all that it forks. */
 static void signal_part(struct world *w, enum part part, const char *signal)
 {
-    const char *folder = arena_print(w->inner->arena, "%s/gateway", w->dir);
-
     if (part == POSTGRES)
         servers_do(w, "signal", "postgres", signal);
     else if (part == REDIS)
         servers_do(w, "signal", "redis", signal);
     else if (strcmp(signal, "KILL") == 0)
-        world_until(START_S, signal_all_in(folder, SIGKILL) == 0);
+        world_until(START_S, signal_groups(&w->gateway, 1, SIGKILL) == 0);
     else
-        signal_all_in(folder, strcmp(signal, "STOP") == 0 ? SIGSTOP : SIGCONT);
+        signal_groups(&w->gateway, 1, strcmp(signal, "STOP") == 0 ? SIGSTOP : SIGCONT);
 }
 
 /* The servers run as users whose processes only ops/servers may look at. */
@@ -381,8 +384,9 @@ static void servers_do(struct world *w, const char *command, const char *server,
         fail_msg("ops/servers %s: %s", command, end.err);
 }
 
-/* Returns how many there were. */
-static size_t signal_all_in(const char *folder, int signal)
+/* Returns how many there were. What lies in /proc/N/stat everybody may read, unlike the rest of a process that hides
+ * its secrets. Zombies do not count: init may take its time. */
+static size_t signal_groups(const pid_t *groups, size_t ngroups, int signal)
 {
     DIR *proc = opendir("/proc");
     struct dirent *entry;
@@ -390,23 +394,37 @@ static size_t signal_all_in(const char *folder, int signal)
 
     assert_non_null(proc);
     while ((entry = readdir(proc))) {
-        char link[280], cwd[256];
-        ssize_t len;
+        pid_t group = isdigit((unsigned char)entry->d_name[0]) ? group_of(entry->d_name) : 0;
 
-        if (!isdigit((unsigned char)entry->d_name[0]))
-            continue;
-        snprintf(link, sizeof(link), "/proc/%s/cwd", entry->d_name);
-        len = readlink(link, cwd, sizeof(cwd) - 1);
-        if (len <= 0) /* gone, or a zombie */
-            continue;
-        cwd[len] = '\0';
-        if (strcmp(cwd, folder) != 0)
-            continue;
-        kill(atoi(entry->d_name), signal);
-        n++;
+        for (size_t i = 0; group > 0 && i < ngroups; i++)
+            if (groups[i] == group) {
+                kill(atoi(entry->d_name), signal);
+                n++;
+                break;
+            }
     }
     closedir(proc);
     return n;
+}
+
+/* 0: gone, a zombie, or of another session than ours, as a number given anew would be. */
+static pid_t group_of(const char *pid)
+{
+    char path[280], text[512] = "", state;
+    const char *rest;
+    int group, session;
+    FILE *from;
+
+    snprintf(path, sizeof(path), "/proc/%s/stat", pid);
+    from = fopen(path, "re");
+    if (!from)
+        return 0;
+    rest = fgets(text, sizeof(text), from) ? strrchr(text, ')') : NULL; /* a name may hold anything */
+    fclose(from);
+    if (!rest || sscanf(rest, ") %c %*d %d %d", &state, &group, &session) != 3 || state == 'Z' ||
+        session != getsid(0))
+        return 0;
+    return group;
 }
 
 /* HTTP. */
@@ -644,6 +662,9 @@ static struct process spawn(struct world *w, const char *const *args)
     struct process p = {.nth = w->inner->nspawned++};
 
     p.pid = start(w->dir, args, nth_file(w, "out", p.nth), nth_file(w, "err", p.nth));
+    w->inner->groups = realloc(w->inner->groups, (w->inner->ngroups + 1) * sizeof(w->inner->groups[0]));
+    assert_non_null(w->inner->groups);
+    w->inner->groups[w->inner->ngroups++] = p.pid;
     return p;
 }
 
@@ -674,6 +695,7 @@ static pid_t start(const char *folder, const char *const *args, const char *out,
 
         memcpy(copy, args, sizeof(copy)); /* execvp wants them without const */
         prctl(PR_SET_PDEATHSIG, SIGKILL);
+        setpgid(0, 0);
         dup2(open("/dev/null", O_RDONLY | O_CLOEXEC), STDIN_FILENO);
         dup2(open(out, flags, 0600), STDOUT_FILENO);
         dup2(open(err, flags, 0600), STDERR_FILENO);
@@ -682,6 +704,7 @@ static pid_t start(const char *folder, const char *const *args, const char *out,
         perror(args[0]);
         _exit(127);
     }
+    setpgid(pid, pid); /* here too: whoever is first */
     return pid;
 }
 

@@ -3,6 +3,7 @@
 
 #include "base/now.h"
 #include "batch.h"
+#include "health.h"
 #include "ingest.h"
 
 #include <stdlib.h>
@@ -30,6 +31,7 @@ struct pg_rows {
 
 static struct pg connections[NCONNECTIONS];
 static size_t nstatements, ndropped;
+static int64_t boot_us = SECOND_US;
 
 /* What batch.c needs of the gateway and of the store, in place of the real ones. */
 
@@ -45,6 +47,12 @@ struct pg *links_pg(const struct links *l, size_t i)
     return connections[i].up ? &connections[i] : NULL;
 }
 
+bool links_pg_is_up(const struct links *l)
+{
+    (void)l;
+    return connections[0].up || connections[1].up;
+}
+
 void links_drop_pg(struct links *l, const struct pg *pg)
 {
     (void)l;
@@ -55,7 +63,7 @@ void links_drop_pg(struct links *l, const struct pg *pg)
 int64_t server_boot_us(struct server *s)
 {
     (void)s;
-    return SECOND_US;
+    return boot_us;
 }
 
 void server_again(struct server *s)
@@ -498,6 +506,40 @@ static void test_only_what_the_commit_returns_is_new(void **state)
     assert_true(receipts[3][0].is_new);
 }
 
+/* By what the watchdog tells a writer that hangs. */
+static void test_a_statement_without_an_end_shows_and_an_absent_store_does_not(void **state)
+{
+    const int64_t stuck_us = HEALTH_STUCK_MS * INT64_C(1000);
+    struct err err;
+
+    (void)state;
+    assert_int_equal(health_open(1, &err), OK);
+    health_join(0, HEALTH_INGEST, boot_us);
+    boot_us += stuck_us; /* nothing came in all that time */
+    health_turn(boot_us);
+    batch_turn(batch);
+    assert_true(health_ingest_goes_on(boot_us));
+
+    add(0, 2);
+    batch_turn(batch);
+    boot_us += stuck_us;
+    health_turn(boot_us);
+    batch_turn(batch);
+    assert_false(health_ingest_goes_on(boot_us));
+    refuse(&connections[0], UNAVAILABLE, "57014");
+    assert_true(health_ingest_goes_on(boot_us));
+    batch_turn(batch);
+
+    connections[0].up = false;
+    boot_us += stuck_us;
+    health_turn(boot_us);
+    batch_turn(batch);
+    assert_true(health_ingest_goes_on(boot_us));
+    boot_us = SECOND_US;
+    if (connections[0].nwaiting > 0)
+        refuse(&connections[0], BROKEN, "53100");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -516,6 +558,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_delivery_with_several_receipts_sends_its_body_once_a_flight,
                                         begin, end),
         cmocka_unit_test_setup_teardown(test_a_body_counts_once_however_many_receipts_share_it, begin, end),
+        cmocka_unit_test_setup_teardown(test_a_statement_without_an_end_shows_and_an_absent_store_does_not,
+                                        begin, end),
         cmocka_unit_test_setup_teardown(test_only_what_the_commit_returns_is_new, begin, end),
     };
 

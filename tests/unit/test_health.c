@@ -79,6 +79,33 @@ static void test_a_failed_commit_counts_until_a_good_one_or_for_a_while(void **s
     assert_true(health_place(2, NOW).can_store);
 }
 
+/* What the watchdog is fed by. Place 1 has stopped turning; place 2 turns. */
+static void test_a_worker_that_hangs_shows_and_one_that_waits_for_nothing_does_not(void **state)
+{
+    const int64_t stuck_us = HEALTH_STUCK_MS * INT64_C(1000);
+    int64_t now = NOW + 10 * stuck_us;
+
+    (void)state;
+    assert_false(health_ingest_goes_on(now));
+    child(1, HEALTH_INGEST, now, false);
+    health_join(2, HEALTH_INGEST, now);
+    assert_true(health_ingest_goes_on(now)); /* although neither can store */
+    health_flushed(false, now);
+    assert_true(health_ingest_goes_on(now)); /* a store that fails is no fault of ours */
+    assert_false(health_ingest_goes_on(now + STALE_US));
+
+    child(1, HEALTH_ADMIN, now, false); /* only ingest counts */
+    for (int64_t at = now; at < now + stuck_us; at += STALE_US) {
+        health_turn(at);
+        assert_true(health_ingest_goes_on(at));
+    }
+    now += stuck_us;
+    health_turn(now);
+    assert_false(health_ingest_goes_on(now)); /* its loop turns, and nothing gets done */
+    health_wrote(now);
+    assert_true(health_ingest_goes_on(now));
+}
+
 static void test_a_drain_is_seen_by_all(void **state)
 {
     (void)state;
@@ -93,6 +120,7 @@ int main(void)
         cmocka_unit_test(test_a_loop_that_does_not_turn_shows),
         cmocka_unit_test(test_a_successor_does_not_inherit_a_connection),
         cmocka_unit_test(test_a_failed_commit_counts_until_a_good_one_or_for_a_while),
+        cmocka_unit_test(test_a_worker_that_hangs_shows_and_one_that_waits_for_nothing_does_not),
         cmocka_unit_test(test_a_drain_is_seen_by_all),
     };
 

@@ -1,0 +1,25 @@
+/*
+ * notify: what the parent tells the service manager that has started it, in systemd's protocol: datagrams to the
+ * socket that NOTIFY_SOCKET names, and the watchdog that WATCHDOG_USEC asks for. Without one, all calls do nothing.
+ */
+#ifndef SETTLE_GATEWAY_NOTIFY_H
+#define SETTLE_GATEWAY_NOTIFY_H
+
+#include "base/attr.h"
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Parent, once. Takes the variables out of the environment: they are not for its children. INVALID: there is a
+ * NOTIFY_SOCKET that cannot be reached. */
+enum status notify_open(struct err *err) MUST_CHECK;
+void notify_close(void);
+
+bool notify_is_open(void);
+int64_t notify_watchdog_us(void); /* how long it may be left unfed; 0: nobody watches */
+
+/* Lines such as READY=1, STATUS=text. */
+void notify_send(const char *format, ...) PRINTF_LIKE(1, 2);
+
+#endif
