@@ -184,11 +184,11 @@ static enum status check_server(struct pg *pg, const struct pg_config *config, u
         return err_cause(err, UNAVAILABLE, "read_only",
                          "Postgres takes no writes here: a standby, or set read-only");
     if (!pg_is_null(rows, 0, 1) && !config->unsafe_ok)
-        return err_cause(
-            err, BROKEN, "unsafe_server",
-            "Postgres would lose commits in a crash, since these settings are off: %.*s; set them to on "
-            "(alter system, alter database or alter role) and reload",
-            SPAN_ARG(pg_bytes(rows, 0, 1)));
+        return err_cause(err, BROKEN, "unsafe_server",
+                         "Postgres would lose commits in a crash: %.*s; change that (alter system, alter "
+                         "database, alter role; "
+                         "alter table ... set logged)",
+                         SPAN_ARG(pg_bytes(rows, 0, 1)));
     return OK;
 }
 

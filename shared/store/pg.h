@@ -29,7 +29,7 @@ struct pg_config {
     unsigned statement_timeout_ms; /* server side; the client gives up at each statement's own deadline */
     bool prepare;                  /* false: unnamed statements */
     bool read_only;                /* default_transaction_read_only = on */
-    bool unsafe_ok; /* accept fsync=off, full_page_writes=off, synchronous_commit=off (tests) */
+    bool unsafe_ok;                /* accept a server that can lose what it has committed (tests) */
 };
 
 /* Blocking, name look-up included: not for a loop's thread. Checks the server's safety settings and the

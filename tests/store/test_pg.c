@@ -462,6 +462,41 @@ static void test_a_server_that_loses_commits(void **state)
     pg_close(connect(w));
 }
 
+static void restart_with(struct world *w, const char *setting, const char *value)
+{
+    world_sql(w, "alter system set %s = %s", setting, value);
+    world_kill(w, POSTGRES);
+    world_servers(w);
+}
+
+static void test_a_server_that_papers_over_a_failed_sync(void **state)
+{
+    struct world *w = *state;
+    struct pg_config c = config(w);
+    struct err err;
+
+    restart_with(w, "data_sync_retry", "on");
+    err = refusal(&c);
+    assert_int_equal(err.code, BROKEN);
+    assert_non_null(strstr(err.text, "data_sync_retry = on"));
+    restart_with(w, "data_sync_retry", "off");
+    pg_close(connect(w));
+}
+
+static void test_a_table_that_a_crash_empties(void **state)
+{
+    struct world *w = *state;
+    struct pg_config c = config(w);
+    struct err err;
+
+    world_sql(w, "alter table settle.webhook_receipts set unlogged");
+    err = refusal(&c);
+    assert_string_equal(err.cause, "unsafe_server");
+    assert_non_null(strstr(err.text, "settle.webhook_receipts unlogged"));
+    world_sql(w, "alter table settle.webhook_receipts set logged");
+    pg_close(connect(w));
+}
+
 static void test_a_later_reload_does_not_reach_a_session(void **state)
 {
     struct world *w = *state;
@@ -623,6 +658,8 @@ int main(void)
         cmocka_unit_test(test_urls),
         cmocka_unit_test(test_a_server_that_takes_no_writes),
         cmocka_unit_test(test_a_server_that_loses_commits),
+        cmocka_unit_test(test_a_server_that_papers_over_a_failed_sync),
+        cmocka_unit_test(test_a_table_that_a_crash_empties),
         cmocka_unit_test(test_a_later_reload_does_not_reach_a_session),
         cmocka_unit_test(test_a_missing_change_is_named),
         cmocka_unit_test(test_a_statement_that_does_not_fit_is_named),
