@@ -1,5 +1,6 @@
 #include "support/world.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 
@@ -139,7 +140,10 @@ static void test_the_environment_keeps_no_secret(void **state)
 
     snprintf(path, sizeof(path), "/proc/%d/environ", (int)w->gateway);
     from = fopen(path, "r");
-    assert_non_null(from);
+    if (!from) { /* as its own user: the process hides it all */
+        assert_int_equal(errno, EACCES);
+        return;
+    }
     len = fread(text, 1, sizeof(text), from);
     fclose(from);
     assert_non_null(memmem(text, len, "SETTLE_SECRET_TIKTOK", 20));

@@ -6,12 +6,14 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/landlock.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -403,6 +405,9 @@ static void test_each_process_has_given_up_what_it_can(void **state)
         assert_non_null(strstr(world_wait(w, world_spawn(w, "cat", path, NULL)).out, "\nNoNewPrivs:\t1\n"));
     }
     assert_non_null(strstr(read_log(w), "\"event\":\"sandbox\""));
+    if (syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION) > 0)
+        assert_null(strstr(read_log(w), "\"entered\":false"));
+    assert_int_equal(strstr(read_log(w), "\"runs_as_root\"") != NULL, geteuid() == 0);
 }
 
 int main(void)

@@ -43,8 +43,7 @@ static int in_sandbox(bool with_spool)
         return 2;
     if (unlink(there) == 0 || rename(there, fresh) == 0)
         return 3;
-    if (execl("/bin/true", "true", (char *)NULL) == 0)
-        return 4;
+    execl("/bin/false", "false", (char *)NULL); /* if it can, its 1 is our end */
     if (can_open(in_spool, O_WRONLY | O_CREAT) != with_spool)
         return 5;
     if (!can_open(there, O_RDONLY) || !can_open("/etc/passwd", O_RDONLY))
