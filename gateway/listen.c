@@ -220,7 +220,7 @@ static struct address address_of(char *name)
         colon[-1] = '\0';
         name++;
     }
-    return (struct address){.host = name, .port = (uint16_t)atoi(colon + 1)};
+    return (struct address){.host = name, .port = (uint16_t)strtoul(colon + 1, NULL, 10)};
 }
 
 void listen_name(int fd, char ret[LISTEN_NAME_BYTES])
