@@ -48,6 +48,7 @@ static const struct err overdue = {.code = UNAVAILABLE, .text = "no commit in ti
 static struct pg *idle_connection(const struct batch *b);
 static void flush(struct batch *b, struct pg *pg);
 static struct flight *next_flight(struct batch *b);
+static size_t of_one_delivery(const struct receipt *first);
 static void send_flight(struct flight *f);
 static void put_row(struct receipt_rows *rows, const struct receipt *r);
 static void after_flush(void *flight, const struct pg_rows *stored, const struct err *err);
@@ -174,15 +175,26 @@ static struct flight *next_flight(struct batch *b)
         return f;
     }
     f = flight_take(b);
-    while (f->n < b->config.max_rows && b->queue.first) {
-        const struct delivery *d = b->queue.first->delivery;
-        if (f->n == 0 || f->receipts[f->n - 1]->delivery != d)
-            bytes += d->body.len;
-        if (f->n > 0 && bytes > FLIGHT_BYTES_MAX)
+    while (b->queue.first) {
+        size_t n = of_one_delivery(b->queue.first);
+        bytes += b->queue.first->delivery->body.len;
+        if (f->n > 0 && (f->n + n > b->config.max_rows || bytes > FLIGHT_BYTES_MAX))
             break;
-        f->receipts[f->n++] = queue_pop(&b->queue);
+        while (n-- > 0)
+            f->receipts[f->n++] = queue_pop(&b->queue);
     }
     return f;
+}
+
+/* They go together, and alone if they are more than a statement usually takes: each flight brings their body. */
+static size_t of_one_delivery(const struct receipt *first)
+{
+    size_t n = 0;
+
+    for (const struct receipt *r = first; r && r->delivery == first->delivery && n < BATCH_ROWS_MAX;
+         r = r->next)
+        n++;
+    return n;
 }
 
 static void send_flight(struct flight *f)

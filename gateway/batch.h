@@ -11,6 +11,7 @@
 #include "receipt_row.h"
 
 enum { BATCH_ROWS_MAX = RECEIPT_ROWS_MAX };
+_Static_assert((int)BATCH_ROWS_MAX >= (int)EVENTS_MAX, "a delivery goes in one statement");
 
 struct batch;
 
@@ -18,7 +19,7 @@ struct batch;
 typedef void batch_done(struct delivery *d, const struct err *failure);
 
 struct batch_config {
-    unsigned max_rows;          /* of one statement */
+    unsigned max_rows;          /* of one statement; a delivery with more has one to itself */
     unsigned queue;             /* receipts that may wait */
     unsigned commit_timeout_ms; /* then the connection is given up */
     batch_done *done;

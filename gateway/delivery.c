@@ -79,13 +79,15 @@ static char *put_line(char *at, const struct header *h)
     return at;
 }
 
-/* Something may be decided or shown by it. */
+/* Something may be decided or shown by it. What is the secret itself is kept nowhere, though it cannot be verified again
+ * then. */
 static bool is_needed(const struct platform *p, struct span name)
 {
     const struct scheme *s = &p->scheme;
 
-    if (span_eq(name, SPAN("content-type")) || span_eq(name, s->header) || span_eq(name, s->time_header) ||
-        span_eq(name, s->id_header))
+    if (span_eq(name, s->header))
+        return s->proofs[0].algorithm != ALGORITHM_CREDENTIAL;
+    if (span_eq(name, SPAN("content-type")) || span_eq(name, s->time_header) || span_eq(name, s->id_header))
         return true;
     for (size_t i = 0; i < p->nhandshakes; i++)
         if (span_eq(name, p->handshakes[i].header))

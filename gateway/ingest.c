@@ -9,6 +9,7 @@
 #include "domain/handshake.h"
 #include "domain/scheme.h"
 #include "refused.h"
+#include "websub.h"
 
 static enum status route(struct delivery *d, struct err *err);
 static struct span target_of(const struct delivery *d);
@@ -18,7 +19,8 @@ static size_t body_cap(const struct platform *p, size_t max_body_bytes);
 static void greet(struct delivery *d);
 static enum status verify(struct delivery *d, struct err *err);
 static bool greet_signed(struct delivery *d);
-static bool admit(struct delivery *d);
+static void conclude(struct delivery *d, const struct handshake_answer *a);
+static bool admit(const struct delivery *d, const struct handshake_answer *a);
 static void answer_handshake(struct delivery *d, const struct handshake_answer *a);
 static const char *refusal_of(int status);
 static const char *content_type_of(const struct handshake_answer *a);
@@ -30,6 +32,8 @@ static void answer(struct delivery *d, const struct err *failure);
 static void count(const struct delivery *d, enum outcome outcome);
 static enum outcome outcome_of(const struct delivery *d, const struct err *failure);
 static void complain(struct delivery *d, enum outcome outcome, const struct err *failure);
+static void log_complaint(const struct delivery *d, enum outcome outcome, uint64_t n,
+                          const struct err *failure);
 
 void ingest_on_request(void *ingest, h2o_req_t *req)
 {
@@ -130,10 +134,9 @@ static void greet(struct delivery *d)
     struct handshake_answer a;
 
     span_cut(&query, '?');
-    if (!admit(d))
-        return;
     handshake_get(d->platform, d->source, query, d->received_us, d->arena, &a);
-    answer_handshake(d, &a);
+    websub_heard(d, query, &a);
+    conclude(d, &a);
 }
 
 /* An unknown source gets the same work and the same answer as a wrong signature. */
@@ -156,7 +159,8 @@ static enum status verify(struct delivery *d, struct err *err)
     if (!status) {
         senders_verified(d->ingest->senders, d->platform, d->source, d->verified.secret);
     } else if (d->source) {
-        senders_refused(d->ingest->senders, d->platform, d->source);
+        if (d->verified.refusal != REFUSAL_HEADER_MISSING)
+            senders_refused(d->ingest->senders, d->platform, d->source);
         metric_add(SIGNATURE_REFUSALS, d->platform->index, d->verified.refusal - REFUSAL_HEADER_MISSING, 1);
     }
     return status;
@@ -169,22 +173,28 @@ static bool greet_signed(struct delivery *d)
 
     if (!handshake_post(d->platform, d->source, d->verified.secret, &d->request, d->arena, &a))
         return false;
-    if (admit(d))
-        answer_handshake(d, &a);
+    conclude(d, &a);
     return true;
 }
 
-/* False: it was answered. Anybody can ask for a handshake, and some make us sign. */
-static bool admit(struct delivery *d)
+static void conclude(struct delivery *d, const struct handshake_answer *a)
 {
     const struct err limited = {
         .code = BUSY, .cause = "rate_limited", .text = "more handshakes than a platform needs"};
 
-    if (admit_take(d->ingest->admit, d->platform->name, d->source ? d->source->name : SPAN_NONE,
-                   server_boot_us(d->ingest->server)))
-        return true;
-    turn_away(d, &limited);
-    return false;
+    if (admit(d, a))
+        answer_handshake(d, a);
+    else
+        turn_away(d, &limited);
+}
+
+/* Anybody can ask. What is refused, and what makes us sign, is charged, each to its own; an echo that fits is free, so
+ * that no stranger can lock the platform out. To find out which it is costs a microsecond. */
+static bool admit(const struct delivery *d, const struct handshake_answer *a)
+{
+    return (a->good && !a->is_signed) ||
+           admit_take(d->ingest->admit, a->good ? ADMIT_SIGNED : ADMIT_REFUSED, d->platform->name,
+                      d->source ? d->source->name : SPAN_NONE, server_boot_us(d->ingest->server));
 }
 
 /* It echoes what anybody sends: no browser may take it for a page, no cache may keep it. */
@@ -350,9 +360,22 @@ static void complain(struct delivery *d, enum outcome outcome, const struct err 
     c->nsilent++;
     if (now_us < c->again_us)
         return;
-    log_warn("webhook_refused", LOG_ID("delivery_id", &d->id),
-             LOG_SPAN("platform", d->platform ? d->platform->name : SPAN_NONE),
-             LOG_INT("of_its_kind", (int64_t)c->nsilent), LOG_ERR(failure));
+    log_complaint(d, outcome, c->nsilent, failure);
     c->again_us = now_us + 10 * SECOND_US;
     c->nsilent = 0;
+}
+
+/* The answer to an unknown source is the same as to a known one's wrong signature; only here is it told. */
+static void log_complaint(const struct delivery *d, enum outcome outcome, uint64_t n,
+                          const struct err *failure)
+{
+    static const struct err nobody = {.code = FORGED, .cause = "unknown_source", .text = "no such source"};
+    bool is_unknown =
+        d->platform && !d->source && (failure->code == FORGED || outcome == OUTCOME_HANDSHAKE_REFUSED);
+
+    log_warn("webhook_refused", LOG_ID("delivery_id", &d->id),
+             LOG_SPAN("platform", d->platform ? d->platform->name : SPAN_NONE),
+             LOG_SPAN("source", d->source ? d->source->name : SPAN_NONE),
+             LOG_SPAN("outcome", metric_word(WEBHOOK_REQUESTS, outcome)), LOG_INT("of_its_kind", (int64_t)n),
+             LOG_ERR(is_unknown ? &nobody : failure));
 }

@@ -8,6 +8,7 @@
 #include "notify.h"
 #include "reload.h"
 #include "sandbox.h"
+#include "storms.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -78,6 +79,7 @@ int parent_run(struct child *children, size_t n, struct settings *settings)
         else if (now_boot_us() >= p.kill_at_us)
             signal_all(&p, SIGKILL);
         tell_manager(&p);
+        storms_turn(p.settings->platforms, now_boot_us());
         switch (next_signal(&p, &signals)) {
         case SIGCHLD:
             on_child(&p);
@@ -301,7 +303,7 @@ static void tell_end(struct parent *p, const struct child *c, int status)
 }
 
 /* Its own set first: a broken one is found here, and no worker hears of it. One that ends meanwhile is started with it.
- * Workers read for themselves, as memory is not shared; they know the places of the keys from here. */
+ * Workers read for themselves, as memory is not shared; they know the places of keys and sources from here. */
 static void on_hup(struct parent *p)
 {
     struct platforms *fresh;
@@ -316,6 +318,8 @@ static void on_hup(struct parent *p)
     platforms_close(p->settings->platforms);
     p->settings->platforms = fresh;
     keys_take(fresh);
+    storms_take(fresh);
+    settings_log_idle(fresh);
     for (const struct child *c = p->children; c < p->children + p->n; c++)
         if (c->pid > 0 && strcmp(c->process.role, "ingest") == 0)
             kill(c->pid, SIGHUP);

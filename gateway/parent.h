@@ -1,8 +1,8 @@
 /*
  * parent: starts one process a role and place, starts again what ends unasked, and ends all of them on TERM or
  * INT: they drain, a second signal ends them at once. On HUP it reads descriptors, sources and secrets again, for the
- * children it starts from then on, and has the ingest workers do the same. Holds no loop, no store and no HTTP, so that
- * there is little that could make it fail. Its children do not outlive it.
+ * children it starts from then on, and has the ingest workers do the same. It looks for storms, as no child lives as long.
+ * Holds no loop, no store and no HTTP, so that there is little that could make it fail. Its children do not outlive it.
  */
 #ifndef SETTLE_GATEWAY_PARENT_H
 #define SETTLE_GATEWAY_PARENT_H

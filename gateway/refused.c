@@ -14,6 +14,7 @@ enum {
     STATEMENT_BYTES_MAX = 4 * 1024 * 1024, /* if it holds more than one row */
     STATEMENT_ARENA_BYTES = 64 * 1024,
     TIMEOUT_MS = 2000,
+    RUBBISH_PARTS = 4,
 };
 
 /* The parameters of refused_add.sql. */
@@ -29,7 +30,7 @@ struct refused {
     struct links *links;
     const struct batch *batch;
     struct senders *senders;
-    struct quota_limits limits; /* this worker's share */
+    struct quota_limits limits, rubbish_limits; /* this worker's share */
     struct delivery *first, **last;
     size_t nwaiting, waiting_bytes;
     bool under_way;
@@ -38,6 +39,7 @@ struct refused {
 };
 
 static bool may_keep(struct refused *r, const struct delivery *d);
+static bool is_rubbish(const struct delivery *d);
 static size_t bytes_of(const struct delivery *d);
 static void give_up(struct refused *r);
 static struct delivery *pop(struct refused *r);
@@ -62,6 +64,9 @@ struct refused *refused_open(struct server *server, struct links *links, const s
         .bytes = config->refused.megabytes_per_source * (size_t)1024 * 1024 / config->ingest.workers,
         .keep_us = config->refused.keep_hours * 60 * MINUTE_US,
     };
+    r->rubbish_limits = r->limits;
+    r->rubbish_limits.per_second /= RUBBISH_PARTS;
+    r->rubbish_limits.bytes /= RUBBISH_PARTS;
     r->last = &r->first;
     r->arena = arena_open(STATEMENT_ARENA_BYTES);
     return r;
@@ -97,10 +102,19 @@ void refused_keep(struct refused *r, struct delivery *d, const struct err *why)
 static bool may_keep(struct refused *r, const struct delivery *d)
 {
     struct sender *sender = senders_find(r->senders, d->platform, d->source);
+    int64_t now_us = server_boot_us(r->server);
 
     return sender && !server_is_draining(r->server) && r->nwaiting < WAITING_MAX &&
            r->waiting_bytes + bytes_of(d) <= WAITING_BYTES_MAX &&
-           quota_take(&sender->quota, &r->limits, server_boot_us(r->server), bytes_of(d));
+           (!is_rubbish(d) || quota_take(&sender->rubbish, &r->rubbish_limits, now_us, bytes_of(d))) &&
+           quota_take(&sender->kept, &r->limits, now_us, bytes_of(d));
+}
+
+/* It has no signature that any secret could fit. */
+static bool is_rubbish(const struct delivery *d)
+{
+    return d->verified.refusal == REFUSAL_HEADER_MISSING || d->verified.refusal == REFUSAL_HEADER_TWICE ||
+           d->verified.refusal == REFUSAL_MALFORMED;
 }
 
 static size_t bytes_of(const struct delivery *d)

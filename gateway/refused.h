@@ -2,7 +2,8 @@
  * refused: keeps some of the requests whose signature did not hold, whole, so that a wrong or rotated secret can be
  * found and they can be verified again. Only of known sources, and only when no accepted delivery waits for a
  * connection. Of one source as many a second, and as many bytes in the time they are kept, as the settings say for all
- * workers together: each has its share.
+ * workers together: each has its share. What bears no signature at all, which scanners send and no secret mends, gets a
+ * quarter of it at most.
  */
 #ifndef SETTLE_GATEWAY_REFUSED_H
 #define SETTLE_GATEWAY_REFUSED_H

@@ -13,7 +13,7 @@
 enum result { RESULT_DONE, RESULT_FAILED }; /* the words of RELOADS, in its order */
 
 struct reload {
-    const struct settings *settings;
+    const struct process *self;
     reload_done *done;
     void *ctx;
     int event; /* the thread has come to its end */
@@ -27,7 +27,7 @@ struct reload {
 static void begin(struct reload *r);
 static void *read_set(void *reload);
 static void on_read(void *reload);
-static void tell(const struct platforms *fresh, const struct err *err);
+static void tell(const struct process *self, const struct platforms *fresh, const struct err *err);
 static size_t count_sources(const struct platforms *set);
 
 struct platforms *reload_read(const struct settings *s)
@@ -38,17 +38,17 @@ struct platforms *reload_read(const struct settings *s)
 
     if (settings_reload(s, &fresh, &late, &err) == OK && late)
         log_warn("reload_left_out", LOG_TEXT("setting", late), LOG_TEXT("why", "it wants a restart"));
-    tell(fresh, &err);
+    tell(NULL, fresh, &err);
     return fresh;
 }
 
-struct reload *reload_open(h2o_loop_t *loop, const struct settings *s, reload_done *done, void *ctx)
+struct reload *reload_open(h2o_loop_t *loop, const struct process *self, reload_done *done, void *ctx)
 {
     struct reload *r = calloc(1, sizeof(*r));
 
     if (!r)
         abort();
-    r->settings = s;
+    r->self = self;
     r->done = done;
     r->ctx = ctx;
     r->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -90,7 +90,7 @@ static void begin(struct reload *r)
     r->running = failed == 0;
     if (failed) {
         err_set(&r->err, UNAVAILABLE, "no thread to read on: %s", strerrordesc_np(failed));
-        tell(NULL, &r->err);
+        tell(r->self, NULL, &r->err);
     }
 }
 
@@ -99,7 +99,7 @@ static void *read_set(void *reload)
     struct reload *r = reload;
     const char *late;
 
-    if (settings_reload(r->settings, &r->fresh, &late, &r->err))
+    if (settings_reload(r->self->settings, &r->fresh, &late, &r->err))
         r->fresh = NULL;
     eventfd_write(r->event, 1);
     return NULL;
@@ -117,21 +117,26 @@ static void on_read(void *reload)
     r->running = false;
     if (r->fresh)
         r->done(r->ctx, r->fresh);
-    tell(r->fresh, &r->err);
+    tell(r->self, r->fresh, &r->err);
     if (r->again) {
         r->again = false;
         begin(r);
     }
 }
 
-static void tell(const struct platforms *fresh, const struct err *err)
+/* self NULL: the parent. */
+static void tell(const struct process *self, const struct platforms *fresh, const struct err *err)
 {
+    const struct log_field role = LOG_TEXT("role", self ? self->role : "parent");
+    const struct log_field place =
+        self ? LOG_INT("place", (int64_t)self->place) : LOG_SPAN("place", SPAN_NONE);
+
     metric_add(RELOADS, METRIC_NO_PLATFORM, fresh ? RESULT_DONE : RESULT_FAILED, 1);
     if (fresh)
-        log_info("reloaded", LOG_INT("platforms", (int64_t)platforms_count(fresh)),
+        log_info("reloaded", role, place, LOG_INT("platforms", (int64_t)platforms_count(fresh)),
                  LOG_INT("sources", (int64_t)count_sources(fresh)));
     else
-        log_error("reload_failed", LOG_ERR(err));
+        log_error("reload_failed", role, place, LOG_TEXT("present", "stays"), LOG_ERR(err));
 }
 
 static size_t count_sources(const struct platforms *set)

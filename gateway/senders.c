@@ -1,19 +1,14 @@
 #include "senders.h"
 
-#include "base/log.h"
-#include "base/metric.h"
-#include "base/now.h"
 #include "keys.h"
+#include "storms.h"
 
 #include <stdlib.h>
-
-#define LOOK_US SECOND_US /* how often storms are looked for */
 
 struct senders {
     struct server *server;
     const struct platforms *set;
     struct sender **all; /* by platform index, then by place among its sources */
-    int64_t look_us;     /* boot time of the next look */
 };
 
 /* before: whose memory goes on; NULL: none. */
@@ -21,7 +16,6 @@ static struct sender **make(const struct platforms *set, const struct senders *b
 static void begin(struct sender *sender, const struct platform *p, const struct source *source,
                   const struct sender *was);
 static void drop(struct sender **all, const struct platforms *set);
-static size_t storms_of(struct senders *s, const struct platform *p, int64_t now_us);
 
 struct senders *senders_open(struct server *server, const struct platforms *set)
 {
@@ -75,7 +69,8 @@ static void begin(struct sender *sender, const struct platform *p, const struct 
                   const struct sender *was)
 {
     if (was)
-        *sender = (struct sender){.quota = was->quota, .storm = was->storm};
+        *sender = (struct sender){.kept = was->kept, .rubbish = was->rubbish};
+    sender->storm = storms_find(p, source);
     for (size_t secret = 0; secret < source->nsecrets; secret++)
         sender->keys[secret] = keys_find(p, source, secret);
 }
@@ -103,7 +98,7 @@ void senders_verified(struct senders *s, const struct platform *p, const struct 
 
     keys_count(is_present ? sender->keys[secret] : keys_find(p, source, secret), server_wall_us(s->server));
     if (sender)
-        storm_count(&sender->storm, server_boot_us(s->server), true);
+        storms_count(sender->storm, true);
 }
 
 void senders_refused(struct senders *s, const struct platform *p, const struct source *source)
@@ -111,37 +106,5 @@ void senders_refused(struct senders *s, const struct platform *p, const struct s
     struct sender *sender = senders_find(s, p, source);
 
     if (sender)
-        storm_count(&sender->storm, server_boot_us(s->server), false);
-}
-
-void senders_turn(void *senders)
-{
-    struct senders *s = senders;
-    int64_t now_us = server_boot_us(s->server);
-
-    if (now_us < s->look_us)
-        return;
-    s->look_us = now_us + LOOK_US;
-    for (size_t i = 0; i < platforms_count(s->set); i++)
-        metric_set(SIGNATURE_STORM, i, 0, (double)storms_of(s, platforms_at(s->set, i), now_us));
-}
-
-/* One line when it begins: the metric says how long it lasts. */
-static size_t storms_of(struct senders *s, const struct platform *p, int64_t now_us)
-{
-    size_t n = 0;
-
-    for (size_t k = 0; k < p->nsources; k++) {
-        struct storm *storm = &s->all[p->index][k].storm;
-        bool was_on = storm->on;
-
-        if (!storm_is_on(storm, now_us))
-            continue;
-        n++;
-        if (!was_on)
-            log_warn("signature_storm", LOG_SPAN("platform", p->name), LOG_SPAN("source", p->sources[k].name),
-                     LOG_INT("refused", (int64_t)storm_minute(storm).refused),
-                     LOG_INT("verified", (int64_t)storm_minute(storm).verified));
-    }
-    return n;
+        storms_count(sender->storm, false);
 }

@@ -1,6 +1,6 @@
 /*
  * senders: what a worker remembers of each source from request to request: what may still be kept of its refused
- * requests, whether it storms, where its keys are counted. A reload takes it over to the next set, by names.
+ * requests, where it and its keys are counted. A reload takes it over to the next set, by names.
  */
 #ifndef SETTLE_GATEWAY_SENDERS_H
 #define SETTLE_GATEWAY_SENDERS_H
@@ -8,12 +8,11 @@
 #include "domain/platform.h"
 #include "quota.h"
 #include "server.h"
-#include "storm.h"
 
 struct sender {
-    struct quota quota; /* of refused.c */
-    struct storm storm;
-    size_t keys[SECRETS_MAX]; /* places of keys.h */
+    struct quota kept, rubbish; /* of refused.c */
+    size_t storm;               /* place of storms.h */
+    size_t keys[SECRETS_MAX];   /* places of keys.h */
 };
 
 struct senders;
@@ -26,11 +25,10 @@ void senders_move(struct senders *s, const struct platforms *set);
 /* p and source may be of an earlier set. NULL: the present one has no such source. */
 struct sender *senders_find(const struct senders *s, const struct platform *p, const struct source *source);
 
-/* One request of a source was verified by that secret of it; one was not. */
+/* One request of a source was verified by that secret of it; one was not. Who sends without any signature is no sign of
+ * a wrong secret: do not tell of it. */
 void senders_verified(struct senders *s, const struct platform *p, const struct source *source,
                       size_t secret);
 void senders_refused(struct senders *s, const struct platform *p, const struct source *source);
-
-void senders_turn(void *senders); /* a chore: tells of storms */
 
 #endif

@@ -2,6 +2,9 @@
 
 #include "base/arena.h"
 #include "base/file.h"
+#include "base/log.h"
+#include "base/now.h"
+#include "domain/secret.h"
 #include "ingest.h"
 
 #include <sodium.h>
@@ -27,6 +30,8 @@ static enum status read_again(const struct settings *s, struct config **ret, str
 static bool is_for_reload(const char *variable);
 static enum status check_same(const struct platforms *present, const struct platforms *fresh,
                               struct err *err);
+static bool is_idle(const struct source *s, int64_t wall_us, char *why, size_t size);
+static void log_idle(const struct platform *p, const struct source *s, const char *why, void *unused);
 
 enum status settings_open(struct settings *ret, const char *path, const char *workers, struct err *err)
 {
@@ -258,6 +263,50 @@ static enum status check_same(const struct platforms *present, const struct plat
                        SPAN_ARG(is_new ? will_be : is), is_new ? "new" : "gone");
     }
     return OK;
+}
+
+void settings_each_idle(const struct platforms *set, int64_t wall_us, settings_idle *tell, void *ctx)
+{
+    char why[128];
+
+    for (size_t i = 0; i < platforms_count(set); i++) {
+        const struct platform *p = platforms_at(set, i);
+        for (const struct source *s = p->sources; s < p->sources + p->nsources; s++)
+            if (is_idle(s, wall_us, why, sizeof(why)))
+                tell(p, s, why, ctx);
+    }
+}
+
+/* The next beginning is told if there is one, else the last end. */
+static bool is_idle(const struct source *s, int64_t wall_us, char *why, size_t size)
+{
+    int64_t until_us = INT64_MAX, since_us = TIME_NONE;
+    char time[TIME_TEXT_BYTES];
+
+    for (const struct secret *k = s->secrets; k < s->secrets + s->nsecrets; k++) {
+        if (secret_is_active(k, wall_us))
+            return false;
+        if (k->not_before_us > wall_us && k->not_before_us < until_us)
+            until_us = k->not_before_us;
+        else if (k->expires_us > since_us)
+            since_us = k->expires_us;
+    }
+    time_text(until_us < INT64_MAX ? until_us : since_us, time, sizeof(time));
+    snprintf(why, size, "no secret in force %s %s: all that is sent to it is refused",
+             until_us < INT64_MAX ? "until" : "since", time);
+    return true;
+}
+
+void settings_log_idle(const struct platforms *set)
+{
+    settings_each_idle(set, now_wall_us(), log_idle, NULL);
+}
+
+static void log_idle(const struct platform *p, const struct source *s, const char *why, void *unused)
+{
+    (void)unused;
+    log_warn("source_without_secret", LOG_SPAN("platform", p->name), LOG_SPAN("source", s->name),
+             LOG_TEXT("why", why));
 }
 
 void settings_forget_secrets(struct settings *s)

@@ -29,6 +29,12 @@ void settings_close(struct settings *s);
 enum status settings_reload(const struct settings *s, struct platforms **ret, const char **ret_late,
                             struct err *err) MUST_CHECK;
 
+/* Each source none of whose secrets is in force at that time: all that is sent to it is refused.
+ * why: "no secret in force until ...", "... since ..."; borrowed for the call. */
+typedef void settings_idle(const struct platform *p, const struct source *s, const char *why, void *ctx);
+void settings_each_idle(const struct platforms *set, int64_t wall_us, settings_idle *tell, void *ctx);
+void settings_log_idle(const struct platforms *set); /* the same now, to the log */
+
 /* For a process that verifies nothing: no secret is left in it, and it cannot reload. */
 void settings_forget_secrets(struct settings *s);
 

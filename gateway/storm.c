@@ -2,39 +2,60 @@
 
 #include "base/now.h"
 
+#include <stddef.h>
 #include <string.h>
 
-#define PIECE_US (MINUTE_US / STORM_PIECES)
-#define FINE_US  (60 * MINUTE_US)
+enum { PIECES_A_MINUTE = STORM_PIECES / 10 };
+
+#define PIECE_US (MINUTE_US / PIECES_A_MINUTE)
+#define FINE_US  (24 * 60 * MINUTE_US)
 
 static void go_on(struct storm *s, int64_t now_us);
+static struct storm_count sum_of(const struct storm *s, int64_t npieces);
 
-void storm_count(struct storm *s, int64_t now_us, bool verified)
+void storm_add(struct storm *s, int64_t now_us, struct storm_count n)
 {
+    struct storm_count *piece;
+
     go_on(s, now_us);
-    if (verified)
+    if (n.verified > 0)
         s->verified_us = now_us;
-    (verified ? s->verified : s->refused)[s->piece % STORM_PIECES]++;
+    piece = &s->pieces[s->piece % STORM_PIECES];
+    piece->verified += n.verified;
+    piece->refused += n.refused;
 }
 
 bool storm_is_on(struct storm *s, int64_t now_us)
 {
-    bool was_fine = s->verified_us != 0 && now_us - s->verified_us <= FINE_US;
-    struct storm_minute last;
+    bool was_fine = s->verified_us != 0 && now_us - s->verified_us <= FINE_US, busy, quiet;
+    struct storm_count minute, ten;
 
     go_on(s, now_us);
-    last = storm_minute(s);
-    s->on = (s->on || was_fine) && last.refused >= STORM_REFUSED_MIN && last.refused > last.verified;
+    minute = storm_minute(s);
+    ten = storm_ten_minutes(s);
+    busy = minute.refused >= STORM_REFUSED_MIN && minute.refused > minute.verified;
+    quiet = ten.refused >= STORM_QUIET_REFUSED_MIN && ten.verified == 0;
+    s->on = (s->on || was_fine) && (busy || quiet);
     return s->on;
 }
 
-struct storm_minute storm_minute(const struct storm *s)
+struct storm_count storm_minute(const struct storm *s)
 {
-    struct storm_minute sum = {0};
+    return sum_of(s, PIECES_A_MINUTE);
+}
 
-    for (size_t i = 0; i < STORM_PIECES; i++) {
-        sum.verified += s->verified[i];
-        sum.refused += s->refused[i];
+struct storm_count storm_ten_minutes(const struct storm *s)
+{
+    return sum_of(s, STORM_PIECES);
+}
+
+static struct storm_count sum_of(const struct storm *s, int64_t npieces)
+{
+    struct storm_count sum = {0};
+
+    for (int64_t i = s->piece; i > s->piece - npieces && i >= 0; i--) {
+        sum.verified += s->pieces[i % STORM_PIECES].verified;
+        sum.refused += s->pieces[i % STORM_PIECES].refused;
     }
     return sum;
 }
@@ -45,12 +66,11 @@ static void go_on(struct storm *s, int64_t now_us)
     int64_t piece = now_us / PIECE_US;
 
     if (piece - s->piece >= STORM_PIECES) {
-        memset(s->verified, 0, sizeof(s->verified));
-        memset(s->refused, 0, sizeof(s->refused));
+        memset(s->pieces, 0, sizeof(s->pieces));
         s->piece = piece;
     }
     while (s->piece < piece) {
         s->piece++;
-        s->verified[s->piece % STORM_PIECES] = s->refused[s->piece % STORM_PIECES] = 0;
+        s->pieces[s->piece % STORM_PIECES] = (struct storm_count){0};
     }
 }

@@ -21,6 +21,7 @@ enum {
     REDIS_CONNECT_TIMEOUT_MS = 1000,
 };
 
+static void lock_secrets(struct platforms *set);
 static struct server *open_server(const struct process *self, struct err *err);
 static void open_stores(struct ingest *g, const struct config *config);
 static void on_pg(void *ingest, struct pg *pg, bool up);
@@ -39,6 +40,7 @@ int ingest_run(const struct process *self)
     health_join(self->place, HEALTH_INGEST, now_boot_us());
     g->settings = self->settings;
     g->platforms = self->settings->platforms;
+    lock_secrets(g->platforms);
     g->server = open_server(self, &err);
     if (!g->server) {
         log_error("worker_failed", LOG_ERR(&err));
@@ -51,16 +53,21 @@ int ingest_run(const struct process *self)
     g->max_body_bytes = self->settings->config->ingest.max_body_bytes;
     open_stores(g, self->settings->config);
     server_handle(g->server, ingest_on_request, on_malformed, g);
-    g->reload = reload_open(server_loop(g->server), g->settings, after_reload, g);
+    g->reload = reload_open(server_loop(g->server), self, after_reload, g);
     server_on_hup(g->server, reload_start, g->reload);
     server_add_chore(g->server, dedupe_turn, g->dedupe);   /* what came in asks Redis */
     server_add_chore(g->server, batch_turn, g->batch);     /* what has asked, or need not, goes to Postgres */
     server_add_chore(g->server, refused_turn, g->refused); /* if Postgres has nothing better to do */
     server_add_chore(g->server, links_turn, g->links);     /* and all of it leaves */
-    server_add_chore(g->server, senders_turn, g->senders);
     all_answered = server_run(g->server);
     close_all(g);
     return all_answered ? EX_OK : EX_TEMPFAIL;
+}
+
+static void lock_secrets(struct platforms *set)
+{
+    if (!platforms_lock(set))
+        log_warn("secrets_not_locked", LOG_TEXT("cure", "raise RLIMIT_MEMLOCK: they may come into swap"));
 }
 
 static struct server *open_server(const struct process *self, struct err *err)
@@ -130,6 +137,7 @@ static void after_reload(void *ingest, struct platforms *fresh)
     server_limit_bodies(g->server, ingest_body_bytes(fresh, g->max_body_bytes));
     platforms_close(g->platforms);
     g->platforms = g->settings->platforms = fresh;
+    lock_secrets(fresh);
 }
 
 static void close_all(struct ingest *g)

@@ -1,5 +1,6 @@
 /* maintain: what has to be done from time to time and decides nothing: forgets refused requests that were kept long
- * enough, and has WebSub subscriptions renewed. Needs no lock: two at once do the same work in halves. */
+ * enough or take too much room, and has WebSub subscriptions renewed. Needs no lock: two at once do the same work in
+ * halves. */
 #include "command.h"
 #include "session.h"
 
@@ -29,22 +30,28 @@ struct job {
     struct config *config;
     struct pg *pg;
     struct arena *arena;
-    int64_t nforgotten;
-    bool subscribes; /* some source has topics */
+    int64_t nforgotten, ntrimmed; /* for their age, for their room */
+    bool subscribes;              /* some source has topics */
     int subscribe_code;
 };
 
 static int run(int argc, char **argv);
 static error_t parse_option(int key, char *value, struct argp_state *state);
 static int work(struct job *j);
+static enum status keep_house(struct job *j, struct err *err);
 static enum status connect_pg(struct job *j, struct err *err);
 static enum status forget_refused(struct job *j, struct err *err);
 static enum status count_refused(struct job *j, struct err *err);
+static enum status trim_refused(struct job *j, struct err *err);
+static enum status trim_sender(struct job *j, struct span platform, struct span source, int64_t bytes,
+                               struct err *err);
 static bool has_topics(const struct config *c);
 static int renew_subscriptions(struct job *j);
 static const char *find_gateway(const struct job *j);
 static int exit_code_of(pid_t child);
 static int report(const struct job *j, const struct err *err);
+static void report_json(const struct job *j, bool failed);
+static void report_text(const struct job *j, bool failed);
 
 const struct command maintain_command = {"maintain", "forget old refused requests, renew subscriptions", run};
 
@@ -61,13 +68,14 @@ static const struct argp_option option_table[] = {
 static const struct argp argp = {
     .options = option_table,
     .parser = parse_option,
-    .doc = "Forgets refused requests older than refused.keep_hours, and where a source has topics runs "
-           "settle-gateway "
-           "subscribe --due, which asks WebSub hubs again before their leases end. Run it each hour, safe to "
-           "repeat and to "
-           "kill.\vIt logs in to Postgres as settle_maintain. Exit codes: 0 done, 69 a store or every hub is "
-           "down, 75 some "
-           "hub did not take it, 78 settings.",
+    .doc =
+        "Forgets refused requests that are older than refused.keep_hours, and the oldest of a source beyond "
+        "refused.megabytes_per_source; where a source has topics it runs settle-gateway "
+        "subscribe --due, which asks WebSub hubs again before their leases end. Run it each hour, safe to "
+        "repeat and to "
+        "kill.\vIt logs in to Postgres as settle_maintain. Exit codes: 0 done, 69 a store or every hub is "
+        "down, 75 some "
+        "hub did not take it, 78 settings.",
 };
 
 static int run(int argc, char **argv)
@@ -122,12 +130,19 @@ static int work(struct job *j)
 {
     struct err err = {0};
 
-    if (connect_pg(j, &err) || (j->options->dry_run ? count_refused(j, &err) : forget_refused(j, &err)))
+    if (keep_house(j, &err))
         log_error("refused_not_forgotten", LOG_ERR(&err));
     j->subscribes = has_topics(j->config);
     if (j->subscribes)
         j->subscribe_code = renew_subscriptions(j);
     return report(j, &err);
+}
+
+static enum status keep_house(struct job *j, struct err *err)
+{
+    if (connect_pg(j, err) || (j->options->dry_run ? count_refused(j, err) : forget_refused(j, err)))
+        return err->code;
+    return trim_refused(j, err);
 }
 
 static enum status connect_pg(struct job *j, struct err *err)
@@ -183,6 +198,51 @@ static enum status count_refused(struct job *j, struct err *err)
     return OK;
 }
 
+/* Who has too much is found once; what comes meanwhile is for the next time. */
+static enum status trim_refused(struct job *j, struct err *err)
+{
+    enum status status = OK;
+    struct pg_rows *excess;
+    struct pg_args args;
+
+    arena_reset(j->arena);
+    pg_args_init(&args, j->arena);
+    pg_arg_int(&args, j->config->refused.megabytes_per_source);
+    if (pg_run(j->pg, SQL_REFUSED_EXCESS, &args, WAIT_MS, &excess, err))
+        return err_in(err, "measuring refused requests");
+    for (size_t i = 0; status == OK && i < pg_nrows(excess); i++)
+        status = trim_sender(j, pg_bytes(excess, i, 0), pg_bytes(excess, i, 1), pg_int(excess, i, 2), err);
+    pg_rows_free(excess);
+    return status;
+}
+
+static enum status trim_sender(struct job *j, struct span platform, struct span source, int64_t bytes,
+                               struct err *err)
+{
+    bool dry = j->options->dry_run;
+    int64_t n = 1;
+
+    while (n > 0 && bytes > 0) {
+        struct pg_rows *rows;
+        struct pg_args args;
+
+        arena_reset(j->arena);
+        pg_args_init(&args, j->arena);
+        pg_arg_text(&args, platform);
+        pg_arg_text(&args, source);
+        pg_arg_int(&args, bytes);
+        if (!dry)
+            pg_arg_int(&args, CHUNK_ROWS);
+        if (pg_run(j->pg, dry ? SQL_REFUSED_TRIM_COUNT : SQL_REFUSED_TRIM, &args, WAIT_MS, &rows, err))
+            return err_in(err, "forgetting refused requests beyond their room");
+        n = pg_int(rows, 0, 0);
+        bytes = dry ? 0 : bytes - pg_int(rows, 0, 1);
+        pg_rows_free(rows);
+        j->ntrimmed += n;
+    }
+    return OK;
+}
+
 static bool has_topics(const struct config *c)
 {
     for (size_t i = 0; i < c->nsources; i++)
@@ -215,8 +275,7 @@ static int renew_subscriptions(struct job *j)
     posix_spawn_file_actions_destroy(&files);
     if (failure == 0)
         return exit_code_of(child);
-    log_error("subscribe_not_started", LOG_TEXT("program", program),
-              LOG_TEXT("why", strerrordesc_np(failure)));
+    log_error("subscribe_not_started", LOG_TEXT("path", program), LOG_TEXT("why", strerrordesc_np(failure)));
     return EX_UNAVAILABLE;
 }
 
@@ -249,22 +308,39 @@ static int exit_code_of(pid_t child)
 /* The worse of both ends is the exit code: what failed here first, then what the child says. */
 static int report(const struct job *j, const struct err *err)
 {
-    bool dry = j->options->dry_run;
-    json_t *all;
-
-    if (j->options->json) {
-        all = json_pack("{sb sI sb sb}", "dry_run", (int)dry, "refused_forgotten", (json_int_t)j->nforgotten,
-                        "store_failed", (int)(err->code != OK), "subscriptions_checked", (int)j->subscribes);
-        if (j->subscribes)
-            json_object_set_new(all, "subscribe_exit_code", json_integer(j->subscribe_code));
-        json_dumpf(all, stdout, 0);
-        putchar('\n');
-        json_decref(all);
-    } else {
-        printf("%" PRId64 " refused requests %s\n", j->nforgotten, dry ? "would be forgotten" : "forgotten");
-        printf("subscriptions: %s\n", !j->subscribes           ? "no source has topics"
-                                      : j->subscribe_code == 0 ? "up to date"
-                                                               : "some were not renewed, see above");
-    }
+    if (j->options->json)
+        report_json(j, err->code != OK);
+    else
+        report_text(j, err->code != OK);
     return err->code ? exit_code(err) : j->subscribe_code;
+}
+
+static void report_json(const struct job *j, bool failed)
+{
+    json_t *all = json_pack("{sb sI sI sb sb}", "dry_run", (int)j->options->dry_run, "refused_forgotten",
+                            (json_int_t)j->nforgotten, "refused_trimmed", (json_int_t)j->ntrimmed,
+                            "store_failed", (int)failed, "subscriptions_checked", (int)j->subscribes);
+
+    if (j->subscribes)
+        json_object_set_new(all, "subscribe_exit_code", json_integer(j->subscribe_code));
+    json_dumpf(all, stdout, 0);
+    putchar('\n');
+    json_decref(all);
+}
+
+/* A number stands only for what was really done, or is known to be there to do. */
+static void report_text(const struct job *j, bool failed)
+{
+    const char *would = j->options->dry_run ? "would be " : "", *subscriptions = "no source has topics";
+
+    if (!failed || j->nforgotten + j->ntrimmed > 0)
+        printf("refused requests: %" PRId64 " %sforgotten for their age, %" PRId64 " for their room\n",
+               j->nforgotten, would, j->ntrimmed);
+    if (failed)
+        puts("refused requests: Postgres failed, see above; the next run goes on");
+    if (j->subscribes && j->subscribe_code)
+        subscriptions = j->options->dry_run ? "not known, see above" : "some were not renewed, see above";
+    else if (j->subscribes)
+        subscriptions = j->options->dry_run ? "none was renewed; above stands which would be" : "up to date";
+    printf("subscriptions: %s\n", subscriptions);
 }

@@ -10,11 +10,6 @@
 
 #include <jansson.h>
 
-struct options {
-    struct common_options common;
-    bool json;
-};
-
 static int run(int argc, char **argv);
 static error_t parse_option(int key, char *value, struct argp_state *state);
 static const char *origin_of(const struct platform *p, const char *folder, struct arena *arena);
@@ -35,8 +30,6 @@ static void print_source(const struct source *s);
 
 const struct command platforms_command = {"platforms", "list what is known of each platform, and its sources",
                                           run};
-
-enum { OPTION_JSON = 256 };
 
 static const struct argp_option option_table[] = {
     {"json", OPTION_JSON, NULL, 0, "Print a JSON array, one object a platform", 1},
@@ -67,13 +60,13 @@ static const struct {
 
 static int run(int argc, char **argv)
 {
-    struct options o = {.json = false};
+    struct common_options o = {.json = false};
     struct settings settings;
     struct arena *arena;
     int code;
 
     argp_parse(&argp, argc, argv, 0, NULL, &o);
-    code = command_open(&settings, &o.common, NULL);
+    code = command_open(&settings, &o, NULL);
     if (code)
         return code;
     arena = arena_open(4096);
@@ -88,21 +81,7 @@ static int run(int argc, char **argv)
 
 static error_t parse_option(int key, char *value, struct argp_state *state)
 {
-    struct options *o = state->input;
-
-    switch (key) {
-    case ARGP_KEY_INIT:
-        state->child_inputs[0] = &o->common;
-        return 0;
-    case OPTION_JSON:
-        o->json = true;
-        return 0;
-    case ARGP_KEY_ARG:
-        argp_error(state, "\"%s\" is no option", value);
-        return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
-    }
+    return command_parse(key, value, state->input, state);
 }
 
 /* The file of an operator, or "built-in". The folder was readable a moment ago. */

@@ -5,8 +5,8 @@
 #include "base/now.h"
 #include "command.h"
 #include "domain/handshake.h"
+#include "kept.h"
 #include "receipt_row.h"
-#include "store/pg.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -19,16 +19,17 @@
 enum {
     PAGE_ROWS = 500,
     PAGE_BYTES = 8 * 1024 * 1024, /* of bodies, but for the last one */
-    STATEMENT_MS = 10000,
-    WAIT_MS = 15000,
-    TRIES_MAX = 3, /* of a transaction that has to let another pass */
+    TRIES_MAX = 3,                /* of a transaction that has to let another pass */
     CAUSES_MAX = NREFUSALS + 2,
 };
 
-struct options {
-    struct common_options common;
-    const char *source, *platform;
-    bool dry_run, json;
+/* A kept request, and what is known of whom it is from. */
+struct kept {
+    struct id id;
+    const struct platform *platform; /* NULL: unknown by now */
+    const struct source *source;     /* NULL: unknown by now */
+    struct span headers;             /* as they were kept */
+    struct request request;
 };
 
 /* A kept request whose signature holds now. */
@@ -40,7 +41,7 @@ struct good {
 };
 
 struct job {
-    const struct options *options;
+    const struct common_options *options;
     struct settings settings;
     struct pg *pg;
     struct arena *arena; /* of the page at work */
@@ -56,6 +57,7 @@ struct job {
     struct {
         const char *word;
         int64_t n;
+        struct id first; /* one of them */
     } causes[CAUSES_MAX];
     size_t ncauses;
     int64_t told_boot_us;
@@ -67,10 +69,9 @@ static enum status check_names(const struct job *j, struct err *err);
 static enum status work(struct job *j, struct err *err);
 static enum status read_page(struct job *j, struct pg_rows **ret, struct err *err);
 static void judge(struct job *j, const struct pg_rows *rows, size_t at);
-static struct request read_kept(struct job *j, struct span headers, struct span body, int64_t received_us);
-static void take(struct job *j, const struct platform *p, const struct source *s, const struct request *r,
-                 const struct verified *v, struct span headers, struct id id);
-static void count_cause(struct job *j, const char *word);
+static struct kept read_row(const struct job *j, const struct pg_rows *rows, size_t at);
+static void take(struct job *j, const struct kept *k, const struct verified *v);
+static void count_cause(struct job *j, const char *word, const struct id *id);
 static enum status store(struct job *j, struct good *good, size_t n, struct err *err);
 static enum status store_one(struct job *j, struct good *good, struct err *err);
 static enum status store_together(struct job *j, const struct good *good, size_t n, struct err *err);
@@ -82,11 +83,10 @@ static enum status insert(struct job *j, int64_t *ret_new, struct err *err);
 static enum status remove_all(struct job *j, const struct good *good, size_t n, struct err *err);
 static void progress(struct job *j, bool ends);
 static void report(const struct job *j);
+static void report_json(const struct job *j);
 
 const struct command requarantine_command = {
     "requarantine", "verify a source's refused requests again and take in what is good now", run};
-
-enum { OPTION_SOURCE = 256, OPTION_PLATFORM, OPTION_DRY_RUN, OPTION_JSON };
 
 static const struct argp_option option_table[] = {
     {"source",   OPTION_SOURCE,   "NAME", 0, "Whose requests (\"default\" where a source has no name)",  1},
@@ -108,7 +108,7 @@ static const struct argp argp = {
 
 static int run(int argc, char **argv)
 {
-    struct options o = {.source = NULL};
+    struct common_options o = {.source = NULL};
     struct job *j = calloc(1, sizeof(*j)); /* large: not for the stack */
     struct err err = {0};
     int code;
@@ -117,7 +117,7 @@ static int run(int argc, char **argv)
         abort();
     argp_parse(&argp, argc, argv, 0, NULL, &o);
     j->options = &o;
-    code = command_open(&j->settings, &o.common, NULL);
+    code = command_open(&j->settings, &o, NULL);
     if (code == EX_OK) {
         j->arena = arena_open(1 << 20);
         if (check_names(j, &err))
@@ -136,69 +136,34 @@ static int run(int argc, char **argv)
 
 static error_t parse_option(int key, char *value, struct argp_state *state)
 {
-    struct options *o = state->input;
+    struct common_options *o = state->input;
 
-    switch (key) {
-    case ARGP_KEY_INIT:
-        state->child_inputs[0] = &o->common;
-        return 0;
-    case OPTION_SOURCE:
-        o->source = value;
-        return 0;
-    case OPTION_PLATFORM:
-        o->platform = value;
-        return 0;
-    case OPTION_DRY_RUN:
-        o->dry_run = true;
-        return 0;
-    case OPTION_JSON:
-        o->json = true;
-        return 0;
-    case ARGP_KEY_ARG:
-        argp_error(state, "\"%s\" is no option", value);
-        return 0;
-    case ARGP_KEY_END:
-        if (!o->source)
-            argp_error(state, "--source NAME is missing");
-        return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
-    }
+    if (key == ARGP_KEY_END && !o->source)
+        argp_error(state, "--source NAME is missing");
+    return command_parse(key, value, o, state);
 }
 
 static enum status check_names(const struct job *j, struct err *err)
 {
-    const struct options *o = j->options;
-    size_t n = 0;
+    const struct platforms *set = j->settings.platforms;
+    struct span source = span_of(j->options->source);
+    const struct platform *p;
+    const struct source *s;
 
-    for (size_t i = 0; i < platforms_count(j->settings.platforms); i++) {
-        const struct platform *p = platforms_at(j->settings.platforms, i);
-        if ((!o->platform || span_eq(p->name, span_of(o->platform))) &&
-            platform_source(p, span_of(o->source)))
-            n++;
-    }
-    if (n > 0)
-        return OK;
-    return err_set(err, INVALID, "%s%s has a source \"%s\" with a secret",
-                   o->platform ? "no platform " : "no platform", o->platform ? o->platform : "", o->source);
+    if (j->options->platform)
+        return command_source(&j->settings, span_of(j->options->platform), source, &p, &s, err);
+    for (size_t i = 0; i < platforms_count(set); i++)
+        if (platform_source(platforms_at(set, i), source))
+            return OK;
+    return err_set(err, INVALID, "no platform has a source \"%.*s\" with a secret", SPAN_ARG(source));
 }
 
 static enum status work(struct job *j, struct err *err)
 {
-    const struct pg_config pg = {
-        .url = j->settings.config->database.url,
-        .user = "settle_requarantine",
-        .application = "settle-gateway requarantine",
-        .connect_timeout_s = 5,
-        .statement_timeout_ms = STATEMENT_MS,
-        .prepare = j->settings.config->database.prepare,
-        .read_only = j->options->dry_run,
-        .unsafe_ok = j->settings.config->unsafe_ok,
-    };
     enum status status = OK;
     size_t n = PAGE_ROWS;
 
-    j->pg = pg_connect(&pg, err);
+    j->pg = kept_connect(j->settings.config, "settle-gateway requarantine", j->options->dry_run, err);
     if (!j->pg)
         return err->code;
     j->cursor.received_us = TIME_NONE;
@@ -235,85 +200,66 @@ static enum status read_page(struct job *j, struct pg_rows **ret, struct err *er
     pg_arg_uuid(&args, &j->cursor.id);
     pg_arg_int(&args, PAGE_ROWS);
     pg_arg_int(&args, PAGE_BYTES);
-    if (pg_run(j->pg, SQL_REFUSED_WALK, &args, WAIT_MS, ret, err))
+    if (pg_run(j->pg, SQL_REFUSED_WALK, &args, KEPT_WAIT_MS, ret, err))
         return err_in(err, "reading refused requests");
     return OK;
 }
 
 static void judge(struct job *j, const struct pg_rows *rows, size_t at)
 {
-    const struct platform *p = platforms_find(j->settings.platforms, pg_bytes(rows, at, 1));
-    const struct source *s = p ? platform_source(p, span_of(j->options->source)) : NULL;
-    struct span headers = pg_bytes(rows, at, 3);
+    struct kept k = read_row(j, rows, at);
     struct verified verified;
-    struct request r;
     struct err why;
 
     j->nread++;
-    j->cursor.id = pg_uuid(rows, at, 0);
-    j->cursor.received_us = pg_time(rows, at, 2);
-    if (!s) {
-        count_cause(j, p ? "no_secret" : "unknown_platform");
-        return;
-    }
-    r = read_kept(j, headers, pg_bytes(rows, at, 4), j->cursor.received_us);
-    if (scheme_verify(p, s, &r, &verified, &why))
-        count_cause(j, why.cause);
+    j->cursor.id = k.id;
+    j->cursor.received_us = k.request.received_us;
+    if (!k.source)
+        count_cause(j, k.platform ? "no_secret" : "unknown_platform", &k.id);
+    else if (scheme_verify(k.platform, k.source, &k.request, &verified, &why))
+        count_cause(j, why.cause, &k.id);
     else
-        take(j, p, s, &r, &verified, headers, j->cursor.id);
+        take(j, &k, &verified);
 }
 
-/* "name: value" lines, as delivery_keep_headers wrote them; the first may be the URL, under a name no header has. */
-static struct request read_kept(struct job *j, struct span headers, struct span body, int64_t received_us)
+static struct kept read_row(const struct job *j, const struct pg_rows *rows, size_t at)
 {
-    struct request r = {.body = body.at ? body : SPAN(""), .url = SPAN_NONE, .received_us = received_us};
-    struct header *all;
-    size_t n = 0;
+    struct kept k = {
+        .id = pg_uuid(rows, at, 0),
+        .platform = platforms_find(j->settings.platforms, pg_bytes(rows, at, 1)),
+        .headers = pg_bytes(rows, at, 3),
+    };
 
-    for (size_t i = 0; i < headers.len; i++)
-        n += headers.at[i] == '\n';
-    all = arena_alloc(j->arena, (n + 1) * sizeof(*all));
-    while (headers.len > 0) {
-        struct span line = span_cut(&headers, '\n');
-        struct span rest = line.len > 0 ? span_skip(line, 1) : line,
-                    name = span_cut(&rest, ':'); /* of ":url" as well */
-        if (!rest.at || rest.len == 0)
-            continue;
-        name = (struct span){line.at, name.len + 1};
-        if (span_eq(name, SPAN(":url")))
-            r.url = span_skip(rest, 1);
-        else if (r.nheaders < n + 1)
-            all[r.nheaders++] = (struct header){name, span_skip(rest, 1)};
-    }
-    r.headers = all;
-    return r;
+    if (k.platform)
+        k.source = platform_source(k.platform, span_of(j->options->source));
+    k.request = kept_request(k.headers, pg_bytes(rows, at, 4), pg_time(rows, at, 2), j->arena);
+    return k;
 }
 
-/* NOLINTNEXTLINE(readability-function-size): the parameters are the request */
-static void take(struct job *j, const struct platform *p, const struct source *s, const struct request *r,
-                 const struct verified *v, struct span headers, struct id id)
+static void take(struct job *j, const struct kept *k, const struct verified *v)
 {
+    const struct platform *p = k->platform;
     struct good *g = &j->good[j->ngood++];
     struct handshake_answer ignored;
     struct event *events;
 
     *g = (struct good){
-        .origin = {.delivery_id = id,
+        .origin = {.delivery_id = k->id,
                    .platform = p->name,
-                   .source = s->name,
-                   .key_id = s->secrets[v->secret].key_id,
-                   .received_us = r->received_us,
-                   .headers = headers.at ? headers : SPAN(""),
-                   .body = r->body}
+                   .source = k->source->name,
+                   .key_id = k->source->secrets[v->secret].key_id,
+                   .received_us = k->request.received_us,
+                   .headers = k->headers.at ? k->headers : SPAN(""),
+                   .body = k->request.body}
     };
-    if (handshake_post(p, s, v->secret, r, j->arena, &ignored))
+    if (handshake_post(p, k->source, v->secret, &k->request, j->arena, &ignored))
         return;
-    events_read(p, s->name, v, r, j->arena, &events, &g->nevents);
+    events_read(p, k->source->name, v, &k->request, j->arena, &events, &g->nevents);
     g->events = events;
     g->origin.is_shared = g->nevents > 1;
 }
 
-static void count_cause(struct job *j, const char *word)
+static void count_cause(struct job *j, const char *word, const struct id *id)
 {
     size_t i = 0;
 
@@ -321,10 +267,12 @@ static void count_cause(struct job *j, const char *word)
         i++;
     if (i == CAUSES_MAX)
         return;
-    j->causes[i].word = word;
-    j->causes[i].n++;
-    if (i == j->ncauses)
+    if (i == j->ncauses) {
+        j->causes[i].word = word;
+        j->causes[i].first = *id;
         j->ncauses++;
+    }
+    j->causes[i].n++;
 }
 
 /* Where Postgres refuses what one of them holds, each goes alone, so that it costs none of the others. */
@@ -380,15 +328,15 @@ static enum status transact(struct job *j, const struct good *good, size_t n, in
     struct err ignored;
 
     *ret_new = 0;
-    if (pg_command(j->pg, "begin", WAIT_MS, err))
+    if (pg_command(j->pg, "begin", KEPT_WAIT_MS, err))
         return err->code;
     if (insert_all(j, good, n, ret_new, err) || remove_all(j, good, n, err)) {
         if (err->code != UNAVAILABLE ||
             err->sqlstate[0] != '\0') /* else the connection is lost, and with it all this */
-            (void)!pg_command(j->pg, "rollback", WAIT_MS, &ignored);
+            (void)!pg_command(j->pg, "rollback", KEPT_WAIT_MS, &ignored);
         return err_in(err, "storing receipts");
     }
-    return pg_command(j->pg, "commit", WAIT_MS, err);
+    return pg_command(j->pg, "commit", KEPT_WAIT_MS, err);
 }
 
 static enum status insert_all(struct job *j, const struct good *good, size_t n, int64_t *ret_new,
@@ -414,7 +362,7 @@ static enum status insert(struct job *j, int64_t *ret_new, struct err *err)
         return OK;
     pg_args_init(&args, j->arena);
     statement = receipt_rows_args(&j->rows, &args);
-    if (pg_run(j->pg, statement, &args, WAIT_MS, &stored, err))
+    if (pg_run(j->pg, statement, &args, KEPT_WAIT_MS, &stored, err))
         return err->code;
     *ret_new += (int64_t)pg_nrows(stored);
     pg_rows_free(stored);
@@ -432,7 +380,7 @@ static enum status remove_all(struct job *j, const struct good *good, size_t n, 
     pg_args_init(&args, j->arena);
     pg_arg_text(&args, span_of(j->options->source));
     pg_arg_uuids(&args, ids, n);
-    return pg_run(j->pg, SQL_REFUSED_TAKE, &args, WAIT_MS, NULL, err);
+    return pg_run(j->pg, SQL_REFUSED_TAKE, &args, KEPT_WAIT_MS, NULL, err);
 }
 
 static void progress(struct job *j, bool ends)
@@ -450,29 +398,44 @@ static void progress(struct job *j, bool ends)
     }
 }
 
+/* What stays is told with one request as an example, for whoever wants to know why. */
 static void report(const struct job *j)
 {
-    json_t *causes;
+    char id[ID_TEXT_BYTES];
 
-    if (!j->options->json) {
-        printf("%" PRId64 " refused requests looked at\n", j->nread);
-        printf("%" PRId64 " %s", j->ntaken, j->options->dry_run ? "would be taken in" : "taken in");
-        if (!j->options->dry_run)
-            printf(": %" PRId64 " new receipts, %" PRId64 " known ones", j->nreceipts, j->nknown);
-        printf("%s\n", j->nhandshakes > 0 ? " (handshakes among them, which leave none)" : "");
-        for (size_t i = 0; i < j->ncauses; i++)
-            printf("%" PRId64 " stay: %s\n", j->causes[i].n, j->causes[i].word);
+    if (j->options->json) {
+        report_json(j);
         return;
     }
-    causes = json_object();
-    for (size_t i = 0; i < j->ncauses; i++)
+    printf("%" PRId64 " refused requests looked at\n", j->nread);
+    printf("%" PRId64 " %s", j->ntaken, j->options->dry_run ? "would be taken in" : "taken in");
+    if (!j->options->dry_run)
+        printf(": %" PRId64 " new receipts, %" PRId64 " known ones", j->nreceipts, j->nknown);
+    printf("%s\n", j->nhandshakes > 0 ? " (handshakes among them, which leave none)" : "");
+    for (size_t i = 0; i < j->ncauses; i++) {
+        id_text(&j->causes[i].first, id);
+        printf("%" PRId64 " stay: %s, one is %s\n", j->causes[i].n, j->causes[i].word, id);
+    }
+    if (j->ncauses > 0)
+        puts("settle-gateway verify --refused ID says why one is refused");
+}
+
+static void report_json(const struct job *j)
+{
+    json_t *causes = json_object(), *examples = json_object(), *all;
+    char id[ID_TEXT_BYTES];
+
+    for (size_t i = 0; i < j->ncauses; i++) {
+        id_text(&j->causes[i].first, id);
         json_object_set_new(causes, j->causes[i].word, json_integer(j->causes[i].n));
-    causes = json_pack("{ss ss* sb sI sI sI sI sI so}", "source", j->options->source, "platform",
-                       j->options->platform, "dry_run", (int)j->options->dry_run, "read",
-                       (json_int_t)j->nread, "taken_in", (json_int_t)j->ntaken, "receipts_new",
-                       (json_int_t)j->nreceipts, "receipts_known", (json_int_t)j->nknown, "handshakes",
-                       (json_int_t)j->nhandshakes, "stay", causes);
-    json_dumpf(causes, stdout, JSON_INDENT(2));
+        json_object_set_new(examples, j->causes[i].word, json_string(id));
+    }
+    all = json_pack("{ss ss* sb sI sI sI sI sI so so}", "source", j->options->source, "platform",
+                    j->options->platform, "dry_run", (int)j->options->dry_run, "read", (json_int_t)j->nread,
+                    "taken_in", (json_int_t)j->ntaken, "receipts_new", (json_int_t)j->nreceipts,
+                    "receipts_known", (json_int_t)j->nknown, "handshakes", (json_int_t)j->nhandshakes, "stay",
+                    causes, "stay_examples", examples);
+    json_dumpf(all, stdout, JSON_INDENT(2));
     putchar('\n');
-    json_decref(causes);
+    json_decref(all);
 }

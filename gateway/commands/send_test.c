@@ -1,9 +1,10 @@
-#include "send_test.h"
-
+/* send-test: signs a body as its platform would and posts it to a gateway. Blocking; for people and scripts. */
 #include "base/file.h"
 #include "base/id.h"
 #include "base/now.h"
+#include "command.h"
 #include "domain/scheme.h"
+#include "domain/secret.h"
 
 #include <errno.h>
 #include <netdb.h>
@@ -12,87 +13,169 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
+#include <sysexits.h>
 #include <unistd.h>
+
+#include <sodium.h>
 
 enum { BODY_BYTES_MAX = 4 * 1024 * 1024, ANSWER_BYTES = 16 * 1024, ANSWER_TIMEOUT_S = 15 };
 
-static enum status read_body(struct arena *arena, const char *file, struct span *ret, struct err *err);
-static struct span make_request(struct arena *arena, const struct platform *p, const struct source *source,
-                                const char *host, struct span body);
+struct options {
+    struct common_options common;
+    const char *url;         /* http://host:port of the ingest listener; NULL: as configured */
+    const char *private_key; /* file; NULL: a secret of the source's signs */
+    const char *body_file;   /* NULL: a plain body with a new post id */
+};
+
+/* One webhook on its way. */
+struct webhook {
+    const struct options *options;
+    const struct settings *settings;
+    struct arena *arena;
+    const struct platform *platform;
+    const struct source *source;
+    struct address to;
+    const char *path;
+    char room[SECRET_FILE_BYTES]; /* of a key from a file */
+    struct span key, body;
+    struct header headers[SIGNED_HEADERS_MAX];
+    size_t nheaders;
+};
+
+static int run(int argc, char **argv);
+static error_t parse_option(int key, char *value, struct argp_state *state);
+static enum status choose(struct webhook *w, struct err *err);
+static enum status choose_key(struct webhook *w, struct err *err);
+static enum status blame_secrets(const struct webhook *w, struct err *err);
 static enum status read_url(struct arena *arena, const char *url, struct address *ret, struct err *err);
+static enum status post(struct webhook *w, struct err *err);
+static enum status read_body(struct webhook *w, struct err *err);
+static enum status sign(struct webhook *w, struct err *err);
+static struct span make_request(const struct webhook *w);
+static const char *type_of(struct span body);
 static int dial(const struct address *to, struct err *err);
 static enum status exchange(int fd, struct span request, struct err *err);
-static void arena_drop(struct arena **arena);
 
-enum status send_test(const struct settings *settings, const struct send_test *what, struct err *err)
+const struct command send_test_command = {
+    "send-test", "sign a webhook as its platform does, and post it to a gateway", run};
+
+enum { OPTION_URL = OPTION_OWN, OPTION_PRIVATE_KEY };
+
+static const struct argp_option option_table[] = {
+    {"platform",         OPTION_PLATFORM,    "NAME", 0, "Sign and shape the webhook as this platform does", 1},
+    {"source",           OPTION_SOURCE,      "NAME", 0,
+     "Sign with the newest secret of this source that is in force (default: default)",                      1},
+    {"private-key-file", OPTION_PRIVATE_KEY, "FILE", 0,
+     "Sign with this key, where the source has a public one: the 32 bytes of its seed, written as the "
+     "public key is",                                                                                       1},
+    {"url",              OPTION_URL,         "URL",  0, "Of the ingest listener (default: as configured)",  1},
+    {NULL,               0,                  NULL,   0, NULL,                                               0},
+};
+static const struct argp argp = {
+    .options = option_table,
+    .parser = parse_option,
+    .args_doc = "[BODY-FILE]",
+    .children = common_children,
+    .doc = "Signs a body (BODY-FILE, else a plain one with a new post id) as the platform would, posts it to "
+           "a gateway and "
+           "prints the answer.\vExit codes: 0 a 2xx, 64 usage (also: nothing to sign with), 65 another "
+           "answer, or "
+           "a body or key that is none, 69 no answer, 75 429 or a 5xx, 78 settings.",
+};
+
+static int run(int argc, char **argv)
 {
-    defer(arena_drop) struct arena *arena = arena_open(64 * 1024);
-    const struct platform *p = platforms_find(settings->platforms, span_of(what->platform));
-    const struct source *source = p ? platform_source(p, span_of(what->source)) : NULL;
-    struct address to = settings->config->ingest.listen;
-    enum status status;
-    struct span body;
-    int fd;
+    struct options o = {.common = {.source = "default"}};
+    struct webhook w = {.options = &o};
+    struct settings settings;
+    struct err err = {0};
+    int code;
 
-    if (!p)
-        return err_set(err, INVALID, "there is no platform \"%s\"", what->platform);
-    if (!source || source->nsecrets == 0)
-        return err_set(err, INVALID, "platform \"%s\" has no source \"%s\" with a secret", what->platform,
-                       what->source);
-    if (read_body(arena, what->body_file, &body, err) || (what->url && read_url(arena, what->url, &to, err)))
-        return err->code;
-    fd = dial(&to, err);
-    if (fd < 0)
-        return err->code;
-    status = exchange(fd, make_request(arena, p, source, to.path ? "localhost" : to.host, body), err);
-    close(fd);
-    return status;
+    argp_parse(&argp, argc, argv, 0, NULL, &o);
+    code = command_open(&settings, &o.common, NULL);
+    if (code)
+        return code;
+    w.settings = &settings;
+    w.arena = arena_open(64 * 1024);
+    if (choose(&w, &err))
+        code = command_fail(&err, EX_USAGE);
+    else if (post(&w, &err))
+        code = command_fail(&err, EX_DATAERR);
+    sodium_memzero(w.room, sizeof(w.room));
+    arena_close(w.arena);
+    settings_close(&settings);
+    return code;
 }
 
-static enum status read_body(struct arena *arena, const char *file, struct span *ret, struct err *err)
+static error_t parse_option(int key, char *value, struct argp_state *state)
 {
-    struct id id = id_make(now_wall_us());
-    char text[ID_TEXT_BYTES], now[TIME_TEXT_BYTES];
+    struct options *o = state->input;
 
-    if (file)
-        return file_read(file, arena_alloc(arena, BODY_BYTES_MAX), BODY_BYTES_MAX, ret, err);
-    id_text(&id, text);
-    time_text(now_wall_us(), now, sizeof(now));
-    /* The plain shape of every platform at once: each reads its own fields. */
-    *ret = span_of(arena_print(
-        arena,
-        "{\"external_post_id\":\"test-%s\",\"status\":\"published\",\"complete\":true,\"timestamp\":\"%s\"}",
-        text, now));
+    switch (key) {
+    case OPTION_URL:
+        o->url = value;
+        return 0;
+    case OPTION_PRIVATE_KEY:
+        o->private_key = value;
+        return 0;
+    case ARGP_KEY_ARG:
+        if (o->body_file)
+            argp_error(state, "one BODY-FILE is enough: \"%s\"", value);
+        o->body_file = value;
+        return 0;
+    case ARGP_KEY_END:
+        if (!o->common.platform)
+            argp_error(state, "--platform NAME is missing");
+        return 0;
+    default:
+        return command_parse(key, value, &o->common, state);
+    }
+}
+
+static enum status choose(struct webhook *w, struct err *err)
+{
+    const struct options *o = w->options;
+
+    if (command_source(w->settings, span_of(o->common.platform), span_of(o->common.source), &w->platform,
+                       &w->source, err))
+        return err->code;
+    w->to = w->settings->config->ingest.listen;
+    w->path = arena_print(w->arena, "/publishing/webhooks/%.*s/%.*s", SPAN_ARG(w->platform->name),
+                          SPAN_ARG(w->source->name));
+    if (o->url && read_url(w->arena, o->url, &w->to, err))
+        return err->code;
+    return choose_key(w, err);
+}
+
+static enum status choose_key(struct webhook *w, struct err *err)
+{
+    const struct secret *secret = command_secret(w->platform, w->source);
+
+    if (w->options->private_key) {
+        if (file_read(w->options->private_key, w->room, sizeof(w->room), &w->key, err))
+            return err->code;
+        while (w->key.len > 0 && strchr("\r\n", w->key.at[w->key.len - 1]))
+            w->key.len--;
+        return OK;
+    }
+    if (!secret)
+        return blame_secrets(w, err);
+    w->key = secret->bytes;
     return OK;
 }
 
-static struct span make_request(struct arena *arena, const struct platform *p, const struct source *source,
-                                const char *host, struct span body)
+static enum status blame_secrets(const struct webhook *w, struct err *err)
 {
-    struct header headers[SIGNED_HEADERS_MAX];
-    struct err err;
-    size_t n = 0;
-    const char *head = arena_print(arena,
-                                   "POST /publishing/webhooks/%.*s/%.*s HTTP/1.1\r\nHost: %s\r\n"
-                                   "User-Agent: settle-send-test\r\nContent-Type: application/json\r\n"
-                                   "Content-Length: %zu\r\nConnection: close\r\n",
-                                   SPAN_ARG(p->name), SPAN_ARG(source->name), host, body.len);
-    char *whole;
-    size_t len;
+    const struct source *s = w->source;
 
-    if (scheme_sign(p, source->secrets[0].bytes, SPAN_NONE, now_wall_us(), SPAN_NONE, body, arena, headers,
-                    &n, &err))
-        n = 0;
-    for (size_t i = 0; i < n; i++)
-        head = arena_print(arena, "%s%.*s: %.*s\r\n", head, SPAN_ARG(headers[i].name),
-                           SPAN_ARG(headers[i].value));
-    len = strlen(head);
-    whole = arena_alloc(arena, len + 2 + body.len);
-    memcpy(whole, head, len);
-    memcpy(whole + len, "\r\n", 2);
-    if (body.len > 0)
-        memcpy(whole + len + 2, body.at, body.len);
-    return (struct span){whole, len + 2 + body.len};
+    for (const struct secret *k = s->secrets; k < s->secrets + s->nsecrets; k++)
+        if (secret_is_active(k, now_wall_us()))
+            return err_set(err, INVALID,
+                           "source \"%.*s\" of %.*s has a public key, which cannot sign: give the sender's "
+                           "private one with --private-key-file",
+                           SPAN_ARG(s->name), SPAN_ARG(w->platform->name));
+    return err_set(err, INVALID, "source \"%.*s\" of %.*s has no secret in force now", SPAN_ARG(s->name),
+                   SPAN_ARG(w->platform->name));
 }
 
 /* http://host:port or http://[::1]:port, perhaps with a slash behind; the path is the platform's. */
@@ -115,6 +198,89 @@ static enum status read_url(struct arena *arena, const char *url, struct address
         *port++ = '\0';
     *ret = (struct address){.host = host, .port = port && *port ? (uint16_t)strtoul(port, NULL, 10) : 80};
     return OK;
+}
+
+static enum status post(struct webhook *w, struct err *err)
+{
+    enum status status;
+    int fd;
+
+    if (read_body(w, err) || sign(w, err))
+        return err->code;
+    fd = dial(&w->to, err);
+    if (fd < 0)
+        return err->code;
+    status = exchange(fd, make_request(w), err);
+    close(fd);
+    return status;
+}
+
+static enum status read_body(struct webhook *w, struct err *err)
+{
+    struct id id = id_make(now_wall_us());
+    char text[ID_TEXT_BYTES], now[TIME_TEXT_BYTES];
+
+    if (w->options->body_file)
+        return file_read(w->options->body_file, arena_alloc(w->arena, BODY_BYTES_MAX), BODY_BYTES_MAX,
+                         &w->body, err);
+    id_text(&id, text);
+    time_text(now_wall_us(), now, sizeof(now));
+    /* The plain shape of every platform at once: each reads its own fields. Where the URL is signed, so are the fields
+     * of a form, while JSON would want its digest in the URL. */
+    w->body = span_of(
+        w->platform->scheme.needs_url
+            ? arena_print(w->arena, "MessageSid=test-%s&MessageStatus=delivered", text)
+            : arena_print(w->arena,
+                          "{\"external_post_id\":\"test-%s\",\"status\":\"published\",\"complete\":true,"
+                          "\"timestamp\":\"%s\"}",
+                          text, now));
+    return OK;
+}
+
+/* With an id of its own, as a platform gives each message. */
+static enum status sign(struct webhook *w, struct err *err)
+{
+    const char *url = arena_print(w->arena, "%s%s", w->settings->config->ingest.public_url, w->path);
+    struct id id = id_make(now_wall_us());
+    char text[ID_TEXT_BYTES];
+
+    id_text(&id, text);
+    if (scheme_sign(w->platform, w->key, arena_copy(w->arena, span_of(text)), now_wall_us(), span_of(url),
+                    w->body, w->arena, w->headers, &w->nheaders, err))
+        return err_in(err, "signing as %.*s does", SPAN_ARG(w->platform->name));
+    return OK;
+}
+
+static struct span make_request(const struct webhook *w)
+{
+    const char *head =
+        arena_print(w->arena,
+                    "POST %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: settle-send-test\r\n"
+                    "Content-Type: %s\r\nContent-Length: %zu\r\nConnection: close\r\n",
+                    w->path, w->to.path ? "localhost" : w->to.host, type_of(w->body), w->body.len);
+    char *whole;
+    size_t len;
+
+    for (size_t i = 0; i < w->nheaders; i++)
+        head = arena_print(w->arena, "%s%.*s: %.*s\r\n", head, SPAN_ARG(w->headers[i].name),
+                           SPAN_ARG(w->headers[i].value));
+    len = strlen(head);
+    whole = arena_alloc(w->arena, len + 2 + w->body.len);
+    memcpy(whole, head, len);
+    memcpy(whole + len, "\r\n", 2);
+    if (w->body.len > 0)
+        memcpy(whole + len + 2, w->body.at, w->body.len);
+    return (struct span){whole, len + 2 + w->body.len};
+}
+
+/* By its first byte, as the gateway tells it. */
+static const char *type_of(struct span body)
+{
+    while (body.len > 0 && strchr(" \t\r\n", body.at[0]))
+        body = span_skip(body, 1);
+    if (body.len == 0 || body.at[0] == '{' || body.at[0] == '[')
+        return "application/json";
+    return body.at[0] == '<' ? "application/atom+xml" : "application/x-www-form-urlencoded";
 }
 
 static int dial(const struct address *to, struct err *err)
@@ -166,10 +332,8 @@ static enum status exchange(int fd, struct span request, struct err *err)
     if (len < 12 || strncmp(answer, "HTTP/1.", 7) != 0)
         return err_set(err, UNAVAILABLE, "no answer: %s", len == 0 ? strerror(errno) : "not HTTP");
     printf("%s\n", answer);
-    return answer[9] == '2' ? OK : err_set(err, REJECTED, "the gateway answered %.3s", answer + 9);
-}
-
-static void arena_drop(struct arena **arena)
-{
-    arena_close(*arena);
+    if (answer[9] == '2')
+        return OK;
+    return err_set(err, answer[9] == '5' || strncmp(answer + 9, "429", 3) == 0 ? BUSY : REJECTED,
+                   "the gateway answered %.3s", answer + 9);
 }

@@ -1,10 +1,8 @@
 /* subscribe: asks WebSub hubs to send us the topics of the configured sources, and again before their leases end. What
  * was asked is kept in settle.websub_subscriptions, so that --due may run as often as it likes. */
 #include "base/log.h"
-#include "base/now.h"
 #include "command.h"
 #include "domain/handshake.h"
-#include "domain/secret.h"
 #include "hub.h"
 #include "store/pg.h"
 
@@ -19,8 +17,8 @@ enum { STATEMENT_MS = 5000, WAIT_MS = 10000, HUB_SECRET_BYTES_MAX = 199 /* WebSu
 
 struct options {
     struct common_options common;
-    const char *platform, *source, *topic;
-    bool due, unsubscribe, dry_run, json;
+    const char *topic;
+    bool due, unsubscribe;
 };
 
 /* One topic to ask for. */
@@ -60,8 +58,6 @@ static enum status ask_all(struct job *j, struct err *err);
 static enum status ask_patiently(struct job *j, const struct wanted *w, long *ret_status, struct err *err);
 static void blame(struct job *j, struct wanted *w, const struct err *why);
 static enum status ask(struct job *j, const struct wanted *w, long *ret_status, struct err *err);
-static struct span newest_secret(const struct source *s);
-static bool is_newer(const struct secret *a, const struct secret *b);
 static enum status note(struct job *j, const struct wanted *w, long hub_status, struct err *err);
 static void report(const struct job *j);
 static void report_json(const struct job *j);
@@ -70,13 +66,9 @@ const struct command subscribe_command = {"subscribe",
                                           "subscribe to the configured topics at their WebSub hubs", run};
 
 enum {
-    OPTION_PLATFORM = 256,
-    OPTION_SOURCE,
-    OPTION_TOPIC,
+    OPTION_TOPIC = OPTION_OWN,
     OPTION_DUE,
     OPTION_UNSUBSCRIBE,
-    OPTION_DRY_RUN,
-    OPTION_JSON
 };
 
 static const struct argp_option option_table[] = {
@@ -106,7 +98,7 @@ static const struct argp argp = {
 
 static int run(int argc, char **argv)
 {
-    struct options o = {.platform = NULL};
+    struct options o = {.topic = NULL};
     struct job j = {.options = &o};
     int code;
 
@@ -128,15 +120,6 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
     struct options *o = state->input;
 
     switch (key) {
-    case ARGP_KEY_INIT:
-        state->child_inputs[0] = &o->common;
-        return 0;
-    case OPTION_PLATFORM:
-        o->platform = value;
-        return 0;
-    case OPTION_SOURCE:
-        o->source = value;
-        return 0;
     case OPTION_TOPIC:
         o->topic = value;
         return 0;
@@ -146,21 +129,12 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
     case OPTION_UNSUBSCRIBE:
         o->unsubscribe = true;
         return 0;
-    case OPTION_DRY_RUN:
-        o->dry_run = true;
-        return 0;
-    case OPTION_JSON:
-        o->json = true;
-        return 0;
-    case ARGP_KEY_ARG:
-        argp_error(state, "\"%s\" is no option", value);
-        return 0;
     case ARGP_KEY_END:
-        if (o->unsubscribe && (!o->platform || !o->topic || o->due))
+        if (o->unsubscribe && (!o->common.platform || !o->topic || o->due))
             argp_error(state, "--unsubscribe wants --platform and --topic, and goes without --due");
         return 0;
     default:
-        return ARGP_ERR_UNKNOWN;
+        return command_parse(key, value, &o->common, state);
     }
 }
 
@@ -188,7 +162,7 @@ static int work(struct job *j)
 static enum status choose(struct job *j, struct err *err)
 {
     const struct platforms *set = j->settings.platforms;
-    const struct options *o = j->options;
+    const struct common_options *o = &j->options->common;
 
     if (o->platform && !platforms_find(set, span_of(o->platform)))
         return err_set(err, INVALID, "there is no platform \"%s\"", o->platform);
@@ -200,7 +174,7 @@ static enum status choose(struct job *j, struct err *err)
             if (is_meant(o->source, p->sources[k].name))
                 choose_from(j, p, &p->sources[k]);
     }
-    if (j->nwanted == 0 && (o->source || o->topic))
+    if (j->nwanted == 0 && (o->source || j->options->topic))
         return err_set(err, INVALID,
                        "the settings name no such topic: the gateway would refuse what the hub asks");
     return OK;
@@ -209,20 +183,22 @@ static enum status choose(struct job *j, struct err *err)
 /* What the settings still name the gateway would not let go: it refuses the hub's question. */
 static enum status choose_old(struct job *j, struct err *err)
 {
-    const struct options *o = j->options;
-    const struct platform *p = platforms_find(j->settings.platforms, span_of(o->platform));
-    const struct source *s = p ? platform_source(p, o->source ? span_of(o->source) : SPAN("default")) : NULL;
+    const struct common_options *o = &j->options->common;
+    struct span topic = span_of(j->options->topic);
+    const struct platform *p;
+    const struct source *s;
 
-    if (!s || !p->hub.at)
-        return err_set(err, INVALID, "platform \"%s\" has no source \"%s\" with a secret, or no hub",
-                       o->platform, o->source ? o->source : "default");
-    if (has_topic(s, span_of(o->topic)))
+    if (command_source(&j->settings, span_of(o->platform), o->source ? span_of(o->source) : SPAN("default"),
+                       &p, &s, err))
+        return err->code;
+    if (!p->hub.at)
+        return err_set(err, INVALID, "platform \"%s\" has no hub to subscribe at", o->platform);
+    if (has_topic(s, topic))
         return err_set(err, INVALID,
                        "the settings still name topic \"%s\": take it out first, and let the gateway reload",
-                       o->topic);
+                       topic.at);
     j->wanted = arena_zero(j->arena, sizeof(*j->wanted));
-    j->wanted[j->nwanted++] =
-        (struct wanted){.platform = p, .source = s, .topic = span_of(o->topic), .is_due = true};
+    j->wanted[j->nwanted++] = (struct wanted){.platform = p, .source = s, .topic = topic, .is_due = true};
     return OK;
 }
 
@@ -261,7 +237,7 @@ static enum status connect_pg(struct job *j, struct err *err)
         .connect_timeout_s = 5,
         .statement_timeout_ms = STATEMENT_MS,
         .prepare = j->settings.config->database.prepare,
-        .read_only = j->options->dry_run,
+        .read_only = j->options->common.dry_run,
         .unsafe_ok = j->settings.config->unsafe_ok,
     };
 
@@ -300,7 +276,7 @@ static enum status ask_all(struct job *j, struct err *err)
         long hub_status;
 
         w->outcome = w->is_due ? "planned" : "not_due";
-        if (!w->is_due || j->options->dry_run)
+        if (!w->is_due || j->options->common.dry_run)
             continue;
         if (ask_patiently(j, w, &hub_status, &why))
             blame(j, w, &why);
@@ -342,6 +318,7 @@ static void blame(struct job *j, struct wanted *w, const struct err *why)
 
 static enum status ask(struct job *j, const struct wanted *w, long *ret_status, struct err *err)
 {
+    const struct secret *secret = command_secret(w->platform, w->source);
     const struct hub_request r = {
         .url = w->platform->hub,
         .mode = j->options->unsubscribe ? "unsubscribe" : "subscribe",
@@ -349,7 +326,7 @@ static enum status ask(struct job *j, const struct wanted *w, long *ret_status, 
         .callback =
             arena_print(j->arena, "%s/publishing/webhooks/%.*s/%.*s", j->settings.config->ingest.public_url,
                         SPAN_ARG(w->platform->name), SPAN_ARG(w->source->name)),
-        .secret = newest_secret(w->source),
+        .secret = secret ? secret->bytes : SPAN_NONE,
         .lease_s = w->platform->lease_s,
     };
 
@@ -358,26 +335,6 @@ static enum status ask(struct job *j, const struct wanted *w, long *ret_status, 
     if (r.secret.len > HUB_SECRET_BYTES_MAX)
         return err_set(err, INVALID, "a hub takes secrets of at most %d bytes", HUB_SECRET_BYTES_MAX);
     return hub_ask(j->hub, &r, ret_status, err);
-}
-
-static struct span newest_secret(const struct source *s)
-{
-    int64_t now_us = now_wall_us();
-    const struct secret *newest = NULL;
-
-    for (const struct secret *k = s->secrets; k < s->secrets + s->nsecrets; k++)
-        if (secret_is_active(k, now_us) && (!newest || !is_newer(newest, k)))
-            newest = k;
-    return newest ? newest->bytes : SPAN_NONE;
-}
-
-/* The one that is to go gets an end; else the later beginning counts, and else the later line. */
-static bool is_newer(const struct secret *a, const struct secret *b)
-{
-    int64_t a_ends_us = a->expires_us == TIME_NONE ? INT64_MAX : a->expires_us;
-    int64_t b_ends_us = b->expires_us == TIME_NONE ? INT64_MAX : b->expires_us;
-
-    return a_ends_us != b_ends_us ? a_ends_us > b_ends_us : a->not_before_us > b->not_before_us;
 }
 
 static enum status note(struct job *j, const struct wanted *w, long hub_status, struct err *err)
@@ -401,7 +358,7 @@ static enum status note(struct job *j, const struct wanted *w, long hub_status, 
 
 static void report(const struct job *j)
 {
-    if (j->options->json) {
+    if (j->options->common.json) {
         report_json(j);
         return;
     }
@@ -424,8 +381,8 @@ static void report_json(const struct job *j)
                                             (int)w->platform->name.len, "source", w->source->name.at,
                                             (int)w->source->name.len, "topic", w->topic.at, (int)w->topic.len,
                                             "outcome", w->outcome, "error", w->error[0] ? w->error : NULL));
-    all = json_pack("{sb sI sI so}", "dry_run", (int)j->options->dry_run, "asked", (json_int_t)j->nasked,
-                    "failed", (json_int_t)j->nfailed, "topics", all);
+    all = json_pack("{sb sI sI so}", "dry_run", (int)j->options->common.dry_run, "asked",
+                    (json_int_t)j->nasked, "failed", (json_int_t)j->nfailed, "topics", all);
     json_dumpf(all, stdout, JSON_INDENT(2));
     putchar('\n');
     json_decref(all);

@@ -1,14 +1,15 @@
-/* verify: says step by step why a captured request is accepted or refused. It never prints a secret, a signature, or
- * anything from which one could be made. */
+/* verify: says step by step why a request, captured in a file or kept when it was refused, is accepted or refused. It never
+ * prints a secret, a signature, or anything from which one could be made. */
 #include "base/file.h"
 #include "base/now.h"
 #include "base/number.h"
-#include "capture.h"
 #include "command.h"
 #include "domain/handshake.h"
 #include "domain/moment.h"
 #include "domain/secret.h"
+#include "hints.h"
 #include "ingest.h"
+#include "kept.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -21,9 +22,10 @@ enum { EXIT_REFUSED = 1, EVENTS_SHOWN = 20 };
 
 struct options {
     struct common_options common;
-    const char *platform, *source, *url, *file;
-    int64_t now_us; /* TIME_NONE: now */
-    bool json;
+    const char *url, *file; /* file NULL: a refused one */
+    struct id refused;
+    bool is_refused;
+    int64_t now_us; /* TIME_NONE: now, or when the refused one came */
 };
 
 /* One look into one request. */
@@ -32,17 +34,24 @@ struct look {
     const struct settings *settings;
     struct arena *arena;
     struct capture capture;
+    int64_t came_us; /* of a refused one; TIME_NONE: not known */
+    struct span url; /* of a refused one */
     const struct platform *platform;
     const struct source *source;
     struct request request;
-    json_t *steps, *hints, *events; /* what was said */
+    struct hints hints;
+    json_t *steps, *events; /* what was said */
 };
 
 static int run(int argc, char **argv);
 static error_t parse_option(int key, char *value, struct argp_state *state);
 static int64_t read_now(const char *text, const struct argp_state *state);
+static struct id read_id(const char *text, const struct argp_state *state);
 static int look_into(struct look *l);
-static enum status read_request(struct look *l, struct err *err);
+static enum status read_file(struct look *l, struct err *err);
+static int read_refused(struct look *l);
+static enum status find_refused(struct look *l, struct pg *pg, struct err *err);
+static void keep_row(struct look *l, const struct pg_rows *row);
 static enum status choose_source(struct look *l, struct err *err);
 static struct span url_of(const struct look *l);
 static int explain(struct look *l);
@@ -50,36 +59,27 @@ static int explain_get(struct look *l);
 static void tell_request(struct look *l);
 static void tell_keys(struct look *l);
 static void tell_headers(struct look *l);
-static void tell_url(struct look *l);
 static void tell_header(struct look *l, struct span name);
-static size_t count_header(const struct look *l, struct span name, struct span *ret);
 static void tell_claim(struct look *l, const struct claim *claim);
-static void tell_time(struct look *l, const struct claim *claim, int64_t time_us, enum refusal refusal);
-static int tell_refused(struct look *l, enum refusal refusal, const char *wrong);
-static void hint_other_header(struct look *l);
-static void hint_mistakes(struct look *l, const struct claim *claim);
-static bool fits(const struct look *l, const struct claim *claim, const struct source *source,
-                 struct span body, size_t *ret_secret);
-static void hint_bodies(struct look *l, const struct claim *claim);
-static void hint_other_secrets(struct look *l, const struct claim *claim);
-static struct span without_cr(struct span body, struct arena *arena);
-static struct span without_end(struct span body);
+static void tell_time(struct look *l, const struct claim *claim, int64_t time_us);
+static int tell_refused(struct look *l, const struct doubt *doubt, const char *wrong);
 static int tell_accepted(struct look *l, size_t secret, int64_t time_us, struct span id);
 static void tell_shape(struct look *l, const struct verified *verified);
 static bool is_bare(const struct event *events, size_t n);
 static void tell_event(struct look *l, const struct event *e);
 static void say(struct look *l, const char *step, const char *format, ...) PRINTF_LIKE(3, 4);
 static void make_plain(char *text);
-static void hint(struct look *l, const char *format, ...) PRINTF_LIKE(2, 3);
 static const char *time_of(const struct look *l, int64_t us);
 static int end(struct look *l, bool accepted, const char *cause);
 
-const struct command verify_command = {"verify",
-                                       "say step by step why a captured request is accepted or refused", run};
+const struct command verify_command = {"verify", "say step by step why a request is accepted or refused",
+                                       run};
 
-enum { OPTION_PLATFORM = 256, OPTION_SOURCE, OPTION_NOW, OPTION_URL, OPTION_JSON };
+enum { OPTION_REFUSED = OPTION_OWN, OPTION_NOW, OPTION_URL };
 
 static const struct argp_option option_table[] = {
+    {"refused",  OPTION_REFUSED,  "ID",   0,
+     "In place of a file: the refused request of this id, as it was kept, by the time it came",                  1},
     {"platform", OPTION_PLATFORM, "NAME", 0, "Check it as this platform's (default: as its path says)",          1},
     {"source",   OPTION_SOURCE,   "NAME", 0, "With the secrets of this source (default: as its path says)",      1},
     {"now",      OPTION_NOW,      "TIME", 0, "When it came, RFC 3339 or seconds since 1970 (default: now)",      1},
@@ -90,21 +90,23 @@ static const struct argp_option option_table[] = {
 static const struct argp argp = {
     .options = option_table,
     .parser = parse_option,
-    .args_doc = "REQUEST-FILE",
+    .args_doc = "REQUEST-FILE\n--refused ID",
     .children = common_children,
     .doc = "Reads a captured HTTP request (\"-\": from stdin): request line, headers, a blank line, the "
-           "exact body. Says "
+           "exact body; or "
+           "with --refused one that the gateway turned away, from Postgres, as settle_requarantine. Says "
            "which headers count, how old it is, which keys were tried, and what comes out of it. No secret "
            "and no right "
-           "signature is shown.\vExit codes: 0 accepted, 1 refused, 64 usage, 65 the file is no request, 78 "
-           "settings. A "
+           "signature is shown.\vExit codes: 0 accepted, 1 refused, 64 usage, 65 the file is no request "
+           "or no such one is "
+           "kept, 69 Postgres is down, 78 settings. A "
            "body must be there byte for byte: an editor that adds a newline at its end breaks its signature.",
 };
 
 static int run(int argc, char **argv)
 {
     struct options o = {.now_us = TIME_NONE};
-    struct look l = {.options = &o};
+    struct look l = {.options = &o, .came_us = TIME_NONE};
     struct settings settings;
     int code;
 
@@ -115,11 +117,10 @@ static int run(int argc, char **argv)
     l.settings = &settings;
     l.arena = arena_open(65536);
     l.steps = json_array();
-    l.hints = json_array();
+    l.hints.arena = l.arena;
     l.events = json_array();
     code = look_into(&l);
     json_decref(l.steps);
-    json_decref(l.hints);
     json_decref(l.events);
     arena_close(l.arena);
     settings_close(&settings);
@@ -131,14 +132,9 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
     struct options *o = state->input;
 
     switch (key) {
-    case ARGP_KEY_INIT:
-        state->child_inputs[0] = &o->common;
-        return 0;
-    case OPTION_PLATFORM:
-        o->platform = value;
-        return 0;
-    case OPTION_SOURCE:
-        o->source = value;
+    case OPTION_REFUSED:
+        o->refused = read_id(value, state);
+        o->is_refused = true;
         return 0;
     case OPTION_NOW:
         o->now_us = read_now(value, state);
@@ -146,19 +142,17 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
     case OPTION_URL:
         o->url = value;
         return 0;
-    case OPTION_JSON:
-        o->json = true;
-        return 0;
     case ARGP_KEY_ARG:
         if (o->file)
             argp_error(state, "one REQUEST-FILE at a time: \"%s\"", value);
         o->file = value;
         return 0;
-    case ARGP_KEY_NO_ARGS:
-        argp_error(state, "REQUEST-FILE is missing (\"-\": stdin)");
+    case ARGP_KEY_END:
+        if (!o->file == !o->is_refused)
+            argp_error(state, "want one of REQUEST-FILE (\"-\": stdin) and --refused ID");
         return 0;
     default:
-        return ARGP_ERR_UNKNOWN;
+        return command_parse(key, value, &o->common, state);
     }
 }
 
@@ -176,26 +170,42 @@ static int64_t read_now(const char *text, const struct argp_state *state)
     return ret;
 }
 
+static struct id read_id(const char *text, const struct argp_state *state)
+{
+    struct id id = {{0}};
+
+    if (!id_parse(span_of(text), &id))
+        argp_error(state, "--refused: want the id of a refused request, not \"%s\"", text);
+    return id;
+}
+
 static int look_into(struct look *l)
 {
+    int64_t came_us;
     struct err err = {0};
+    int code = EX_OK;
 
-    if (read_request(l, &err))
-        return command_fail(&err, EX_DATAERR);
+    if (l->options->is_refused)
+        code = read_refused(l);
+    else if (read_file(l, &err))
+        code = command_fail(&err, EX_DATAERR);
+    if (code)
+        return code;
     if (choose_source(l, &err))
         return command_fail(&err, EX_USAGE);
+    came_us = l->came_us == TIME_NONE ? now_wall_us() : l->came_us;
     l->request = (struct request){
         .headers = l->capture.headers,
         .nheaders = l->capture.nheaders,
         .body = l->capture.body,
         .url = url_of(l),
-        .received_us = l->options->now_us == TIME_NONE ? now_wall_us() : l->options->now_us,
+        .received_us = l->options->now_us == TIME_NONE ? came_us : l->options->now_us,
     };
     tell_request(l);
     return span_eq(l->capture.method, SPAN("GET")) ? explain_get(l) : explain(l);
 }
 
-static enum status read_request(struct look *l, struct err *err)
+static enum status read_file(struct look *l, struct err *err)
 {
     const char *file = l->options->file;
     bool is_stdin = strcmp(file, "-") == 0;
@@ -209,10 +219,69 @@ static enum status read_request(struct look *l, struct err *err)
     return OK;
 }
 
+/* Returns the exit code; 0: read. */
+static int read_refused(struct look *l)
+{
+    struct err err = {0};
+    struct pg *pg = kept_connect(l->settings->config, "settle-gateway verify", true, &err);
+    int code = EX_OK;
+
+    if (!pg)
+        return command_fail(&err, EX_CONFIG);
+    if (find_refused(l, pg, &err))
+        code = command_fail(&err, EX_DATAERR);
+    pg_close(pg);
+    return code;
+}
+
+static enum status find_refused(struct look *l, struct pg *pg, struct err *err)
+{
+    struct pg_rows *row;
+    struct pg_args args;
+
+    pg_args_init(&args, l->arena);
+    pg_arg_uuid(&args, &l->options->refused);
+    if (pg_run(pg, SQL_REFUSED_READ, &args, KEPT_WAIT_MS, &row, err))
+        return err_in(err, "reading the refused request");
+    if (pg_nrows(row) == 1)
+        keep_row(l, row);
+    else
+        err_set(err, INVALID,
+                "no refused request of that id is kept: it was taken in, or forgotten, or never was there");
+    pg_rows_free(row);
+    return err->code;
+}
+
+/* As a capture of the request would be, but with the kept headers alone. */
+static void keep_row(struct look *l, const struct pg_rows *row)
+{
+    struct span platform = pg_bytes(row, 0, 0), source = pg_bytes(row, 0, 1), cause = pg_bytes(row, 0, 3),
+                detail = pg_bytes(row, 0, 4);
+    struct request r;
+
+    l->came_us = pg_time(row, 0, 2);
+    r = kept_request(arena_copy(l->arena, pg_bytes(row, 0, 5)), arena_copy(l->arena, pg_bytes(row, 0, 6)),
+                     l->came_us, l->arena);
+    l->url = r.url;
+    l->capture = (struct capture){
+        .method = SPAN("POST"),
+        .path = span_of(
+            arena_print(l->arena, "/publishing/webhooks/%.*s/%.*s", SPAN_ARG(platform), SPAN_ARG(source))),
+        .query = SPAN_NONE,
+        .headers = arena_alloc(l->arena, (r.nheaders + 1) * sizeof(struct header)),
+        .nheaders = r.nheaders,
+        .body = r.body,
+    };
+    if (r.nheaders > 0)
+        memcpy(l->capture.headers, r.headers, r.nheaders * sizeof(struct header));
+    say(l, "kept", "refused %s as %.*s%s%.*s", time_of(l, l->came_us), SPAN_ARG(cause), detail.at ? ": " : "",
+        SPAN_ARG(detail));
+}
+
 /* As the options say, else as the path does. An unknown source is refused as the gateway would. */
 static enum status choose_source(struct look *l, struct err *err)
 {
-    struct span platform = span_of(l->options->platform), source = span_of(l->options->source),
+    struct span platform = span_of(l->options->common.platform), source = span_of(l->options->common.source),
                 in_path[2] = {{0}};
 
     if (!ingest_read_path(l->capture.path, &in_path[0], &in_path[1]))
@@ -223,15 +292,7 @@ static enum status choose_source(struct look *l, struct err *err)
         source = in_path[1];
     if (!platform.at)
         return err_set(err, INVALID, "--platform NAME is missing, and the request's path does not name one");
-    l->platform = platforms_find(l->settings->platforms, platform);
-    if (!l->platform)
-        return err_set(err, INVALID, "there is no platform \"%.*s\"; settle-gateway platforms lists them",
-                       SPAN_ARG(platform));
-    l->source = platform_source(l->platform, source);
-    if (!l->source)
-        return err_set(err, INVALID, "platform \"%.*s\" has no source \"%.*s\" with a secret",
-                       SPAN_ARG(platform), SPAN_ARG(source));
-    return OK;
+    return command_source(l->settings, platform, source, &l->platform, &l->source, err);
 }
 
 static struct span url_of(const struct look *l)
@@ -241,6 +302,8 @@ static struct span url_of(const struct look *l)
 
     if (l->options->url)
         return span_of(l->options->url);
+    if (l->options->is_refused)
+        return l->url;
     if (!base || !base[0])
         return SPAN_NONE;
     return span_of(arena_print(l->arena, "%s%.*s%s%.*s", base, SPAN_ARG(c->path), c->query.at ? "?" : "",
@@ -256,21 +319,10 @@ static void tell_request(struct look *l)
     say(l, "request", "%.*s %.*s, %zu headers, %zu bytes of body", SPAN_ARG(c->method), SPAN_ARG(c->path),
         c->nheaders, c->body.len);
     say(l, "platform", "%.*s, source %.*s", SPAN_ARG(p->name), SPAN_ARG(l->source->name));
-    if (c->body.len > cap)
-        hint(l, "the gateway answers 413: a body of this platform may have %zu bytes", cap);
-    if (count_header(l, SPAN("transfer-encoding"), NULL) > 0)
-        hint(l, "the head says Transfer-Encoding: the body has to be captured as it is without it");
-    if (!c->has_length || c->length == c->body.len)
-        return;
-    say(l, "length", "Content-Length says %" PRIu64 ", the file holds %zu bytes of body", c->length,
-        c->body.len);
-    if (c->length > c->body.len)
-        hint(l, "the file ends too early: the body was cut, or its line ends were changed");
-    else if (without_end(c->body).len == c->length)
-        hint(l,
-             "the newline at the end of the file does not belong to the body: some editor or shell added it");
-    else
-        hint(l, "the file holds more than the body: only its first %" PRIu64 " bytes were sent", c->length);
+    if (c->has_length && c->length != c->body.len)
+        say(l, "length", "Content-Length says %" PRIu64 ", the file holds %zu bytes of body", c->length,
+            c->body.len);
+    hints_on_capture(&l->hints, c, cap);
 }
 
 /* A GET asks for a handshake. Its answer may hold a MAC of ours, and is not shown. */
@@ -287,29 +339,26 @@ static int explain(struct look *l)
 {
     const struct scheme *s = &l->platform->scheme;
     struct claim claim;
+    struct doubt d = {l->platform, l->source, &l->request, &claim, TIME_NONE, REFUSAL_NONE};
     const char *wrong = NULL;
-    int64_t time_us;
     size_t secret;
-    enum refusal refusal;
 
     tell_keys(l);
     tell_headers(l);
-    if (s->needs_url)
-        tell_url(l);
-    refusal = scheme_read(s, &l->request, l->arena, &claim, &wrong);
-    if (refusal)
-        return tell_refused(l, refusal, wrong);
+    if (s->needs_url && l->request.url.at)
+        say(l, "url", "%.*s, which is signed too: it must be the one that the sender called",
+            SPAN_ARG(l->request.url));
+    d.refusal = scheme_read(s, &l->request, l->arena, &claim, &wrong);
+    if (d.refusal)
+        return tell_refused(l, &d, wrong);
     tell_claim(l, &claim);
-    refusal = scheme_check(s, &claim, &l->request, &time_us, &wrong);
-    tell_time(l, &claim, time_us, refusal);
-    if (refusal)
-        return tell_refused(l, refusal, wrong);
-    refusal = scheme_match(l->platform, l->source, &claim, &l->request, &secret, &wrong);
-    if (!refusal)
-        return tell_accepted(l, secret, time_us, s->signs_id ? claim.id : SPAN_NONE);
-    if (refusal == REFUSAL_NO_MATCH)
-        hint_mistakes(l, &claim);
-    return tell_refused(l, refusal, wrong);
+    d.refusal = scheme_check(s, &claim, &l->request, &d.time_us, &wrong);
+    tell_time(l, &claim, d.time_us);
+    if (!d.refusal)
+        d.refusal = scheme_match(l->platform, l->source, &claim, &l->request, &secret, &wrong);
+    if (d.refusal)
+        return tell_refused(l, &d, wrong);
+    return tell_accepted(l, secret, d.time_us, s->signs_id ? claim.id : SPAN_NONE);
 }
 
 static void tell_keys(struct look *l)
@@ -337,39 +386,22 @@ static void tell_headers(struct look *l)
         tell_header(l, s->id_header);
 }
 
-static void tell_url(struct look *l)
-{
-    if (l->request.url.at)
-        say(l, "url", "%.*s, which is signed too: it must be the one that the sender called",
-            SPAN_ARG(l->request.url));
-    else
-        hint(l, "this signature covers the URL: give --url, or set ingest.public_url");
-}
-
 static void tell_header(struct look *l, struct span name)
 {
-    struct span value;
-    size_t n = count_header(l, name, &value);
+    struct span value = SPAN_NONE;
+    size_t n = 0;
 
+    for (size_t i = 0; i < l->request.nheaders; i++)
+        if (span_eq(l->request.headers[i].name, name)) {
+            value = l->request.headers[i].value;
+            n++;
+        }
     if (n == 0)
         say(l, "header", "%.*s: missing", SPAN_ARG(name));
     else if (n == 1)
         say(l, "header", "%.*s: there, %zu bytes", SPAN_ARG(name), value.len);
     else
         say(l, "header", "%.*s: there %zu times; it must be there once", SPAN_ARG(name), n);
-}
-
-static size_t count_header(const struct look *l, struct span name, struct span *ret)
-{
-    size_t n = 0;
-
-    for (size_t i = 0; i < l->capture.nheaders; i++)
-        if (span_eq(l->capture.headers[i].name, name)) {
-            if (ret)
-                *ret = l->capture.headers[i].value;
-            n++;
-        }
-    return n;
 }
 
 static void tell_claim(struct look *l, const struct claim *claim)
@@ -386,7 +418,7 @@ static void tell_claim(struct look *l, const struct claim *claim)
         say(l, "id", "%.*s%s", SPAN_ARG(claim->id), s->signs_id ? "" : " (not signed)");
 }
 
-static void tell_time(struct look *l, const struct claim *claim, int64_t time_us, enum refusal refusal)
+static void tell_time(struct look *l, const struct claim *claim, int64_t time_us)
 {
     const struct scheme *s = &l->platform->scheme;
     int64_t apart_s;
@@ -396,98 +428,15 @@ static void tell_time(struct look *l, const struct claim *claim, int64_t time_us
     apart_s = l->request.received_us / SECOND_US - time_us / SECOND_US;
     say(l, "time", "%s, which is %" PRId64 " s %s; %u s old to %u s ahead are taken", time_of(l, time_us),
         apart_s < 0 ? -apart_s : apart_s, apart_s < 0 ? "ahead" : "old", s->past_s, s->future_s);
-    if (refusal == REFUSAL_TOO_OLD || refusal == REFUSAL_IN_FUTURE)
-        hint(l, "to check its signature by the clock of its arrival, give --now %" PRId64,
-             time_us / SECOND_US);
 }
 
-static int tell_refused(struct look *l, enum refusal refusal, const char *wrong)
+static int tell_refused(struct look *l, const struct doubt *doubt, const char *wrong)
 {
-    say(l, "refused", "%s: %s", scheme_refusal_word(refusal), wrong);
-    hint_other_header(l);
-    return end(l, false, scheme_refusal_word(refusal));
-}
+    const char *word = scheme_refusal_word(doubt->refusal);
 
-/* An older or another header of the platform's, perhaps in place of the one that counts. */
-static void hint_other_header(struct look *l)
-{
-    const struct scheme *s = &l->platform->scheme;
-
-    for (size_t i = 0; i < l->capture.nheaders; i++) {
-        struct span name = l->capture.headers[i].name;
-        if (!span_eq(name, s->header) && memmem(name.at, name.len, "signature", strlen("signature")))
-            hint(l, "%.*s is there too, but only %.*s counts", SPAN_ARG(name), SPAN_ARG(s->header));
-    }
-}
-
-static void hint_mistakes(struct look *l, const struct claim *claim)
-{
-    hint_bodies(l, claim);
-    hint_other_secrets(l, claim);
-    if (json_array_size(l->hints) == 0)
-        hint(l, "a secret that is not configured, or a body that was changed on its way (parsed and written "
-                "again)");
-}
-
-static bool fits(const struct look *l, const struct claim *claim, const struct source *source,
-                 struct span body, size_t *ret_secret)
-{
-    struct request r = l->request;
-    const char *wrong;
-
-    r.body = body;
-    return scheme_match(l->platform, source, claim, &r, ret_secret, &wrong) == REFUSAL_NONE;
-}
-
-static void hint_bodies(struct look *l, const struct claim *claim)
-{
-    struct span body = l->capture.body, unix_lines = without_cr(body, l->arena);
-    size_t secret;
-
-    if (without_end(body).len < body.len && fits(l, claim, l->source, without_end(body), &secret))
-        hint(l, "without the newline at its end the body fits: some editor or shell added it");
-    if (unix_lines.len < body.len && fits(l, claim, l->source, unix_lines, &secret))
-        hint(l, "with LF in place of CRLF the body fits: something changed its line ends");
-    if (unix_lines.len < body.len && fits(l, claim, l->source, without_end(unix_lines), &secret))
-        hint(l, "with LF in place of CRLF and without the newline at its end the body fits");
-}
-
-/* Of the same source, out of force; of other sources, which the sender may mean. */
-static void hint_other_secrets(struct look *l, const struct claim *claim)
-{
-    struct source whenever = *l->source;
-    size_t secret;
-
-    for (size_t i = 0; i < whenever.nsecrets; i++)
-        whenever.secrets[i].not_before_us = whenever.secrets[i].expires_us = TIME_NONE;
-    if (fits(l, claim, &whenever, l->capture.body, &secret))
-        hint(l, "key %s fits, but was not in force at that time", whenever.secrets[secret].key_id);
-    for (size_t i = 0; i < l->platform->nsources; i++) {
-        const struct source *s = &l->platform->sources[i];
-        if (s != l->source && fits(l, claim, s, l->capture.body, &secret))
-            hint(l, "key %s of source %.*s fits: the sender calls the wrong URL, or the secrets are mixed up",
-                 s->secrets[secret].key_id, SPAN_ARG(s->name));
-    }
-}
-
-static struct span without_cr(struct span body, struct arena *arena)
-{
-    char *copy = arena_alloc(arena, body.len + 1);
-    size_t len = 0;
-
-    for (size_t i = 0; i < body.len; i++)
-        if (body.at[i] != '\r' || i + 1 == body.len || body.at[i + 1] != '\n')
-            copy[len++] = body.at[i];
-    return (struct span){copy, len};
-}
-
-static struct span without_end(struct span body)
-{
-    if (body.len > 0 && body.at[body.len - 1] == '\n')
-        body.len--;
-    if (body.len > 0 && body.at[body.len] == '\n' && body.at[body.len - 1] == '\r')
-        body.len--;
-    return body;
+    say(l, "refused", "%s: %s", word, wrong);
+    hints_on_refusal(&l->hints, doubt);
+    return end(l, false, word);
 }
 
 static int tell_accepted(struct look *l, size_t secret, int64_t time_us, struct span id)
@@ -569,7 +518,7 @@ static void say(struct look *l, const char *step, const char *format, ...)
     va_end(args);
     make_plain(text);
     json_array_append_new(l->steps, json_pack("{ss ss}", "step", step, "text", text));
-    if (!l->options->json)
+    if (!l->options->common.json)
         printf("%-10s %s\n", step, text);
 }
 
@@ -584,18 +533,6 @@ static void make_plain(char *text)
     json_decref(whole);
 }
 
-static void hint(struct look *l, const char *format, ...)
-{
-    va_list args;
-    char text[512];
-
-    va_start(args, format);
-    vsnprintf(text, sizeof(text), format, args);
-    va_end(args);
-    json_array_append_new(l->hints, json_string(text));
-    say(l, "hint", "%s", text);
-}
-
 static const char *time_of(const struct look *l, int64_t us)
 {
     char *text = arena_alloc(l->arena, TIME_TEXT_BYTES);
@@ -606,16 +543,19 @@ static const char *time_of(const struct look *l, int64_t us)
 
 static int end(struct look *l, bool accepted, const char *cause)
 {
-    json_t *j;
+    json_t *hints = json_array(), *j;
 
+    for (size_t i = 0; i < l->hints.n; i++) {
+        say(l, "hint", "%s", l->hints.texts[i]);
+        json_array_append_new(hints, json_string(l->hints.texts[i]));
+    }
     say(l, "result", "%s", accepted ? "accepted" : "refused");
-    if (l->options->json) {
-        j = json_pack("{sb ss* so so so}", "accepted", accepted, "cause", accepted ? NULL : cause, "steps",
-                      l->steps, "hints", l->hints, "events", l->events);
+    j = json_pack("{sb ss* sO so sO}", "accepted", accepted, "cause", accepted ? NULL : cause, "steps",
+                  l->steps, "hints", hints, "events", l->events);
+    if (l->options->common.json) {
         json_dumpf(j, stdout, JSON_INDENT(2));
         putchar('\n');
-        l->steps = l->hints = l->events = NULL; /* j's now */
-        json_decref(j);
     }
+    json_decref(j);
     return accepted ? EX_OK : EXIT_REFUSED;
 }

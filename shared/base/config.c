@@ -12,7 +12,9 @@
 
 enum { FILE_BYTES = 1 << 20, UNIX_PATH_BYTES = 108, TOPICS_MAX = 10000 };
 
-#define BODIES_BYTES_MAX (UINT64_C(8) << 30) /* of one worker's clients: h2o holds bodies whole */
+#define BODIES_BYTES_MAX   (UINT64_C(8) << 30) /* of one worker's clients: h2o holds bodies whole */
+#define MEGABYTE           (UINT64_C(1) << 20)
+#define REFUSED_HEAD_BYTES (UINT64_C(64) << 10) /* of a refused request besides its body */
 
 /* What an option's text means, and what it is in struct config. */
 enum kind {
@@ -204,13 +206,21 @@ enum status config_check(const struct config *c, struct err *err)
 
 enum status config_check_bodies(const struct config *c, size_t largest_bytes, struct err *err)
 {
-    if (c->ingest.max_connections * (uint64_t)largest_bytes <= BODIES_BYTES_MAX)
-        return OK;
-    return err_set(
-        err, INVALID,
-        "ingest.max_connections x ingest.max_body_bytes, or the max_body_bytes of a platform: %u bodies "
-        "of %zu bytes could come at once to each worker, and more than 8 GiB are too much",
-        c->ingest.max_connections, largest_bytes);
+    uint64_t share_bytes = c->refused.megabytes_per_source * (uint64_t)MEGABYTE / c->ingest.workers;
+
+    if (c->ingest.max_connections * (uint64_t)largest_bytes > BODIES_BYTES_MAX)
+        return err_set(
+            err, INVALID,
+            "ingest.max_connections x ingest.max_body_bytes, or the max_body_bytes of a platform: %u bodies "
+            "of %zu bytes could come at once to each worker, and more than 8 GiB are too much",
+            c->ingest.max_connections, largest_bytes);
+    if (share_bytes < largest_bytes + REFUSED_HEAD_BYTES)
+        return err_set(
+            err, INVALID,
+            "refused.megabytes_per_source / ingest.workers: of %u MiB each of %u workers has a share that "
+            "holds no request with a body of %zu bytes, which ingest.max_body_bytes or a platform allows",
+            c->refused.megabytes_per_source, c->ingest.workers, largest_bytes);
+    return OK;
 }
 
 enum status config_secret(const struct config_source *source, char *room, size_t size, struct span *ret,

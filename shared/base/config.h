@@ -103,7 +103,8 @@ void config_print(const struct config *c, FILE *out);
  * memory. INVALID. */
 enum status config_check(const struct config *c, struct err *err) MUST_CHECK;
 
-/* The same check of memory for a body larger than ingest.max_body_bytes, which a platform may allow. INVALID. */
+/* The same check for a body larger than ingest.max_body_bytes, which a platform may allow; and each worker's share of what
+ * is kept of refused requests must hold one such. INVALID. */
 enum status config_check_bodies(const struct config *c, size_t largest_bytes, struct err *err) MUST_CHECK;
 
 /* The lines of a source's secret_file, and what its verify_token_file holds (absent if it has none), into room. The

@@ -14,7 +14,7 @@
 
 #include <stdint.h>
 
-enum { DOC_DEPTH_MAX = 64, DOC_NODES_MAX = 20000 };
+enum { DOC_DEPTH_MAX = 64, DOC_NODES_MAX = 262144 };
 
 enum doc_type { DOC_NULL, DOC_FALSE, DOC_TRUE, DOC_NUMBER, DOC_STRING, DOC_ARRAY, DOC_OBJECT };
 

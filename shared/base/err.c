@@ -32,6 +32,8 @@ enum status err_in(struct err *err, const char *format, ...)
     char where[sizeof(err->text)], whole[2 * sizeof(err->text) + 2];
     va_list args;
 
+    if (!err)
+        return INVALID;
     va_start(args, format);
     vsnprintf(where, sizeof(where), format, args);
     va_end(args);

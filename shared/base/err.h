@@ -32,7 +32,8 @@ enum status err_set(struct err *err, enum status code, const char *format, ...) 
 enum status err_cause(struct err *err, enum status code, const char *cause, const char *format, ...)
     PRINTF_LIKE(4, 5);
 
-/* Puts "where: " before the text and returns the code that err already has. */
+/* Puts "where: " before the text and returns the code that err already has. err may be NULL: then INVALID, all it can
+ * say. */
 enum status err_in(struct err *err, const char *format, ...) PRINTF_LIKE(2, 3);
 
 const char *status_name(enum status code); /* "invalid", ... : for logs */

@@ -147,6 +147,15 @@ void metric_observe_us(enum metric m, int64_t us)
     atomic_fetch_add_explicit(&first[NBUCKETS], (uint64_t)us, memory_order_relaxed);
 }
 
+struct span metric_word(enum metric m, size_t word)
+{
+    struct span rest = rows[m].words ? span_of(rows[m].words) : SPAN("");
+
+    while (word-- > 0)
+        span_cut(&rest, ' ');
+    return span_cut(&rest, ' ');
+}
+
 void metric_page(FILE *to)
 {
     if (!all.cells)

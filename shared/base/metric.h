@@ -11,6 +11,7 @@
 
 #include "base/attr.h"
 #include "base/err.h"
+#include "base/span.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -36,6 +37,9 @@ void metric_slot(size_t slot);
 void metric_add(enum metric m, size_t platform, size_t word, uint64_t n);   /* counters */
 void metric_set(enum metric m, size_t platform, size_t word, double value); /* gauges */
 void metric_observe_us(enum metric m, int64_t us);                          /* histograms of seconds */
+
+/* The word of that index, as the page shows it. */
+struct span metric_word(enum metric m, size_t word);
 
 /* Prometheus text format 0.0.4 of everything. */
 void metric_page(FILE *to);

@@ -9,7 +9,7 @@ METRIC(WEBHOOK_REQUESTS, "settle_webhook_requests_total", COUNTER, true, "cause"
        "Webhook requests answered, by platform and by what became of them.")
 METRIC(SIGNATURE_REFUSALS, "settle_signature_refusals_total", COUNTER, true, "cause",
        "header_missing header_twice malformed_signature malformed_time too_old in_future bad_id bad_body "
-       "no_match",
+       "no_match no_secret_in_force",
        "Requests to configured sources whose signature did not hold, by the rule that failed.")
 METRIC(WEBHOOK_ACK, "settle_webhook_ack_duration_seconds", HISTOGRAM, false, NULL, NULL,
        "Time from the last byte of a webhook request to its answer.")
@@ -25,9 +25,9 @@ METRIC(STORE_UP, "settle_store_up", GAUGE_SUM, false, "store", "postgres redis",
 METRIC(HINTS, "settle_redis_hints_total", COUNTER, false, "result", "seen unseen unknown",
        "Duplicate hints asked of Redis, by answer; unknown means late, down or left alone.")
 METRIC(SIGNATURE_STORM, "settle_signature_storm", GAUGE, true, NULL, NULL,
-       "Sources that were fine and of whose requests of the last minute more than half failed their "
-       "signature, as the "
-       "worker sees it that sees most.")
+       "Sources that were fine and of whose requests more than half of the last minute's, or all of the last "
+       "ten "
+       "minutes', failed their signature.")
 METRIC(RELOADS, "settle_reloads_total", COUNTER, false, "result", "done failed",
        "Readings of descriptors, sources and secrets at HUP, by the parent and by each ingest worker.")
 METRIC(API_REQUESTS, "settle_api_requests_total", COUNTER, false, "code", "2xx 4xx 5xx",

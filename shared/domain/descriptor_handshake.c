@@ -19,7 +19,7 @@ static enum status read_json(struct reader *r, const char *path, const struct ra
                              struct handshake *ret);
 static enum status check_mac(struct reader *r, const char *path, const struct platform *p,
                              const struct handshake *row);
-static bool signs_more_than_tokens(const struct scheme *s);
+static bool signs_more_than_tokens(const struct scheme *s, enum value_form form);
 static enum status read_statuses(struct reader *r, const char *path, const struct raw_handshake *from,
                                  struct handshake *ret);
 static bool needs_value(const struct handshake *row);
@@ -34,8 +34,8 @@ enum status descriptor_handshakes(struct reader *r, struct platform *p)
         if (read_row(r, arena_print(r->arena, "handshakes[%zu]", i), &r->raw->handshakes[i], p, &rows[i]))
             return INVALID;
     for (size_t i = 0; i < n; i++) /* a post's comes signed: its sender could sign what it likes */
-        p->scheme.wants_container |=
-            makes_mac(&rows[i]) && !rows[i].is_post && !signs_more_than_tokens(&p->scheme);
+        p->scheme.wants_container |= makes_mac(&rows[i]) && !rows[i].is_post &&
+                                     !signs_more_than_tokens(&p->scheme, rows[i].value_form);
     p->handshakes = rows;
     p->nhandshakes = n;
     return OK;
@@ -136,7 +136,7 @@ static enum status read_conditions(struct reader *r, const char *path, const str
 static enum status read_value(struct reader *r, const char *path, const struct raw_handshake *from,
                               struct handshake *ret)
 {
-    static const char *const forms[] = {"token", "uuid"};
+    static const char *const forms[] = {"token", "uuid", "base64"};
     size_t form = 0;
 
     if (needs_value(ret) && !from->value)
@@ -149,7 +149,7 @@ static enum status read_value(struct reader *r, const char *path, const struct r
         return form_wrong(r->form, r->err, reader_path(r, path, "value_form"), "only with value");
     if (reader_word(r, reader_path(r, path, "value_form"), from->value_form, forms, countof(forms), &form))
         return INVALID;
-    ret->value_is_uuid = form == 1;
+    ret->value_form = (enum value_form)form;
     if (ret->is_post)
         return reader_plain_pointer(r, reader_path(r, path, "value"), from->value, &ret->value_at);
     ret->value = reader_copy(r, from->value);
@@ -191,21 +191,21 @@ static enum status check_mac(struct reader *r, const char *path, const struct pl
     if (algorithm == ALGORITHM_ED25519 || algorithm == ALGORITHM_CREDENTIAL)
         return form_wrong(r->form, r->err, reader_path(r, path, "json"),
                           "{hmac} needs an HMAC as verify.algorithm");
-    if ((p->formats & BODY_FORM) && !signs_more_than_tokens(&p->scheme))
+    if ((p->formats & BODY_FORM) && !signs_more_than_tokens(&p->scheme, row->value_form))
         return form_wrong(r->form, r->err, reader_path(r, path, "json"),
                           "{hmac} would sign forms for anybody: leave form out of body");
     return OK;
 }
 
 /* Does each signed text hold a character that no value of a handshake has? */
-static bool signs_more_than_tokens(const struct scheme *s)
+static bool signs_more_than_tokens(const struct scheme *s, enum value_form form)
 {
     for (size_t i = 0; i < s->nparts; i++) {
         struct span literal = s->parts[i].literal;
         if (s->parts[i].kind == PART_URL) /* "://" */
             return true;
         for (size_t k = 0; s->parts[i].kind == PART_LITERAL && k < literal.len; k++)
-            if (!handshake_echoes(literal.at[k]))
+            if (!handshake_takes(form, literal.at[k]))
                 return true;
     }
     return false;

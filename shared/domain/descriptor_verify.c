@@ -1,7 +1,7 @@
 #include "domain/descriptor_reader.h"
 #include "domain/scheme.h"
 
-enum { PARTS_MAX = 8, TOLERANCE_S_MOST = 86400 };
+enum { PARTS_MAX = 8, TOLERANCE_S_MOST = 31536000 };
 
 /* The words of the language, in the order of their enums. */
 static const char *const algorithms[] = {
@@ -264,6 +264,7 @@ static enum status read_template(struct reader *r, struct scheme *s)
 static enum status check_template(struct reader *r, const struct scheme *s)
 {
     const char *path = r->raw->verify.template ? "verify.signed" : "verify.algorithm";
+    const struct signed_part *body = find_part(s, PART_BODY);
 
     if (!find_part(s, PART_BODY) && !find_part(s, PART_FORM))
         return form_wrong(r->form, r->err, path, "%smust hold {body} or {form}",
@@ -273,11 +274,15 @@ static enum status check_template(struct reader *r, const struct scheme *s)
                           "{url} and {form} go together: without a form the URL holds the body's digest");
     for (size_t i = 0; i + 1 < s->nparts; i++) {
         int kind = s->parts[i].kind, next = s->parts[i + 1].kind;
-        if ((kind == PART_ID && next == PART_BODY) || (kind == PART_BODY && next == PART_ID))
+        if ((kind == PART_ID && next == PART_BODY) || (kind == PART_BODY && next == PART_TIME))
             return form_wrong(
                 r->form, r->err, path,
-                "{id} and {body} need something between them, or bytes could move from one to the other");
+                "{body} needs something between it and its neighbour, or bytes could move from one to the "
+                "other");
     }
+    if (body && find_part(s, PART_ID) > body)
+        return form_wrong(r->form, r->err, path,
+                          "{id} must stand before {body}: behind it, it could hold what ends the body");
     return OK;
 }
 
@@ -301,7 +306,7 @@ static enum status read_time(struct reader *r, struct scheme *s)
     if (reader_number(r, "verify.tolerance_s", from->tolerance_s, 1, TOLERANCE_S_MOST, &past))
         return INVALID;
     future = past;
-    if (reader_number(r, "verify.future_tolerance_s", from->future_tolerance_s, 1, TOLERANCE_S_MOST, &future))
+    if (reader_number(r, "verify.future_tolerance_s", from->future_tolerance_s, 0, TOLERANCE_S_MOST, &future))
         return INVALID;
     s->past_s = (unsigned)past;
     s->future_s = (unsigned)future;
@@ -312,14 +317,17 @@ static enum status read_time(struct reader *r, struct scheme *s)
 static enum status read_id(struct reader *r, struct scheme *s)
 {
     const struct signed_part *id = find_part(s, PART_ID);
-    const struct signed_part *next = id && id + 1 < s->parts + s->nparts ? id + 1 : NULL;
+    const struct signed_part *before = id && id > s->parts ? id - 1 : NULL;
+    const struct signed_part *behind = id && id + 1 < s->parts + s->nparts ? id + 1 : NULL;
 
     if (id && !s->id_header.at)
         return form_wrong(r->form, r->err, "verify.signed", "{id} needs id_header");
     s->signs_id = id != NULL;
-    s->id_forbids = '\0';
-    if (next && next->kind == PART_LITERAL)
-        s->id_forbids = next->literal.at[0];
+    s->id_is_word = (before && before->kind != PART_LITERAL) || (behind && behind->kind != PART_LITERAL);
+    if (before && before->kind == PART_LITERAL)
+        s->id_forbids[0] = before->literal.at[before->literal.len - 1];
+    if (behind && behind->kind == PART_LITERAL)
+        s->id_forbids[1] = behind->literal.at[0];
     return OK;
 }
 

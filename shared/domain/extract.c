@@ -1,6 +1,6 @@
 #include "domain/extract.h"
 
-enum { STEPS_MAX = 16 };
+enum { STEPS_MAX = 16, REREAD_ROOMS = 4 };
 
 struct step {
     bool star;
@@ -31,6 +31,8 @@ static bool choose(struct extract *x, const struct pointer *lead, struct place e
                    extract_choice *on_choice, void *ctx);
 static struct place walk(struct extract *x, struct place at, const struct step *steps, size_t nsteps);
 static struct place reread(struct extract *x, struct place string);
+static void more_rooms(struct extract *x);
+static struct reread **room_of(const struct extract *x, struct place string);
 
 static const struct place nowhere = {NULL, 0};
 
@@ -198,25 +200,49 @@ static struct place walk(struct extract *x, struct place at, const struct step *
     return at;
 }
 
-/* The one asked for last stands first: an event's pointers lead through few of them, however many there are. */
+/* Found again by a table: there may be as many strings as values. */
 static struct place reread(struct extract *x, struct place string)
 {
-    struct reread **link = &x->rereads, *r;
+    struct reread *r;
     struct span text;
 
-    while (*link && ((*link)->string.doc != string.doc || (*link)->string.node != string.node))
-        link = &(*link)->next;
-    r = *link;
-    if (r) {
-        *link = r->next;
-    } else {
+    if (x->nrereads == x->nrooms)
+        more_rooms(x);
+    r = *room_of(x, string);
+    while (r && (r->string.doc != string.doc || r->string.node != string.node))
+        r = r->next;
+    if (!r) {
         r = arena_zero(x->arena, sizeof(*r));
         r->string = string;
         text = doc_text(string.doc, string.node, x->arena);
         r->good = string.doc->nodes[string.node].type == DOC_STRING && text.at &&
                   doc_parse(&r->doc, text, x->arena, NULL) == OK;
+        r->next = *room_of(x, string);
+        *room_of(x, string) = r;
+        x->nrereads++;
     }
-    r->next = x->rereads;
-    x->rereads = r;
     return r->good ? (struct place){&r->doc, 0} : nowhere;
+}
+
+static void more_rooms(struct extract *x)
+{
+    struct reread **old = x->rereads, *r, *next;
+    size_t nold = x->nrooms;
+
+    x->nrooms = nold ? 4 * nold : REREAD_ROOMS;
+    x->rereads = arena_zero(x->arena, x->nrooms * sizeof(struct reread *));
+    for (size_t i = 0; i < nold; i++)
+        for (r = old[i]; r; r = next) {
+            next = r->next;
+            r->next = *room_of(x, r->string);
+            *room_of(x, r->string) = r;
+        }
+}
+
+/* Multiplied, because the strings of like elements stand at even distances. */
+static struct reread **room_of(const struct extract *x, struct place string)
+{
+    uint64_t hash = (string.node + (uint64_t)(uintptr_t)string.doc) * UINT64_C(0x9e3779b97f4a7c15);
+
+    return &x->rereads[(hash >> 32) & (x->nrooms - 1)];
 }

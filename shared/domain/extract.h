@@ -35,7 +35,8 @@ struct extract {
     struct arena *arena;
     struct doc body;
     struct place chosen[STARS_MAX]; /* the element that each "*" stands for at present */
-    struct reread *rereads;
+    struct reread **rereads; /* by where their strings stand: a table of nrooms lists, 0 or a power of two */
+    size_t nrooms, nrereads;
 };
 
 /* INVALID, cause "malformed_json". Borrows body and arena. */

@@ -1,5 +1,6 @@
 #include "domain/handshake.h"
 
+#include "domain/encoding.h"
 #include "domain/extract.h"
 #include "domain/secret.h"
 #include "domain/urlform.h"
@@ -45,10 +46,12 @@ static void answer(const struct handshake *row, struct span value, const struct 
 static struct span fill(struct span template, struct span value, struct span mac, struct arena *arena);
 static void refuse(int status, const char *why, struct handshake_answer *ret);
 
-bool handshake_echoes(char c)
+bool handshake_takes(enum value_form form, char c)
 {
-    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' ||
-           c == '_' || c == '~' || c == '-';
+    if ((c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'))
+        return true;
+    return c == '.' || c == '_' || c == '~' || c == '-' ||
+           (form == VALUE_BASE64 && (c == '+' || c == '/' || c == '='));
 }
 
 struct span handshake_topic_url(const struct platform *p, struct span topic, struct arena *arena)
@@ -314,13 +317,13 @@ static const char *why_not_value(const struct handshake *row, struct span value)
         return NULL;
     if (!value.at)
         return "the challenge is missing";
-    if (row->value_is_uuid)
+    if (row->value_form == VALUE_UUID)
         return is_uuid(value) ? NULL : "the challenge is no UUID";
     if (value.len == 0 || value.len > TOKEN_BYTES_MAX)
         return "the challenge is empty or longer than 256 bytes";
     for (size_t i = 0; i < value.len; i++)
-        if (!handshake_echoes(value.at[i]))
-            return "the challenge holds more than letters, digits, \".\", \"_\", \"~\" and \"-\"";
+        if (!handshake_takes(row->value_form, value.at[i]))
+            return "the challenge holds characters that are not of its form";
     return NULL;
 }
 
@@ -359,7 +362,9 @@ static void answer(const struct handshake *row, struct span value, const struct 
             refuse(row->refused, "no secret of the source counts at present", ret);
             return;
         }
-        encoded = scheme_encode(row->encoding, mac, key_mac(key, &message, mac), arena);
+        ret->is_signed = true;
+        encoded = encoding_write(row->encoding, mac, key_mac(key, &message, mac), arena);
+        sodium_memzero(mac, sizeof(mac));
     }
     ret->content_type = "application/json";
     ret->body = fill(row->json, value, encoded, arena);

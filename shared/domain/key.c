@@ -112,7 +112,7 @@ static enum status make_ed25519(struct key *key, struct span bytes, struct err *
 
 bool key_fits(const struct key *key, const struct message *m, const struct offered *offered)
 {
-    uint8_t mac[PROOF_BYTES_MAX];
+    uint8_t mac[PROOF_BYTES_MAX] = {0};
     const uint8_t *right = key->credential;
     bool fits = false;
 
@@ -124,6 +124,7 @@ bool key_fits(const struct key *key, const struct message *m, const struct offer
     }
     for (size_t i = 0; i < offered->n; i++)
         fits |= sodium_memcmp(right, offered->proofs[i], sizes[key->algorithm].proof_bytes) == 0;
+    sodium_memzero(mac, sizeof(mac)); /* it is the right signature */
     return fits;
 }
 

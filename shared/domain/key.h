@@ -1,6 +1,6 @@
 /*
  * key: a secret made ready for its algorithm, in locked memory: a keyed state of the MAC, a public key, or the digest
- * of a credential. Used by any number of messages; one thread at a time need not be waited for.
+ * of a credential. Made once, read by any number of messages.
  */
 #ifndef SETTLE_DOMAIN_KEY_H
 #define SETTLE_DOMAIN_KEY_H

@@ -8,6 +8,7 @@
 #include "platforms_builtin.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include <sodium.h>
 
@@ -25,6 +26,7 @@ struct platforms {
 struct locked {
     struct locked *next;
     char *bytes;
+    size_t n;
 };
 
 static struct platforms *open_set(void);
@@ -38,7 +40,7 @@ static void add_decoy(struct platforms *set, struct platform *p);
 static void add_source(struct platforms *set, struct platform *p, const struct source *s);
 static struct source *source_to_change(struct platforms *set, struct span platform, struct span source,
                                        struct err *err);
-static void lock_up(struct platforms *set, char *block);
+static void lock_up(struct platforms *set, char *block, size_t nbytes);
 
 /* What a variable holds for one source. */
 typedef enum status take_value(struct platforms *set, struct span platform, struct span source,
@@ -127,6 +129,15 @@ void platforms_forget_secrets(struct platforms *set)
     set->locked = NULL;
 }
 
+bool platforms_lock(struct platforms *set)
+{
+    bool locked = true;
+
+    for (struct locked *l = set->locked; l; l = l->next)
+        locked &= mlock(l->bytes, l->n) == 0;
+    return locked;
+}
+
 size_t platforms_count(const struct platforms *set)
 {
     return set->n;
@@ -167,6 +178,7 @@ enum status platforms_add_source(struct platforms *set, struct span platform, st
 {
     const struct platform *p = platforms_find(set, platform);
     struct source s = {.name = arena_copy(set->arena, source)};
+    size_t nbytes;
     char *block;
 
     if (!p)
@@ -179,10 +191,10 @@ enum status platforms_add_source(struct platforms *set, struct span platform, st
         return err_set(err, INVALID,
                        "source \"%s\" of %s is given twice: put all its secrets in one place, one a line",
                        s.name.at, p->name.at);
-    block = secrets_read(p, &s, secret_lines, err);
+    block = secrets_read(p, &s, secret_lines, &nbytes, err);
     if (!block)
         return err_in(err, "source \"%s\" of %s", s.name.at, p->name.at);
-    lock_up(set, block);
+    lock_up(set, block, nbytes);
     add_source(set, set->all[p->index], &s);
     return OK;
 }
@@ -205,7 +217,7 @@ enum status platforms_set_verify_token(struct platforms *set, struct span platfo
         abort();
     memcpy(block, token.at, token.len);
     sodium_mprotect_readonly(block);
-    lock_up(set, block);
+    lock_up(set, block, token.len);
     s->verify_token = (struct span){block, token.len};
     return OK;
 }
@@ -319,9 +331,13 @@ static int by_name(const void *a, const void *b)
 /* An unknown source costs a request as much time as a known one, and nobody knows this key. */
 static void add_decoy(struct platforms *set, struct platform *p)
 {
+    size_t nbytes;
+    char *block;
+
     p->decoy = arena_zero(set->arena, sizeof(*p->decoy));
     p->nsecrets_max = 1;
-    lock_up(set, secrets_decoy(p, p->decoy));
+    block = secrets_decoy(p, p->decoy, &nbytes);
+    lock_up(set, block, nbytes);
 }
 
 static void add_source(struct platforms *set, struct platform *p, const struct source *s)
@@ -342,11 +358,12 @@ static void add_source(struct platforms *set, struct platform *p, const struct s
         p->nsecrets_max = s->nsecrets;
 }
 
-static void lock_up(struct platforms *set, char *block)
+static void lock_up(struct platforms *set, char *block, size_t nbytes)
 {
     struct locked *l = arena_zero(set->arena, sizeof(*l));
 
     l->bytes = block;
+    l->n = nbytes;
     l->next = set->locked;
     set->locked = l;
 }

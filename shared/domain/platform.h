@@ -64,7 +64,9 @@ struct scheme {
         id_header; /* absent if not used; an id header that is not signed must be there still */
     enum time_format time_format;
     unsigned past_s, future_s; /* how far the signed time may be away; both 0: nothing fresh is signed */
-    char id_forbids; /* the character behind {id} in the template: an id with it could be cut anew; 0: none */
+    char id_forbids
+        [2]; /* the characters beside {id} in the template: an id with one could be cut anew; 0: none */
+    bool id_is_word; /* nothing separates it from what stands beside it: it is of [A-Za-z0-9_-] */
     bool signs_id;
     bool needs_url;
     bool
@@ -111,6 +113,9 @@ struct payload {
     size_t nextras;
 };
 
+/* What is echoed or signed is 256 bytes at most and of [A-Za-z0-9._~-], a UUID, or of base64's characters besides. */
+enum value_form { VALUE_TOKEN, VALUE_UUID, VALUE_BASE64 };
+
 /* How a platform asks whether the endpoint is ours; handshake.h answers. A row of the descriptor's list. */
 struct handshake {
     bool is_post; /* then it comes signed */
@@ -130,7 +135,7 @@ struct handshake {
     struct span no_topic;     /* ... must be none of them */
     struct span value;        /* query name of what is echoed or signed; absent: none, or value_at */
     struct pointer *value_at; /* the same of a POST */
-    bool value_is_uuid;       /* else [A-Za-z0-9._~-]+, 256 at most */
+    enum value_form value_form;
     enum handshake_kind { HANDSHAKE_ECHO, HANDSHAKE_JSON, HANDSHAKE_STATUS } answer;
     struct span json;       /* of HANDSHAKE_JSON: a template; {value} and {hmac} are put in */
     enum encoding encoding; /* of {hmac} */
@@ -198,6 +203,9 @@ struct platforms *platforms_load_texts(const char *const *paths, const struct sp
 /* A set is shared by whoever still works with it when another takes its place. One thread. */
 struct platforms *platforms_share(struct platforms *set);
 void platforms_close(struct platforms *set); /* the last one zeroes and frees; NULL is fine */
+/* Keeps the secrets out of swap, again: a fork inherits no locks, and where RLIMIT_MEMLOCK is too low there were none.
+ * False: not all of them. */
+bool platforms_lock(struct platforms *set);
 /* For a process that verifies nothing: zeroes and frees the secrets; afterwards no source has any. */
 void platforms_forget_secrets(struct platforms *set);
 
@@ -206,7 +214,7 @@ const struct platform *platforms_at(const struct platforms *set, size_t index); 
 const struct platform *platforms_find(const struct platforms *set, struct span name);
 const struct source *platform_source(const struct platform *p, struct span name); /* NULL: unknown */
 
-/* Adds one source with its secrets, one a line (LF or CRLF), blank lines ignored. Behind a secret may stand
+/* Adds one source with its secrets, one a line as secret.h says. Behind a secret may stand
  * " not-before=TIME" and " expires=TIME", RFC 3339. The text is copied into locked memory; the caller zeroes its own.
  * INVALID: unknown platform, bad name, a source that is there already, no secret or more than SECRETS_MAX, one that is
  * no key of the platform's scheme. */

@@ -2,6 +2,7 @@
 
 #include "base/now.h"
 #include "base/number.h"
+#include "domain/encoding.h"
 #include "domain/moment.h"
 #include "domain/secret.h"
 #include "domain/twilio.h"
@@ -40,20 +41,6 @@ static const struct {
     [LAYOUT_KEY_VALUE] = {read_key_value, write_key_value},
 };
 
-/* Decoding takes bytes in the one form that the encoding has for them; at most size. */
-typedef bool decode(struct span text, uint8_t *ret, size_t size, size_t *ret_len);
-typedef struct span encode(const uint8_t *bytes, size_t nbytes, struct arena *arena);
-static decode decode_hex, decode_base64;
-static encode encode_hex, encode_base64;
-
-static const struct {
-    decode *decode;
-    encode *encode;
-} encodings[] = {
-    [ENCODING_HEX] = {decode_hex,    encode_hex   },
-    [ENCODING_BASE64] = {decode_base64, encode_base64},
-};
-
 static enum refusal read_header(struct span name, const struct request *r, struct span *ret,
                                 const char **wrong);
 static void add_candidate(const struct scheme *s, struct span text, struct claim *ret);
@@ -61,6 +48,8 @@ static enum refusal check_time(const struct scheme *s, struct span text, int64_t
                                const char **wrong);
 static bool parse_time(const struct scheme *s, struct span text, int64_t *ret_us);
 static enum refusal check_id(const struct scheme *s, struct span id, const char **wrong);
+static bool is_word(char c);
+static bool has_secret(const struct source *source, int64_t wall_us);
 static bool decode_candidates(const struct scheme *s, const struct claim *claim,
                               struct offered ret[PROOFS_MAX]);
 static bool decode_one(const struct scheme *s, enum algorithm algorithm, struct span text, uint8_t *ret);
@@ -109,6 +98,7 @@ const char *scheme_refusal_word(enum refusal refusal)
         [REFUSAL_BAD_ID] = "bad_id",
         [REFUSAL_BAD_BODY] = "bad_body",
         [REFUSAL_NO_MATCH] = "no_match",
+        [REFUSAL_NO_SECRET] = "no_secret_in_force",
     };
 
     return words[refusal];
@@ -224,32 +214,32 @@ enum refusal scheme_check(const struct scheme *s, const struct claim *claim, con
         refusal = check_time(s, claim->time, r->received_us, ret_time_us, wrong);
     if (!refusal && claim->id.at)
         refusal = check_id(s, claim->id, wrong);
-    if (!refusal && s->wants_container && (r->body.len == 0 || !strchr("{[", r->body.at[0]))) {
+    if (!refusal && s->wants_container &&
+        (r->body.len == 0 || !(r->body.at[0] == '{' || r->body.at[0] == '['))) {
         *wrong = "the body is neither an object nor an array, and could be a handshake's token";
         refusal = REFUSAL_BAD_BODY;
     }
     return refusal;
 }
 
-/* Whole seconds; both ways, the bound included. */
+/* By our clock's whole seconds; both ways, the bound included. */
 static enum refusal check_time(const struct scheme *s, struct span text, int64_t now_wall_us, int64_t *ret_us,
                                const char **wrong)
 {
-    int64_t apart;
+    int64_t apart_us;
 
     if (!parse_time(s, text, ret_us)) {
         *wrong = s->time_format == TIME_UNIX ? "the timestamp is not whole seconds since 1970"
                                              : "the timestamp is not RFC 3339 in UTC";
         return REFUSAL_TIME_MALFORMED;
     }
-    apart = now_wall_us / SECOND_US - *ret_us / SECOND_US;
-    *wrong = apart > 0 ? "the timestamp is too old" : "the timestamp is in the future";
-    if (apart > (int64_t)s->past_s)
+    apart_us = now_wall_us - now_wall_us % SECOND_US - *ret_us;
+    *wrong = apart_us > 0 ? "the timestamp is too old" : "the timestamp is in the future";
+    if (apart_us > s->past_s * SECOND_US)
         return REFUSAL_TOO_OLD;
-    return apart < -(int64_t)s->future_s ? REFUSAL_IN_FUTURE : REFUSAL_NONE;
+    return apart_us < -(s->future_s * SECOND_US) ? REFUSAL_IN_FUTURE : REFUSAL_NONE;
 }
 
-/* Strict, because where nothing separates the pieces of the template this is what keeps them apart. */
 static bool parse_time(const struct scheme *s, struct span text, int64_t *ret_us)
 {
     uint64_t seconds;
@@ -263,13 +253,21 @@ static bool parse_time(const struct scheme *s, struct span text, int64_t *ret_us
     return true;
 }
 
-/* With the template's next character in it, text could move from the id to what follows, under the same signature. */
+/* What could stand beside the id in the template must not stand in it: text could move from one to the other, under the
+ * same signature. */
 static enum refusal check_id(const struct scheme *s, struct span id, const char **wrong)
 {
-    *wrong = "the event id is empty, too long or holds the character that ends it";
-    return id.len == 0 || id.len > ID_BYTES_MAX || (s->id_forbids && memchr(id.at, s->id_forbids, id.len))
-               ? REFUSAL_BAD_ID
-               : REFUSAL_NONE;
+    bool good = id.len > 0 && id.len <= ID_BYTES_MAX;
+
+    for (size_t i = 0; i < id.len && good; i++)
+        good = s->id_is_word ? is_word(id.at[i]) : !memchr(s->id_forbids, id.at[i], sizeof(s->id_forbids));
+    *wrong = "the event id is empty, too long or holds what may stand beside it in the signed text";
+    return good ? REFUSAL_NONE : REFUSAL_BAD_ID;
+}
+
+static bool is_word(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
 }
 
 /* Every secret against every candidate, whether one has matched or not, and the decoy's key in place of those that
@@ -282,7 +280,7 @@ enum refusal scheme_match(const struct platform *p, const struct source *source,
     struct span urls[TWILIO_URLS] = {SPAN_NONE};
     struct offered offered[PROOFS_MAX];
     size_t nurls = 1;
-    bool found = false;
+    bool found = false, in_force;
 
     *wrong = "the signature is not written as it should be";
     if (!decode_candidates(s, claim, offered))
@@ -301,8 +299,17 @@ enum refusal scheme_match(const struct platform *p, const struct source *source,
             }
     }
     arena_close(message.arena);
-    *wrong = "the signature does not match";
-    return found ? REFUSAL_NONE : REFUSAL_NO_MATCH;
+    in_force = has_secret(source ? source : p->decoy, r->received_us);
+    *wrong = in_force ? "the signature does not match" : "no secret of the source is in force";
+    return found ? REFUSAL_NONE : in_force ? REFUSAL_NO_MATCH : REFUSAL_NO_SECRET;
+}
+
+static bool has_secret(const struct source *source, int64_t wall_us)
+{
+    for (size_t i = 0; i < source->nsecrets; i++)
+        if (secret_is_active(&source->secrets[i], wall_us))
+            return true;
+    return false;
 }
 
 /* False: none of them is written as it should be. */
@@ -330,9 +337,9 @@ static bool decode_one(const struct scheme *s, enum algorithm algorithm, struct 
     size_t len;
 
     if (algorithm != ALGORITHM_CREDENTIAL)
-        return encodings[s->encoding].decode(text, ret, key_proof_bytes(algorithm), &len) &&
+        return encoding_read(s->encoding, text, ret, key_proof_bytes(algorithm), &len) &&
                len == key_proof_bytes(algorithm);
-    if (!encodings[s->encoding].decode(text, credential, sizeof(credential), &len))
+    if (!encoding_read(s->encoding, text, credential, sizeof(credential), &len))
         return false;
     key_credential((struct span){(const char *)credential, len}, ret);
     sodium_memzero(credential, sizeof(credential));
@@ -416,10 +423,10 @@ static enum status sign(const struct scheme *s, struct span secret, const struct
         proof++;
     status = secret_key_bytes(s, proof, secret, bytes, &len, err);
     if (status == OK && proof->algorithm == ALGORITHM_CREDENTIAL) {
-        encoded = scheme_encode(s->encoding, bytes, len, m->arena);
+        encoded = encoding_write(s->encoding, bytes, len, m->arena);
     } else if (status == OK) {
         status = prove(proof->algorithm, (struct span){(char *)bytes, len}, m, made, err);
-        encoded = scheme_encode(s->encoding, made, key_proof_bytes(proof->algorithm), m->arena);
+        encoded = encoding_write(s->encoding, made, key_proof_bytes(proof->algorithm), m->arena);
     }
     sodium_memzero(bytes, sizeof(bytes));
     *ret = span_of(arena_print(m->arena, "%.*s%.*s", SPAN_ARG(proof->prefix), SPAN_ARG(encoded)));
@@ -459,47 +466,6 @@ static struct span write_key_value(const struct scheme *s, struct span time, str
                                        : "";
 
     return span_of(arena_print(arena, "%s%.*s=%.*s", stamp, SPAN_ARG(s->value_key), SPAN_ARG(value)));
-}
-
-static bool decode_hex(struct span text, uint8_t *ret, size_t size, size_t *ret_len)
-{
-    if (text.len % 2 != 0 || text.len / 2 > size)
-        return false;
-    for (size_t i = 0; i < text.len; i++) /* libsodium would take capitals too */
-        if (!(text.at[i] >= '0' && text.at[i] <= '9') && !(text.at[i] >= 'a' && text.at[i] <= 'f'))
-            return false;
-    return sodium_hex2bin(ret, size, text.at, text.len, NULL, ret_len, NULL) == 0;
-}
-
-/* With NULL for what to ignore and for the end, only the canonical form passes. But libsodium 1.0.18 takes some bytes
- * beyond ASCII for letters. */
-static bool decode_base64(struct span text, uint8_t *ret, size_t size, size_t *ret_len)
-{
-    for (size_t i = 0; i < text.len; i++)
-        if ((unsigned char)text.at[i] >= 0x80)
-            return false;
-    return sodium_base642bin(ret, size, text.at, text.len, NULL, ret_len, NULL,
-                             sodium_base64_VARIANT_ORIGINAL) == 0;
-}
-
-static struct span encode_hex(const uint8_t *bytes, size_t nbytes, struct arena *arena)
-{
-    size_t room = 2 * nbytes + 1;
-
-    return span_of(sodium_bin2hex(arena_alloc(arena, room), room, bytes, nbytes));
-}
-
-static struct span encode_base64(const uint8_t *bytes, size_t nbytes, struct arena *arena)
-{
-    size_t room = sodium_base64_encoded_len(nbytes, sodium_base64_VARIANT_ORIGINAL);
-
-    return span_of(
-        sodium_bin2base64(arena_alloc(arena, room), room, bytes, nbytes, sodium_base64_VARIANT_ORIGINAL));
-}
-
-struct span scheme_encode(enum encoding encoding, const uint8_t *bytes, size_t nbytes, struct arena *arena)
-{
-    return encodings[encoding].encode(bytes, nbytes, arena);
 }
 
 const char *scheme_algorithm_name(enum algorithm algorithm)

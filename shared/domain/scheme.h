@@ -35,6 +35,7 @@ enum refusal {
     REFUSAL_BAD_ID,
     REFUSAL_BAD_BODY, /* not covered by the signature: no digest of it in the URL, or another's */
     REFUSAL_NO_MATCH,
+    REFUSAL_NO_SECRET, /* none of the source's is in force at that time */
     NREFUSALS
 };
 
@@ -76,16 +77,14 @@ enum refusal scheme_match(const struct platform *p, const struct source *source,
 enum { SIGNED_HEADERS_MAX = 3 };
 
 /* The headers with which the platform would send this body at time_us, in the arena. For send-test and tests.
- * secret: as an operator gives it; with Ed25519 the seed of the private key, "whsk_" or the like before it does no harm.
- * id: what a scheme with an id header sends; url: what a scheme with {url} signs; absent otherwise. INVALID: secret. */
+ * secret: as an operator gives it; of Ed25519 the seed of the private key, written as the public key is, prefix
+ * included. id: what a scheme with an id header sends; url: what a scheme with {url} signs; absent otherwise.
+ * INVALID: it is no such secret. */
 enum status scheme_sign(const struct platform *p, struct span secret, struct span id, int64_t time_us,
                         struct span url, struct span body, struct arena *arena,
                         struct header ret[SIGNED_HEADERS_MAX], size_t *nret, struct err *err) MUST_CHECK;
 
 /* As descriptors call it. */
 const char *scheme_algorithm_name(enum algorithm algorithm);
-
-/* For handshakes: bytes in the encoding, as text in the arena. */
-struct span scheme_encode(enum encoding encoding, const uint8_t *bytes, size_t nbytes, struct arena *arena);
 
 #endif

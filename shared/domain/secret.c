@@ -1,6 +1,7 @@
 #include "domain/secret.h"
 
 #include "base/now.h"
+#include "domain/encoding.h"
 #include "domain/key.h"
 #include "domain/moment.h"
 
@@ -19,8 +20,8 @@ struct line {
 
 static enum status read_lines(struct span text, struct line *ret, size_t *nret, struct err *err);
 static enum status read_line(struct span text, struct line *ret, struct err *err);
-static bool cut_time(struct span *text, struct span word, int64_t *ret_us, bool *ret_bad);
-static char *lock(size_t nsecrets, size_t nproofs, size_t ntext);
+static bool read_limit(struct span word, struct line *ret);
+static char *lock(size_t nsecrets, size_t nproofs, size_t ntext, size_t *ret_bytes);
 static char *keys_of(char *block, size_t ntext);
 static size_t key_room_bytes(void);
 static size_t up(size_t bytes);
@@ -30,7 +31,8 @@ static enum status fill(const struct platform *p, const struct source *s, struct
 static bool is_ambiguous(const struct scheme *s, struct span secret);
 static void name_key(const struct platform *p, const struct source *s, struct secret *secret);
 
-char *secrets_read(const struct platform *p, struct source *s, struct span lines, struct err *err)
+char *secrets_read(const struct platform *p, struct source *s, struct span lines, size_t *ret_bytes,
+                   struct err *err)
 {
     struct line read[SECRETS_MAX] = {0};
     size_t nread = 0, ntext = 0;
@@ -40,7 +42,7 @@ char *secrets_read(const struct platform *p, struct source *s, struct span lines
         return NULL;
     for (size_t i = 0; i < nread; i++)
         ntext += read[i].secret.len;
-    block = lock(nread, p->scheme.nproofs, ntext);
+    block = lock(nread, p->scheme.nproofs, ntext, ret_bytes);
     text = block;
     for (size_t i = 0; i < nread; i++) {
         struct secret *secret = &s->secrets[i];
@@ -61,9 +63,9 @@ char *secrets_read(const struct platform *p, struct source *s, struct span lines
     return block;
 }
 
-char *secrets_decoy(const struct platform *p, struct source *s)
+char *secrets_decoy(const struct platform *p, struct source *s, size_t *ret_bytes)
 {
-    char *block = lock(1, p->scheme.nproofs, 0);
+    char *block = lock(1, p->scheme.nproofs, 0, ret_bytes);
 
     s->nsecrets = 1;
     s->secrets[0] = (struct secret){.bytes = SPAN(""), .not_before_us = TIME_NONE, .expires_us = TIME_NONE};
@@ -113,8 +115,7 @@ enum status secret_key_bytes(const struct scheme *s, const struct proof *proof, 
             return err_set(err, INVALID, "not hex digits, two a byte");
         break;
     case KEY_BASE64:
-        if (sodium_base642bin(room, KEY_BYTES_MAX, key.at, key.len, NULL, ret_len, NULL,
-                              sodium_base64_VARIANT_ORIGINAL) != 0)
+        if (!encoding_read(ENCODING_BASE64, key, room, KEY_BYTES_MAX, ret_len))
             return err_set(err, INVALID, "not base64");
         break;
     }
@@ -143,7 +144,7 @@ static enum status read_lines(struct span text, struct line *ret, size_t *nret, 
         struct span line = span_cut(&text, '\n');
         if (line.len > 0 && line.at[line.len - 1] == '\r')
             line.len--;
-        if (line.len == 0)
+        if (line.len == 0 || span_eq(line, SPAN("#")) || span_starts(line, SPAN("# ")))
             continue;
         if (*nret == SECRETS_MAX)
             return err_set(err, INVALID, "more than %d secrets", SECRETS_MAX);
@@ -153,48 +154,46 @@ static enum status read_lines(struct span text, struct line *ret, size_t *nret, 
     return *nret > 0 ? OK : err_set(err, INVALID, "there is no secret, one a line is wanted");
 }
 
+/* "whsec_abc not-before=2027-01-31T12:00:00Z". Strict: what is taken for a part of the secret by mistake would be a key
+ * that nobody signs with, or, being a comment, one that anybody can guess. */
 static enum status read_line(struct span text, struct line *ret, struct err *err)
 {
-    bool bad = false;
-
-    *ret = (struct line){text, TIME_NONE, TIME_NONE};
-    while (cut_time(&ret->secret, SPAN(" not-before="), &ret->not_before_us, &bad) ||
-           cut_time(&ret->secret, SPAN(" expires="), &ret->expires_us, &bad))
-        ;
-    if (bad)
-        return err_set(err, INVALID,
-                       "behind not-before= and expires= stands a time such as 2027-01-31T12:00:00Z");
+    *ret = (struct line){span_cut(&text, ' '), TIME_NONE, TIME_NONE};
+    if (ret->secret.len == 0)
+        return err_set(err, INVALID, "the line begins with a blank");
+    if (ret->secret.at[0] == '#')
+        return err_set(err, INVALID, "a comment is \"#\" and a blank; a secret does not begin with \"#\"");
+    if (memchr(ret->secret.at, '\t', ret->secret.len))
+        return err_set(err, INVALID, "there is a tab in the line");
+    while (text.at)
+        if (!read_limit(span_cut(&text, ' '), ret))
+            return err_set(err, INVALID,
+                           "behind the secret and one blank may stand not-before= and expires=, each once "
+                           "and with a time "
+                           "such as 2027-01-31T12:00:00Z");
     if (ret->not_before_us != TIME_NONE && ret->expires_us != TIME_NONE &&
         ret->not_before_us >= ret->expires_us)
         return err_set(err, INVALID, "expires before its not-before");
-    return ret->secret.len > 0 ? OK : err_set(err, INVALID, "the secret is empty");
+    return OK;
 }
 
-/* " expires=2027-01-31T12:00:00Z" at the end of text is cut off. */
-static bool cut_time(struct span *text, struct span word, int64_t *ret_us, bool *ret_bad)
+static bool read_limit(struct span word, struct line *ret)
 {
-    const char *blank = memrchr(text->at, ' ', text->len);
-    struct span tail;
+    struct span time = word, name = span_cut(&time, '=');
+    int64_t *limit = span_eq(name, SPAN("expires")) ? &ret->expires_us : &ret->not_before_us;
 
-    if (!blank)
-        return false;
-    tail = (struct span){blank, text->len - (size_t)(blank - text->at)};
-    if (!span_starts(tail, word))
-        return false;
-    if (*ret_us != TIME_NONE || !moment_parse(span_skip(tail, word.len), ret_us)) {
-        *ret_bad = true;
-        return false;
-    }
-    text->len -= tail.len;
-    return true;
+    return time.at && (span_eq(name, SPAN("not-before")) || span_eq(name, SPAN("expires"))) &&
+           *limit == TIME_NONE && moment_parse(time, limit);
 }
 
 /* Text, then keys. sodium_malloc puts the end of a block at the end of a page, so the keys of one secret lie at the same
  * place of a page, whatever they are for: where they lie there shows in the time that they take. */
-static char *lock(size_t nsecrets, size_t nproofs, size_t ntext)
+static char *lock(size_t nsecrets, size_t nproofs, size_t ntext, size_t *ret_bytes)
 {
-    char *block = sodium_malloc(up(ntext) + nsecrets * nproofs * key_room_bytes());
+    char *block;
 
+    *ret_bytes = up(ntext) + nsecrets * nproofs * key_room_bytes();
+    block = sodium_malloc(*ret_bytes);
     if (!block)
         abort();
     return block;

@@ -10,13 +10,15 @@
 
 enum { KEY_BYTES_MAX = 4096 };
 
-/* One line a secret, LF or CRLF, blank lines left out; behind each may stand " not-before=TIME", " expires=TIME".
- * Fills nsecrets and secrets of s and returns the block that holds their bytes and keys (sodium_malloc, read-only),
- * the caller's to sodium_free; NULL: INVALID. lines is not kept. */
-char *secrets_read(const struct platform *p, struct source *s, struct span lines, struct err *err) MUST_CHECK;
+/* One line a secret, LF or CRLF; empty lines and those that begin with "# " are left out. No blank in a secret; behind
+ * it may stand " not-before=TIME" and " expires=TIME".
+ * Fills nsecrets and secrets of s and returns the block that holds their bytes and keys (sodium_malloc of
+ * *ret_bytes, read-only), the caller's to sodium_free; NULL: INVALID. lines is not kept. */
+char *secrets_read(const struct platform *p, struct source *s, struct span lines, size_t *ret_bytes,
+                   struct err *err) MUST_CHECK;
 
 /* A source that nobody knows a secret of: what unknown ones are checked against. The same block. */
-char *secrets_decoy(const struct platform *p, struct source *s);
+char *secrets_decoy(const struct platform *p, struct source *s, size_t *ret_bytes);
 
 /* The key in a secret as the scheme's proof wants it: prefix off, decoded into room. INVALID. */
 enum status secret_key_bytes(const struct scheme *s, const struct proof *proof, struct span secret,

@@ -56,7 +56,7 @@ size_t twilio_urls(struct span url, struct arena *arena, struct span ret[TWILIO_
         return 1;
     rest = span_skip(url, scheme.len);
     authority = (struct span){rest.at, 0};
-    while (authority.len < rest.len && !strchr("/?#", rest.at[authority.len]))
+    while (authority.len < rest.len && !memchr("/?#", rest.at[authority.len], 3))
         authority.len++;
     rest = span_skip(rest, authority.len);
 

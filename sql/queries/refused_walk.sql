@@ -1,6 +1,6 @@
 -- refused_walk: one page of a source's refused requests, oldest first, to be verified again.
 -- $1 source text  $2 platform text (null: any)  $3 until timestamptz
--- $4 $5 received_at timestamptz and id uuid that the page begins behind (null: at the oldest)
+-- $4 $5 received_at timestamptz (null: at the oldest) and id uuid that the page begins behind
 -- $6 rows int8  $7 bytes int8
 -- One row a request: id, platform, received_at, headers, body. At most $6 rows; the bodies of all but the last are
 -- together under $7 bytes.
@@ -10,7 +10,7 @@ with page as materialized (
   where source = $1::text
     and ($2::text is null or platform = $2)
     and received_at <= $3::timestamptz
-    and ($4::timestamptz is null or (received_at, id) > ($4, $5::uuid))
+    and (received_at, id) > (coalesce($4::timestamptz, '-infinity'), $5::uuid)
   order by received_at, id
   limit $6::bigint
 ), sized as (

@@ -6,6 +6,7 @@
 #include "base/arena.h"
 #include "domain/urlform.h"
 
+#include <ctype.h>
 #include <fcntl.h>
 #include <glob.h>
 #include <poll.h>
@@ -398,6 +399,67 @@ static void test_verify_finds_what_happened_to_the_body(void **state)
     assert_null(strstr(o.out, "sha1=0123"));
 }
 
+static void test_verify_finds_what_happened_to_the_signature(void **state)
+{
+    struct world *w = *state;
+    const char *const *signed_lines = world_sign(w, "instagram", NULL, SPAN("{}"));
+    char text[1024], *hex;
+    struct outcome o;
+
+    snprintf(text, sizeof(text), "POST /publishing/webhooks/instagram HTTP/1.1\n%s\n\n{}", signed_lines[1]);
+    hex = strstr(text, "sha256=") + strlen("sha256=");
+    for (char *c = hex; *c != '\n'; c++)
+        *c = (char)toupper(*c);
+    o = verify(w, NULL, write_file(w, "capitals.http", text));
+    assert_status(&o, 1);
+    assert_says(&o, "malformed_signature");
+    assert_says(&o, "in lower case the signature fits");
+    *hex = *hex == '0' ? '1' : '0';
+    o = verify(w, NULL, write_file(w, "capitals.http", text));
+    assert_status(&o, 1);
+    assert_says(&o, "hex counts in lower case alone, and there are capitals\n");
+}
+
+/* base64 of what stands in the comment, and the hint that it wants. */
+static const struct {
+    const char *header, *hint;
+} credentials[] = {
+    {"Bearer tap-password",                "the header must be \"Basic \" and then base64 of \"admin:PASSWORD\""},
+    {"Basic not.base64",                   "stands no base64"                                                   },
+    {"Basic dGFwLXBhc3N3b3Jk",             "there is no colon in it" /* tap-password */                         },
+    {"Basic cm9vdDp0YXAtcGFzc3dvcmQ=",
+     "the user that it names is another than \"admin\"" /* root:tap-password */                                 },
+    {"Basic YWRtaW46",                     "its password is empty" /* admin: */                                 },
+    {"Basic YWRtaW46dGFwLXBhc3N3b3JkCg==", "its password ends in a newline" /* admin:tap-password\n */          },
+    {"Basic YWRtaW46dGFwLXBhc3N3b3Jk",
+     "its password is none of the secrets in force" /* admin:tap-password */                                    },
+};
+
+/* No body is signed there, so none is looked at; and what was sent is not shown. */
+static void test_verify_finds_what_is_wrong_with_a_credential(void **state)
+{
+    struct world *w = *state;
+    char text[256];
+    struct outcome o;
+
+    setenv("SETTLE_SECRET_BLUESKY_TAP", "another-password", 1);
+    for (size_t i = 0; i < countof(credentials); i++) {
+        snprintf(text, sizeof(text),
+                 "POST /publishing/webhooks/bluesky-tap HTTP/1.1\nAuthorization: %s\n\n{}\n",
+                 credentials[i].header);
+        o = verify(w, NULL, write_file(w, "credential.http", text));
+        assert_status(&o, 1);
+        assert_says(&o, credentials[i].hint);
+        assert_null(strstr(o.out, "tap-password"));
+        assert_null(strstr(o.out, strchr(credentials[i].header, ' ') + 1));
+        assert_null(strstr(o.out, "a body that was changed"));
+    }
+    setenv("SETTLE_SECRET_BLUESKY_TAP", "tap-password", 1);
+    o = verify(w, NULL, write_file(w, "credential.http", text));
+    unsetenv("SETTLE_SECRET_BLUESKY_TAP");
+    assert_status(&o, 0);
+}
+
 /* Nothing it prints would help to forge: the right signature of what it looked at is in none of it. */
 static void test_verify_shows_no_signature(void **state)
 {
@@ -461,6 +523,80 @@ static void test_verify_knows_its_exit_codes(void **state)
                                   NULL));
     assert_status(&o, 1);
     assert_says(&o, "answered with 404");
+}
+
+static struct outcome verify_refused(struct world *w, const char *id, const char *option, const char *value)
+{
+    return world_wait(w, world_spawn(w, "settle-gateway", "verify", "--refused", id, option, value, NULL));
+}
+
+static void test_verify_reads_what_was_refused(void **state)
+{
+    static const char nobody[] = "00000000-0000-7000-8000-000000000000";
+    struct world *w = *state;
+    const char *head = strstr(read_fixture("tiktok/plain_complete.http"), "TikTok-Signature: "), *id;
+    char url[192];
+    struct outcome o;
+
+    setenv("SETTLE_SECRET_TIKTOK", "mistyped", 1);
+    snprintf(url, sizeof(url),
+             "insert into settle.refused_requests (id, source, platform, received_at, cause, detail, "
+             "headers, body)");
+    id = world_sql(
+        w,
+        "%s values (gen_random_uuid(), 'default', 'tiktok', to_timestamp(" FIXTURE_TIME " + 7),"
+        " 'no_match', 'as it was said', $h$tiktok-signature: %.*s\n$h$::text::bytea, $b$%s$b$::text::bytea)"
+        " returning id",
+        url, (int)(strchr(head, '\r') - head - 18), head + 18, strstr(head, "\r\n\r\n") + 4);
+    o = verify_refused(w, id, NULL, NULL);
+    assert_status(&o, 1);
+    assert_says(&o, "as no_match: as it was said");
+    assert_says(&o, "time       2026-01-15T10:45:00.000000Z, which is 7 s old");
+    setenv("SETTLE_SECRET_TIKTOK", FIXTURE_SECRET, 1);
+    o = verify_refused(w, id, NULL, NULL);
+    assert_status(&o, 0);
+    assert_says(&o, "post tt_1, status published, success");
+    o = verify_refused(w, id, "--now", "2026-01-15T11:45:00Z");
+    assert_status(&o, 1);
+    assert_says(&o, "too_old");
+    assert_int_equal(world_count(w, "select count(*) from settle.refused_requests"), 1); /* it takes none */
+
+    o = verify_refused(w, nobody, NULL, NULL);
+    assert_status(&o, 65);
+    assert_non_null(strstr(o.err, "no refused request of that id is kept"));
+    o = verify_refused(w, "17", NULL, NULL);
+    assert_status(&o, 64);
+    o = verify_refused(w, id, fixture("tiktok/plain_complete.http"), NULL); /* one of both */
+    assert_status(&o, 64);
+    setenv("SETTLE_DATABASE_URL", "postgresql://127.0.0.1:1/settle", 1);
+    o = verify_refused(w, id, NULL, NULL);
+    setenv("SETTLE_DATABASE_URL", w->database_url, 1);
+    assert_status(&o, 69);
+}
+
+/* The gateway keeps the URL where it is signed. */
+static void test_verify_knows_the_url_of_what_was_refused(void **state)
+{
+    static const char body[] = "MessageSid=SM1&MessageStatus=sent";
+    struct world *w = *state;
+    const char *const headers[] = {"x-twilio-signature: AAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+                                   "content-type: application/x-www-form-urlencoded", NULL};
+    char url[160];
+    struct outcome o;
+
+    setenv("SETTLE_SECRET_TWILIO", "twilio-secret", 1);
+    setenv("SETTLE_INGEST_PUBLIC_URL", "https://here.example.com", 1);
+    world_gateway(w, NULL);
+    snprintf(url, sizeof(url), "%s/publishing/webhooks/twilio?a=b", w->ingest_url);
+    assert_int_equal(world_http(w, "POST", url, headers, span_of(body)).status, 401);
+    world_until(20, world_count(w, "select count(*) from settle.refused_requests") == 1);
+    setenv("SETTLE_INGEST_PUBLIC_URL", "https://elsewhere.example.com", 1);
+    o = verify_refused(w, world_sql(w, "select id from settle.refused_requests"), NULL, NULL);
+    unsetenv("SETTLE_SECRET_TWILIO");
+    unsetenv("SETTLE_INGEST_PUBLIC_URL");
+    assert_status(&o, 1);
+    assert_says(&o, "https://here.example.com/publishing/webhooks/twilio?a=b, which is signed too");
+    assert_says(&o, "no_match");
 }
 
 static struct outcome requarantine(struct world *w, const char *further)
@@ -624,14 +760,68 @@ static void test_requarantine_keeps_odd_ones_apart(void **state)
         1);
 }
 
+static void test_requarantine_says_how_to_learn_why_some_stay(void **state)
+{
+    struct world *w = *state;
+    struct outcome o;
+    char want[128];
+
+    keep(w, "tiktok", FIXTURE_TIME, "content-type: x\n", "{}");
+    o = world_wait(w, world_spawn(w, "settle-gateway", "requarantine", "--source", "default", NULL));
+    assert_status(&o, 0);
+    snprintf(want, sizeof(want), "1 stay: header_missing, one is %s\n",
+             world_sql(w, "select id from settle.refused_requests"));
+    assert_says(&o, want);
+    assert_says(&o, "settle-gateway verify --refused ID says why");
+    o = requarantine(w, NULL);
+    assert_string_equal(
+        json_string_value(json_object_get(json_object_get(o.json, "stay_examples"), "header_missing")),
+        world_sql(w, "select id from settle.refused_requests"));
+    world_sql(w, "delete from settle.refused_requests");
+    o = world_wait(w, world_spawn(w, "settle-gateway", "requarantine", "--source", "default", NULL));
+    assert_null(strstr(o.out, "--refused"));
+}
+
 static void test_requarantine_wants_a_source(void **state)
 {
+    static const struct {
+        const char *option, *value, *says;
+    } wrong[] = {
+        {NULL,         NULL,        "no platform has a source \"nobody\" with a secret"         },
+        {"--platform", "tiktok",    "platform \"tiktok\" has no source \"nobody\" with a secret"},
+        {"--platform", "no-such-1", "there is no platform \"no-such-1\""                        },
+    };
     struct world *w = *state;
     struct outcome o = world_wait(w, world_spawn(w, "settle-gateway", "requarantine", NULL));
 
     assert_status(&o, 64);
-    o = world_wait(w, world_spawn(w, "settle-gateway", "requarantine", "--source", "nobody", NULL));
-    assert_status(&o, 64);
+    for (size_t i = 0; i < countof(wrong); i++) {
+        o = world_wait(w, world_spawn(w, "settle-gateway", "requarantine", "--source", "nobody",
+                                      wrong[i].option, wrong[i].value, NULL));
+        assert_status(&o, 64);
+        if (!strstr(o.err, wrong[i].says))
+            fail_msg("\"%s\" is not in: %s", wrong[i].says, o.err);
+    }
+}
+
+/* No error: it may be meant so. */
+static void test_check_config_names_sources_without_a_secret_in_force(void **state)
+{
+    struct world *w = *state;
+    struct outcome o = world_wait(w, world_spawn(w, "settle-gateway", "check-config", NULL));
+
+    assert_status(&o, 0);
+    assert_null(strstr(o.err, "warning"));
+    setenv("SETTLE_SECRET_TIKTOK_ACME", "a expires=2020-01-01T00:00:00Z\nb not-before=2999-01-01T00:00:00Z",
+           1);
+    setenv("SETTLE_SECRET_INSTAGRAM", "a expires=2020-01-01T00:00:00Z", 1);
+    o = world_wait(w, world_spawn(w, "settle-gateway", "check-config", NULL));
+    assert_status(&o, 0);
+    assert_non_null(
+        strstr(o.err, "warning: source \"acme\" of tiktok: no secret in force until 2999-01-01T00:00:00"));
+    assert_non_null(strstr(
+        o.err, "warning: source \"default\" of instagram: no secret in force since 2020-01-01T00:00:00"));
+    assert_null(strstr(o.err, "youtube"));
 }
 
 static struct process subscribe(struct world *w, const char *further)
@@ -850,6 +1040,61 @@ static void test_maintain_forgets_and_renews(void **state)
     assert_true(hub_was_left_alone());
 }
 
+/* Two megabytes hold twenty of theirs; what others have is left alone. */
+static void test_maintain_trims_what_takes_too_much_room(void **state)
+{
+    struct world *w = *state;
+    struct process p;
+    struct outcome o;
+
+    setenv("SETTLE_REFUSED_MEGABYTES_PER_SOURCE", "2", 1);
+    world_sql(
+        w, "insert into settle.refused_requests (id, source, platform, received_at, cause, headers, body)"
+           " select gen_random_uuid(), 'default', platform, now() - n * interval '1 second', 'no_match', '',"
+           "  repeat('b', 102400)::bytea"
+           " from (values ('tiktok', 40), ('instagram', 20), ('youtube', 21)) as sender (platform, rows)"
+           " cross join lateral generate_series(1, rows) as n");
+    o = world_wait(w, maintain(w, "--dry-run"));
+    assert_status(&o, 0);
+    assert_int_equal(number(&o, "refused_trimmed"), 21);
+    assert_int_equal(refused_rows(w), 81);
+    p = maintain(w, NULL);
+    assert_true(hub_answer("202 Accepted"));
+    assert_true(hub_answer("202 Accepted"));
+    o = world_wait(w, p);
+    unsetenv("SETTLE_REFUSED_MEGABYTES_PER_SOURCE");
+    assert_status(&o, 0);
+    assert_int_equal(number(&o, "refused_trimmed"), 21);
+    assert_int_equal(number(&o, "refused_forgotten"), 0);
+    assert_string_equal(world_sql(w,
+                                  "select platform, count(*), now() - min(received_at) < interval '1 minute'"
+                                  " from settle.refused_requests group by platform order by platform"),
+                        "instagram|20|t\ntiktok|20|t\nyoutube|20|t");
+}
+
+/* What it says of a dry run, and of a Postgres that is away, is no more than it knows. */
+static void test_maintain_says_only_what_it_knows(void **state)
+{
+    struct world *w = *state;
+    char gateway[512];
+    struct outcome o;
+
+    snprintf(gateway, sizeof(gateway), "%s/gateway/settle-gateway", getenv("SETTLE_BUILD"));
+    o = world_wait(w, world_spawn(w, "settle-reconciler", "maintain", "--dry-run", "--gateway", gateway,
+                                  "--config", settings, NULL));
+    assert_status(&o, 0);
+    assert_says(&o, "0 would be forgotten");
+    assert_says(&o, "none was renewed; above stands which would be");
+    assert_non_null(strstr(o.err, "planned   feed default one"));
+    assert_null(strstr(o.out, "up to date"));
+    setenv("SETTLE_DATABASE_URL", "postgresql://127.0.0.1:1/settle", 1);
+    o = world_wait(w, world_spawn(w, "settle-reconciler", "maintain", NULL));
+    setenv("SETTLE_DATABASE_URL", w->database_url, 1);
+    assert_status(&o, 69);
+    assert_says(&o, "Postgres failed");
+    assert_null(strstr(o.out, "forgotten"));
+}
+
 static void test_maintain_tells_what_failed(void **state)
 {
     struct world *w = *state;
@@ -865,6 +1110,7 @@ static void test_maintain_tells_what_failed(void **state)
     o = world_wait(w, world_spawn(w, "settle-reconciler", "maintain", "--gateway", "/no/such/program",
                                   "--config", settings, NULL));
     assert_status(&o, 69);
+    assert_non_null(strstr(o.err, "\"path\":\"/no/such/program\"")); /* "program" is the line's own */
     o = world_wait(
         w, world_spawn(w, "settle-reconciler", "maintain", NULL)); /* no topics: no gateway is needed */
     assert_status(&o, 0);
@@ -879,19 +1125,27 @@ int main(void)
         cmocka_unit_test_setup(test_verify_says_what_comes_of_a_good_request, reset),
         cmocka_unit_test_setup(test_verify_says_why_a_request_is_refused, reset),
         cmocka_unit_test_setup(test_verify_finds_what_happened_to_the_body, reset),
+        cmocka_unit_test_setup(test_verify_finds_what_happened_to_the_signature, reset),
+        cmocka_unit_test_setup(test_verify_finds_what_is_wrong_with_a_credential, reset),
         cmocka_unit_test_setup(test_verify_shows_no_signature, reset),
         cmocka_unit_test_setup(test_verify_knows_its_exit_codes, reset),
+        cmocka_unit_test_setup(test_verify_reads_what_was_refused, reset),
+        cmocka_unit_test_setup(test_verify_knows_the_url_of_what_was_refused, reset),
         cmocka_unit_test_setup(test_requarantine_takes_in_what_a_wrong_secret_refused, reset),
         cmocka_unit_test_setup(test_requarantine_knows_what_was_sent_again, reset),
         cmocka_unit_test_setup(test_requarantine_judges_by_the_time_of_arrival, reset),
         cmocka_unit_test_setup(test_requarantine_keeps_odd_ones_apart, reset),
+        cmocka_unit_test_setup(test_requarantine_says_how_to_learn_why_some_stay, reset),
         cmocka_unit_test_setup(test_requarantine_wants_a_source, reset),
+        cmocka_unit_test_setup(test_check_config_names_sources_without_a_secret_in_force, reset),
         cmocka_unit_test_setup(test_subscribe_asks_and_the_hub_is_answered, reset),
         cmocka_unit_test_setup(test_subscribe_asks_again_only_for_what_is_due, reset),
         cmocka_unit_test_setup(test_subscribe_without_a_hub_or_a_topic, reset),
         cmocka_unit_test_setup(test_subscribe_minds_whom_it_asks, reset),
         cmocka_unit_test_setup(test_unsubscribe_ends_what_the_settings_no_longer_name, reset),
         cmocka_unit_test_setup(test_maintain_forgets_and_renews, reset),
+        cmocka_unit_test_setup(test_maintain_trims_what_takes_too_much_room, reset),
+        cmocka_unit_test_setup(test_maintain_says_only_what_it_knows, reset),
         cmocka_unit_test_setup(test_maintain_tells_what_failed, reset),
     };
 

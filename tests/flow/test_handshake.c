@@ -52,7 +52,9 @@ static const struct {
      "    topic: hub.topic\n"
      "    value: hub.challenge\n"
      "    answer: echo\n"
-     "    refused: 404\n"},
+     "    refused: 404\n"
+     "  - {method: get, query: [{name: hub.mode, is: [denied]}], answer: status, status: 200}\n"
+     "subscribe: {hub: https://hub.example.com/, topic: \"https://example.com/{topic}\", lease_s: 1001}\n"},
     {"ping", "name: ping\n" SIGNED VERDICTS PAYLOAD
      "answer: {stored: 204}\n"
      "handshakes:\n"
@@ -91,15 +93,17 @@ static void write_descriptors(const struct world *w)
 /* Each test has sources of its own, so that none takes another's tokens. */
 static void write_settings(const struct world *w)
 {
-    static const char *const sources[] = {"page", "page a", "page b", "page c", "page d", "crc",
-                                          "hub",  "hub a",  "ping",   "called", "large",  "small"};
+    static const char *const sources[] = {"page",   "page a", "page b", "page c", "page d", "page e",
+                                          "page f", "crc",    "crc b",  "crc c",  "hub",    "hub a",
+                                          "hub b",  "hub c",  "ping",   "called", "large",  "small"};
     char path[160], text[8192], *at = text;
 
     snprintf(path, sizeof(path), "%s/secret", w->dir);
     write_file(path, SECRET "\n");
     snprintf(path, sizeof(path), "%s/token", w->dir);
     write_file(path, "a~verify.token\n");
-    at += sprintf(at, "ingest: {workers: 1, batch_rows: 4, max_body_bytes: 65536, public_url: \"" PUBLIC
+    at += sprintf(at, "refused: {inserts_per_second: 1000, megabytes_per_source: 1}\n"
+                      "ingest: {workers: 1, batch_rows: 4, max_body_bytes: 65536, public_url: \"" PUBLIC
                       "\"}\nsources:\n");
     for (size_t i = 0; i < countof(sources); i++) {
         struct span name = span_of(sources[i]), platform = span_cut(&name, ' ');
@@ -185,6 +189,14 @@ static struct reply post_forged(struct world *w, const char *target, const char 
     return world_http(w, "POST", to, headers, span_of(body));
 }
 
+static struct reply post_bare(struct world *w, const char *target, const char *body)
+{
+    char to[512];
+
+    snprintf(to, sizeof(to), "%s/publishing/webhooks/%s", w->ingest_url, target);
+    return world_http(w, "POST", to, NULL, span_of(body));
+}
+
 static long rows(struct world *w, const char *table)
 {
     return world_count(w, "select count(*) from settle.%s", table);
@@ -218,7 +230,7 @@ static const struct {
     {"another source has no token", "GET", "page/nobody?hub.mode=subscribe&hub.challenge=1&hub.verify_token=a~verify.token", 403, problem, NULL},
     {"a page instead of a challenge", "GET", "page/a?hub.mode=subscribe&hub.challenge=%3Cscript%3E&hub.verify_token=a~verify.token", 400, problem, NULL},
     {"no query at all", "GET", "page/a", 403, problem, NULL},
-    {"a topic of ours", "GET", "hub/a?hub.mode=subscribe&hub.topic=channel-1&hub.challenge=abc&hub.lease_seconds=1", 200, text, "abc"},
+    {"a topic of ours", "GET", "hub/a?hub.mode=subscribe&hub.topic=https%3A%2F%2Fexample.com%2Fchannel-1&hub.challenge=abc", 200, text, "abc"},
     {"one that nobody asked for", "GET", "hub/a?hub.mode=subscribe&hub.topic=channel-2&hub.challenge=abc", 404, problem, NULL},
     {"a token to sign", "GET", "crc?crc_token=" CODE, 200, json, ""},
     {"an event to sign", "GET", "crc?crc_token=%7B%22id%22%3A1%7D", 400, problem, NULL},
@@ -285,24 +297,139 @@ static void test_where_there_is_no_handshake_there_is_no_get(void **state)
     assert_int_equal(ask(w, "GET", "nowhere?hub.mode=subscribe").status, 404);
 }
 
-#define GREETING "?hub.mode=subscribe&hub.challenge=1&hub.verify_token=a~verify.token"
+#define GREETING    "?hub.mode=subscribe&hub.challenge=1&hub.verify_token=a~verify.token"
+#define NO_GREETING "?hub.mode=subscribe&hub.challenge=1&hub.verify_token=a~verify.tokem"
 
-static void test_too_many_handshakes_of_one_source_are_429(void **state)
+static void test_too_many_refused_handshakes_of_one_source_are_429(void **state)
 {
     struct world *w = *state;
     struct reply r;
     char target[128];
     unsigned nth = 0;
 
-    world_until(30, (r = ask(w, "GET", "page/b" GREETING)).status == 429) assert_int_equal(r.status, 200);
+    world_until(30, (r = ask(w, "GET", "page/b" NO_GREETING)).status == 429) assert_int_equal(r.status, 403);
     assert_string_equal(reply_header(w, &r, "content-type"), problem);
     assert_in_range(atoi(reply_header(w, &r, "retry-after")), 5, 60);
-    assert_int_equal(ask(w, "GET", "page/c" GREETING).status, 200);    /* nobody else's */
+    assert_int_equal(ask(w, "GET", "page/c" NO_GREETING).status, 403); /* nobody else's */
     assert_int_equal(post(w, "page/b", "{\"entry\":[]}").status, 200); /* nor what is to be stored */
     /* Unknown sources cannot have a bucket each: anybody can make up names. */
     world_until(30, ask(w, "GET", target).status == 429)
         snprintf(target, sizeof(target), "page/nobody-%u" GREETING, nth++);
     assert_true(counted(w, "settle_webhook_requests_total", "page", "rate_limited") >= 2);
+}
+
+/* A stranger must not lock the platform out. */
+static void test_refused_handshakes_cost_a_good_one_nothing(void **state)
+{
+    struct world *w = *state;
+
+    world_until(30, ask(w, "GET", "page/d" NO_GREETING).status == 429);
+    for (unsigned i = 0; i < 150; i++) /* more than any bucket holds */
+        assert_int_equal(ask(w, "GET", "page/d" GREETING).status, 200);
+    world_until(30, ask(w, "GET", "crc/b?crc_token=%7B").status == 429);
+    for (unsigned i = 0; i < 50; i++)
+        assert_int_equal(ask(w, "GET", "crc/b?crc_token=" CODE).status, 200);
+}
+
+static void test_what_is_signed_has_a_limit_of_its_own(void **state)
+{
+    struct world *w = *state;
+    unsigned n = 0;
+
+    for (; n < 100; n++)
+        assert_int_equal(ask(w, "GET", "crc/c?crc_token=" CODE).status, 200);
+    world_until(30, ask(w, "GET", "crc/c?crc_token=" CODE).status == 429);
+}
+
+static bool logged(struct world *w, const char *pattern)
+{
+    char path[128];
+
+    snprintf(path, sizeof(path), "%s/gateway/log", w->dir);
+    return world_wait(w, world_spawn(w, "grep", "-Eq", pattern, path, NULL)).status == 0;
+}
+
+static long lines(struct world *w, const char *pattern)
+{
+    char path[128];
+
+    snprintf(path, sizeof(path), "%s/gateway/log", w->dir);
+    return strtol(world_wait(w, world_spawn(w, "grep", "-Ec", pattern, path, NULL)).out, NULL, 10);
+}
+
+/* Of each kind one line in some seconds: who comes too early for it comes again. */
+static void test_the_log_tells_whose_request_was_turned_away(void **state)
+{
+    struct world *w = *state;
+
+    world_until(30,
+                logged(w, "webhook_refused.*\"source\":\"e\",\"outcome\":\"bad_signature\".*\"no_match\""))
+        assert_int_equal(post_forged(w, "page/e", "{}").status, 401);
+    world_until(30, logged(w, "webhook_refused.*\"page\",\"source\":null,\"outcome\":\"unknown_source\".*"
+                              "\"error\":\"no such source\""))
+        assert_int_equal(post_forged(w, "page/nobody", "{}").status, 401);
+    world_until(30, logged(w, "webhook_refused.*\"source\":null,\"outcome\":\"handshake_refused\".*"
+                              "\"error\":\"no such source\"")) ask(w, "GET", "page/nobody" GREETING);
+    world_until(30, logged(w, "webhook_refused.*\"source\":\"e\",\"outcome\":\"handshake_refused\".*"
+                              "\"error\":\"the verify token is not the source's\""))
+        ask(w, "GET", "page/e" NO_GREETING);
+}
+
+#define TOPIC "&hub.topic=https%3A%2F%2Fexample.com%2Fchannel-1"
+
+/* The hub's decisions: all that an operator will hear of them. */
+static void test_the_log_tells_what_became_of_a_subscription(void **state)
+{
+    struct world *w = *state;
+    char reason[300], target[400];
+
+    assert_int_equal(
+        ask(w, "GET", "hub/b?hub.mode=subscribe&hub.challenge=1&hub.lease_seconds=501" TOPIC).status, 200);
+    assert_true(logged(w, "\"subscription_confirmed\".*\"platform\":\"hub\",\"source\":\"b\","
+                          "\"topic\":\"channel-1\",\"lease_s\":501}"));
+    assert_int_equal(ask(w, "GET", "hub/b?hub.mode=subscribe&hub.challenge=1" TOPIC).status, 200);
+    assert_true(logged(w, "\"subscription_confirmed\".*\"topic\":\"channel-1\",\"lease_s\":null}"));
+    assert_false(logged(w, "subscription_lease_short")); /* half of 1001 is less */
+    assert_int_equal(
+        ask(w, "GET", "hub/b?hub.mode=subscribe&hub.challenge=1&hub.lease_seconds=500" TOPIC).status, 200);
+    assert_true(logged(w, "\"warn\".*\"subscription_lease_short\".*\"source\":\"b\",\"topic\":\"channel-1\","
+                          "\"lease_s\":500,\"asked_s\":1001,.*subscribe.lease_s"));
+    assert_int_equal(ask(w, "GET", "hub/b?hub.mode=subscribe&hub.challenge=1&hub.topic=other").status, 404);
+    assert_int_equal(ask(w, "GET", "hub/nobody?hub.mode=denied" TOPIC).status, 400);
+    assert_false(logged(w, "subscription_denied"));
+    assert_int_equal(ask(w, "GET", "hub/b?hub.mode=denied&hub.reason=not%0a%1b+you" TOPIC).status, 200);
+    assert_true(logged(w, "\"warn\".*\"subscription_denied\".*\"platform\":\"hub\",\"source\":\"b\","
+                          "\"topic\":\"channel-1\",\"reason\":\"not\\?\\? you\"}"));
+    memset(reason, 'x', sizeof(reason) - 1);
+    reason[sizeof(reason) - 1] = '\0';
+    snprintf(target, sizeof(target), "hub/b?hub.mode=denied&hub.topic=other&hub.reason=%s", reason);
+    assert_int_equal(ask(w, "GET", target).status, 200);
+    assert_true(logged(w, "\"subscription_denied\".*\"topic\":null,\"reason\":\"x{200}\"}"));
+    /* Good ones are answered however many come, but told of twenty times at once. */
+    for (unsigned i = 0; i < 60; i++)
+        assert_int_equal(ask(w, "GET", "hub/c?hub.mode=subscribe&hub.challenge=1" TOPIC).status, 200);
+    assert_in_range(lines(w, "\"subscription_confirmed\".*\"source\":\"c\""), 20, 40);
+}
+
+/* What scanners send must not keep us from keeping what a wrong secret of ours has refused. */
+static void test_rubbish_leaves_room_for_what_may_be_our_fault(void **state)
+{
+    enum { BYTES = 60000 }; /* of 1 MiB, of which a quarter may be rubbish */
+    static char body[BYTES + 1];
+    struct world *w = *state;
+
+    memset(body, 'x', BYTES);
+    for (unsigned i = 0; i < 40; i++)
+        assert_int_equal(post_bare(w, "page/f", body).status, 401);
+    assert_int_equal(post_forged(w, "page/f", body).status, 401);
+    world_until(10,
+                world_count(w, "select count(*) from settle.refused_requests where cause = 'no_match'") == 1);
+    assert_int_equal(
+        world_count(w, "select count(*) from settle.refused_requests where cause = 'header_missing'"), 4);
+    for (unsigned i = 0; i < 40; i++)
+        assert_int_equal(post_forged(w, "page/f", body).status, 401);
+    world_until(10, world_count(w, "select count(*) from settle.refused_requests where cause = 'no_match'") ==
+                        13);
 }
 
 static void test_a_signed_handshake_stores_nothing(void **state)
@@ -418,8 +545,8 @@ static void test_a_delivery_is_kept_for_what_is_new_in_it(void **state)
     assert_int_equal(rows(w, "webhook_deliveries"), 2);
 }
 
-/* Four receipts go in one statement here, and there are several connections. */
-static void test_a_delivery_of_many_statements_has_one_body(void **state)
+/* Four receipts go in one statement here, but those of a delivery go together. */
+static void test_a_delivery_of_many_receipts_has_one_body(void **state)
 {
     struct world *w = *state;
     char body[8192] = "{\"entry\":[";
@@ -504,13 +631,18 @@ int main(void)
         cmocka_unit_test_setup(test_handshakes_are_answered_and_counted, reset),
         cmocka_unit_test_setup(test_a_handshake_needs_no_store, reset),
         cmocka_unit_test_setup(test_where_there_is_no_handshake_there_is_no_get, reset),
-        cmocka_unit_test_setup(test_too_many_handshakes_of_one_source_are_429, reset),
+        cmocka_unit_test_setup(test_too_many_refused_handshakes_of_one_source_are_429, reset),
+        cmocka_unit_test_setup(test_refused_handshakes_cost_a_good_one_nothing, reset),
+        cmocka_unit_test_setup(test_what_is_signed_has_a_limit_of_its_own, reset),
+        cmocka_unit_test_setup(test_the_log_tells_whose_request_was_turned_away, reset),
+        cmocka_unit_test_setup(test_the_log_tells_what_became_of_a_subscription, reset),
+        cmocka_unit_test_setup(test_rubbish_leaves_room_for_what_may_be_our_fault, reset),
         cmocka_unit_test_setup(test_a_signed_handshake_stores_nothing, reset),
         cmocka_unit_test_setup(test_an_unsigned_handshake_is_401, reset),
         cmocka_unit_test_setup(test_what_is_dropped_looks_like_what_is_stored, reset),
         cmocka_unit_test_setup(test_several_events_are_several_receipts_and_one_body, reset),
         cmocka_unit_test_setup(test_a_delivery_is_kept_for_what_is_new_in_it, reset),
-        cmocka_unit_test_setup(test_a_delivery_of_many_statements_has_one_body, reset),
+        cmocka_unit_test_setup(test_a_delivery_of_many_receipts_has_one_body, reset),
         cmocka_unit_test_setup(test_a_signed_url_is_the_public_one_with_the_target_as_it_came, reset),
         cmocka_unit_test_setup(test_a_platform_has_a_body_cap_of_its_own, reset),
     };

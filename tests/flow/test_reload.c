@@ -208,12 +208,18 @@ static void test_a_secret_rotates_under_load_and_no_request_is_lost(void **state
 static void test_what_is_broken_changes_nothing_and_is_told(void **state)
 {
     struct world *w = *state;
+    long failed;
 
     reload(w);
     assert_int_equal(post(w, "secret-a", post_1), 200);
     write_file("shop.secret", "\n");
     reload_in_vain(w);
-    assert_true(logged(w, "\"reload_failed\".*there is no secret"));
+    assert_true(
+        logged(w, "\"reload_failed\".*\"role\":\"parent\".*\"present\":\"stays\".*there is no secret"));
+    failed = reloads(w, "failed");
+    kill(world_child(w, "ingest"), SIGHUP); /* as if the file had been broken after the parent read it */
+    world_until(20, reloads(w, "failed") == failed + 1);
+    assert_true(logged(w, "\"reload_failed\".*\"role\":\"ingest\",\"place\":0,\"present\":\"stays\""));
     assert_int_equal(post(w, "secret-a", "{\"n\":1}"), 200);
     write_file("shop.secret", "secret-b\n");
     write_file("settle.yaml", "sources: [\n");
@@ -253,6 +259,23 @@ static void test_a_secret_counts_in_its_time_alone(void **state)
     assert_int_equal(post(w, "secret-a", post_1), 401);
     assert_int_equal(post(w, "secret-b", post_1), 200);
     assert_int_equal(post(w, "secret-c", post_1), 401);
+}
+
+static void test_a_source_without_a_secret_in_force_is_told(void **state)
+{
+    struct world *w = *state;
+
+    reload(w);
+    assert_false(logged(w, "\"source_without_secret\""));
+    write_file("shop.secret", "secret-a not-before=2999-01-01T00:00:00Z\n");
+    reload(w);
+    assert_true(
+        logged(w, "\"source_without_secret\".*\"source\":\"shop\".*no secret in force until 2999-01-01"));
+    assert_int_equal(world_gateway_stop(w), 0);
+    write_file("shop.secret", "secret-a expires=2020-01-01T00:00:00Z\n");
+    world_gateway(w, NULL);
+    assert_true(
+        logged(w, "\"source_without_secret\".*\"source\":\"shop\".*no secret in force since 2020-01-01"));
 }
 
 static void test_sources_come_and_go(void **state)
@@ -320,6 +343,58 @@ static void test_a_storm_is_told_and_its_requests_are_kept_whole(void **state)
     free(body);
 }
 
+static void kill_worker(struct world *w)
+{
+    pid_t dead = world_child(w, "ingest");
+    char url[128];
+
+    kill(dead, SIGKILL);
+    snprintf(url, sizeof(url), "%s/readyz", w->monitor_url);
+    world_until(20, world_child(w, "ingest") != dead && world_child(w, "ingest") > 0 &&
+                        world_http(w, "GET", url, NULL, SPAN_NONE).status == 200);
+}
+
+/* Each worker sees a part of it, and none lives long enough to see all. */
+static void test_a_storm_is_seen_over_all_workers(void **state)
+{
+    struct world *w = *state;
+
+    reload(w);
+    for (unsigned i = 0; i < 50; i++) /* more than any one worker refuses */
+        assert_int_equal(post(w, "secret-a", post_1), 200);
+    assert_int_equal(value_of(w, "settle_signature_storm", "platform=\"instagram\""), 0);
+    for (unsigned k = 0; k < 4; k++) {
+        kill_worker(w);
+        for (unsigned i = 0; i < 49; i++)
+            assert_int_equal(post(w, "secret-b", "{}"), 401);
+    }
+    world_until(20, value_of(w, "settle_signature_storm", "platform=\"instagram\"") == 1);
+    for (unsigned i = 0; i < 200; i++)
+        assert_int_equal(post(w, "secret-a", post_1), 200);
+    world_until(20, value_of(w, "settle_signature_storm", "platform=\"instagram\"") == 0);
+}
+
+/* Scanners, not a wrong secret. The gauge counts sources: only the one that has signatures. */
+static void test_unsigned_requests_are_no_storm(void **state)
+{
+    struct world *w = *state;
+    char url[160];
+
+    reload(w);
+    snprintf(url, sizeof(url), "%s/publishing/webhooks/instagram", w->ingest_url);
+    assert_int_equal(world_post(w, "instagram", NULL, post_1).status, 200);
+    for (unsigned i = 0; i < 100; i++)
+        assert_int_equal(world_http(w, "POST", url, NULL, SPAN("{}")).status, 401);
+    assert_int_equal(post(w, "secret-a", "{\"n\":7}"), 200);
+    for (unsigned i = 0; i < 300; i++)
+        assert_int_equal(post(w, "secret-b", "{}"), 401);
+    world_until(20, value_of(w, "settle_signature_storm", "platform=\"instagram\"") > 0);
+    assert_int_equal(value_of(w, "settle_signature_storm", "platform=\"instagram\""), 1);
+    for (unsigned i = 0; i < 400; i++)
+        assert_int_equal(post(w, "secret-a", post_1), 200);
+    world_until(20, value_of(w, "settle_signature_storm", "platform=\"instagram\"") == 0);
+}
+
 static void test_a_changed_set_of_platforms_wants_a_restart(void **state)
 {
     struct world *w = *state;
@@ -347,9 +422,12 @@ int main(void)
         cmocka_unit_test_setup(test_what_is_broken_changes_nothing_and_is_told, again),
         cmocka_unit_test_setup(test_a_worker_that_is_replaced_has_the_new_set, again),
         cmocka_unit_test_setup(test_a_secret_counts_in_its_time_alone, again),
+        cmocka_unit_test_setup(test_a_source_without_a_secret_in_force_is_told, again),
         cmocka_unit_test_setup(test_sources_come_and_go, again),
         cmocka_unit_test_setup(test_a_source_that_may_send_more_comes_with_a_reload, again),
         cmocka_unit_test_setup(test_a_storm_is_told_and_its_requests_are_kept_whole, again),
+        cmocka_unit_test_setup(test_a_storm_is_seen_over_all_workers, again),
+        cmocka_unit_test_setup(test_unsigned_requests_are_no_storm, again),
         cmocka_unit_test_setup(test_a_changed_set_of_platforms_wants_a_restart, again),
     };
 

@@ -415,23 +415,26 @@ static void test_a_delivery_ends_with_the_last_of_its_receipts(void **state)
     deliveries[90].nreceipts = 2;
     deliveries[91].nreceipts = 2;
     receipts[91][0].seen = true;
-    connections[1].up = false;
     add(91, 1); /* one of two: the other is stored already */
-    add(90, 1); /* its second receipt has no room in the first flight */
-    assert_int_equal(connections[0].nrows, MAX_ROWS);
+    add(90, 1); /* no room for both of its receipts in the first flight */
+    assert_int_equal(connections[0].nrows, MAX_ROWS - 1);
     commit(&connections[0]);
     expect_ended(91, 1, OK);
     assert_int_equal(ended[90].times, 0);
     batch_turn(batch);
+    refuse(&connections[0], REJECTED, "22P05");
+    batch_turn(batch);
     assert_int_equal(connections[0].nrows, 1);
+    commit(&connections[0]);
+    assert_int_equal(ended[90].times, 0);
+    batch_turn(batch);
     commit(&connections[0]);
     expect_ended(90, 1, OK);
     assert_true(receipts[90][1].is_new);
     assert_false(receipts[91][0].is_new);
 }
 
-/* Half of its receipts in each of two flights: either may be the first to be stored, so both bring the body. */
-static void test_a_delivery_with_several_receipts_sends_its_body_once_a_flight(void **state)
+static void test_a_delivery_with_several_receipts_sends_its_body_once(void **state)
 {
     struct pg *pg = &connections[0];
 
@@ -440,16 +443,15 @@ static void test_a_delivery_with_several_receipts_sends_its_body_once_a_flight(v
     deliveries[90].nreceipts = deliveries[91].nreceipts = 2;
     deliveries[90].body = SPAN("ninety");
     deliveries[91].body = SPAN("ninety-one");
-    add(90, 2);
-    assert_int_equal(pg->nrows, MAX_ROWS);
-    for (size_t i = 0; i < MAX_ROWS; i++)
+    add(90, 2); /* one of the second would have room */
+    assert_int_equal(pg->nrows, MAX_ROWS - 1);
+    for (size_t i = 0; i < MAX_ROWS - 1; i++)
         assert_int_equal(pg->bare[i], i >= MAX_ROWS - 3);
-    assert_int_equal(pg->nshared, 2);
+    assert_int_equal(pg->nshared, 1);
     assert_true(span_eq(pg->shared[0], SPAN("ninety")));
-    assert_true(span_eq(pg->shared[1], SPAN("ninety-one")));
     commit(pg);
     batch_turn(batch);
-    assert_int_equal(pg->nrows, 1);
+    assert_int_equal(pg->nrows, 2);
     assert_int_equal(pg->nshared, 1);
     assert_true(span_eq(pg->shared[0], SPAN("ninety-one")));
     commit(pg);
@@ -459,6 +461,62 @@ static void test_a_delivery_with_several_receipts_sends_its_body_once_a_flight(v
     assert_int_equal(pg->nshared, 0); /* the next one needs no more than before */
     assert_false(pg->bare[0]);
     commit(pg);
+}
+
+/* Either half may be the first to be stored, so both bring the body. */
+static void test_the_halves_of_a_delivery_bring_its_body_each(void **state)
+{
+    struct pg *pg = &connections[0];
+
+    (void)state;
+    deliveries[90].nreceipts = 2;
+    add(90, 1);
+    batch_turn(batch);
+    assert_int_equal(pg->nrows, 2);
+    refuse(pg, REJECTED, "22P05");
+    for (size_t i = 0; i < 2; i++) {
+        batch_turn(batch);
+        assert_int_equal(pg->nrows, 1);
+        assert_int_equal(pg->nshared, 1);
+        commit(pg);
+    }
+    expect_ended(90, 1, OK);
+}
+
+/* As many events as a delivery may hold, many more than a statement usually takes. */
+static void test_a_delivery_of_many_receipts_goes_alone_and_whole(void **state)
+{
+    static struct receipt many[EVENTS_MAX];
+    static struct event their_events[EVENTS_MAX];
+    struct pg *pg = &connections[0];
+
+    (void)state;
+    for (size_t i = 0; i < EVENTS_MAX; i++) {
+        their_events[i] = events[90][0];
+        their_events[i].dedup_key[2] = (uint8_t)i;
+        their_events[i].dedup_key[3] = (uint8_t)(i >> 8);
+        many[i] = (struct receipt){.delivery = &deliveries[90], .event = &their_events[i]};
+    }
+    deliveries[90].receipts = many;
+    deliveries[90].nreceipts = EVENTS_MAX;
+    connections[0].up = false;
+    add(0, 2);
+    add(90, 1);
+    connections[0].up = true;
+    batch_turn(batch);
+    assert_int_equal(pg->nrows, 2);
+    commit(pg);
+    expect_ended(0, 2, OK);
+    batch_turn(batch);
+    add(2, 1);
+    assert_int_equal(pg->nrows, EVENTS_MAX);
+    assert_int_equal(pg->nshared, 1);
+    commit(pg);
+    expect_ended(90, 1, OK);
+    batch_turn(batch);
+    assert_int_equal(pg->nrows, 1);
+    commit(pg);
+    expect_ended(2, 1, OK);
 }
 
 /* One that names a thousand events must not fill the queue for all. */
@@ -554,8 +612,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_who_was_answered_already_costs_no_statement, begin, end),
         cmocka_unit_test_setup_teardown(test_halves_wait_no_longer_than_their_senders, begin, end),
         cmocka_unit_test_setup_teardown(test_a_delivery_ends_with_the_last_of_its_receipts, begin, end),
-        cmocka_unit_test_setup_teardown(test_a_delivery_with_several_receipts_sends_its_body_once_a_flight,
-                                        begin, end),
+        cmocka_unit_test_setup_teardown(test_a_delivery_with_several_receipts_sends_its_body_once, begin,
+                                        end),
+        cmocka_unit_test_setup_teardown(test_the_halves_of_a_delivery_bring_its_body_each, begin, end),
+        cmocka_unit_test_setup_teardown(test_a_delivery_of_many_receipts_goes_alone_and_whole, begin, end),
         cmocka_unit_test_setup_teardown(test_a_body_counts_once_however_many_receipts_share_it, begin, end),
         cmocka_unit_test_setup_teardown(test_a_statement_without_an_end_shows_and_an_absent_store_does_not,
                                         begin, end),

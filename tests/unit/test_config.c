@@ -416,6 +416,26 @@ static void test_check_refuses_more_bodies_than_memory_holds(void **state)
     config_close(c);
 }
 
+static void test_check_wants_a_share_of_what_is_refused_to_hold_a_body(void **state)
+{
+    const struct config_flag flags[] = {
+        {"ingest.workers",               "15"},
+        {"refused.megabytes_per_source", "16"},
+    };
+    struct err err = {.text = ""};
+    struct config *c = must_open(NULL, no_environment, flags, 2);
+
+    (void)state;
+    assert_int_equal(config_check(c, &err), OK);
+    assert_int_equal(config_check_bodies(c, 3 * 1048576, &err), INVALID);
+    assert_non_null(strstr(err.text, "refused.megabytes_per_source / ingest.workers: of 16 MiB each of 15 "));
+    assert_non_null(strstr(err.text, "3145728 bytes"));
+    config_close(c);
+    c = must_open(NULL, no_environment, flags + 1, 1);
+    assert_int_equal(config_check_bodies(c, 3 * 1048576, &err), OK);
+    config_close(c);
+}
+
 static void test_what_only_a_restart_takes_up_is_named(void **state)
 {
     static const struct {
@@ -528,6 +548,7 @@ int main(void)
         cmocka_unit_test(test_no_password_is_printed),
         cmocka_unit_test(test_what_is_printed_can_be_read_again),
         cmocka_unit_test(test_check_refuses_more_bodies_than_memory_holds),
+        cmocka_unit_test(test_check_wants_a_share_of_what_is_refused_to_hold_a_body),
         cmocka_unit_test(test_what_only_a_restart_takes_up_is_named),
         cmocka_unit_test(test_what_is_forgotten_is_nowhere),
         cmocka_unit_test(test_check_looks_at_the_files_of_tokens),

@@ -114,7 +114,9 @@ static void test_a_list_of_kinds_with_id_and_time(void **state)
     assert_int_equal(s->past_s, 300);
     assert_int_equal(s->future_s, 60);
     assert_true(s->signs_id);
-    assert_int_equal(s->id_forbids, '.');
+    assert_int_equal(s->id_forbids[0], '\0');
+    assert_int_equal(s->id_forbids[1], '.');
+    assert_false(s->id_is_word);
     assert_int_equal(s->nparts, 5);
     assert_span(s->parts[3].literal, ".");
     arena_close(arena);
@@ -131,7 +133,7 @@ static void test_ids_between_no_literals_and_ids_that_are_not_signed(void **stat
                    "\"{id}{time}{body}\""),
               arena, &p);
     assert_true(p.scheme.signs_id);
-    assert_int_equal(p.scheme.id_forbids, '\0');
+    assert_true(p.scheme.id_is_word); /* a colon in it would let the time slide */
     assert_int_equal(p.scheme.time_format, TIME_RFC3339);
     assert_int_equal(p.scheme.past_s, 600);
     assert_int_equal(p.scheme.future_s, 600);
@@ -139,11 +141,12 @@ static void test_ids_between_no_literals_and_ids_that_are_not_signed(void **stat
     read_good(HMAC("id_header: x-id, " BODY), arena, &p);
     assert_span(p.scheme.id_header, "x-id");
     assert_false(p.scheme.signs_id);
-    assert_int_equal(p.scheme.id_forbids, '\0');
+    assert_false(p.scheme.id_is_word);
 
-    read_good(HMAC("id_header: x-id, signed: \"{body}:{id}\""), arena, &p);
+    read_good(HMAC("id_header: x-id, signed: \"v1:{id}.{body}\""), arena, &p);
     assert_true(p.scheme.signs_id);
-    assert_int_equal(p.scheme.id_forbids, '\0'); /* nothing follows it */
+    assert_int_equal(p.scheme.id_forbids[0], ':');
+    assert_int_equal(p.scheme.id_forbids[1], '.');
     arena_close(arena);
 }
 
@@ -252,7 +255,7 @@ static void test_handshakes_by_get(void **state)
     assert_span(row->verify_token, "v");
     assert_span(row->topic, "t");
     assert_span(row->value, "c");
-    assert_false(row->value_is_uuid);
+    assert_int_equal(row->value_form, VALUE_TOKEN);
     assert_int_equal(row->answer, HANDSHAKE_ECHO);
     assert_int_equal(row->status, 200);
     assert_int_equal(row->refused, 404);
@@ -262,7 +265,7 @@ static void test_handshakes_by_get(void **state)
     assert_int_equal(row->status, 204);
     assert_int_equal(row->refused, 400);
     row = &p.handshakes[2];
-    assert_true(row->value_is_uuid);
+    assert_int_equal(row->value_form, VALUE_UUID);
     assert_int_equal(row->encoding, ENCODING_BASE64);
     assert_span(row->json, "{\"r\":\"{value} sha256={hmac}\"}");
     arena_close(arena);
@@ -562,10 +565,16 @@ static const struct {
      "x.yaml:2:80: verify.signed: {url} and {form} go together: without a form the URL holds the body's digest"},
     {"an id against the body",
      HMAC("id_header: x-id, signed: \"{id}{body}\""),
-     "x.yaml:2:97: verify.signed: {id} and {body} need something between them, or bytes could move from one to the other"},
+     "x.yaml:2:97: verify.signed: {body} needs something between it and its neighbour, or bytes could move from one to the other"},
     {"the body against an id",
      HMAC("id_header: x-id, signed: \"{body}{id}\""),
-     "x.yaml:2:97: verify.signed: {id} and {body} need something between them, or bytes could move from one to the other"},
+     "x.yaml:2:97: verify.signed: {id} must stand before {body}: behind it, it could hold what ends the body"},
+    {"an id behind the body",
+     HMAC("id_header: x-id, signed: \"{body}.{id}\""),
+     "x.yaml:2:97: verify.signed: {id} must stand before {body}: behind it, it could hold what ends the body"},
+    {"the body against a time",
+     HMAC("time_header: x-t, tolerance_s: 3, signed: \"{body}{time}\""),
+     "x.yaml:2:114: verify.signed: {body} needs something between it and its neighbour, or bytes could move from one to the other"},
     {"an id from nowhere",
      HMAC("signed: \"{id}.{body}\""),
      "x.yaml:2:80: verify.signed: {id} needs id_header"},
@@ -592,16 +601,16 @@ static const struct {
      "x.yaml:2:80: verify.time_format: only where {time} is signed"},
     {"a tolerance with a unit",
      HMAC("time_header: x-t, tolerance_s: 5m, signed: \"{time}{body}\""),
-     "x.yaml:2:98: verify.tolerance_s: a whole number from 1 to 86400, without a unit"},
+     "x.yaml:2:98: verify.tolerance_s: a whole number from 1 to 31536000, without a unit"},
     {"no tolerance at all",
      HMAC("time_header: x-t, tolerance_s: 0, signed: \"{time}{body}\""),
-     "x.yaml:2:98: verify.tolerance_s: a whole number from 1 to 86400, without a unit"},
-    {"a tolerance over a day",
-     HMAC("time_header: x-t, tolerance_s: 86401, signed: \"{time}{body}\""),
-     "x.yaml:2:98: verify.tolerance_s: a whole number from 1 to 86400, without a unit"},
-    {"a future over a day",
-     HMAC("time_header: x-t, tolerance_s: 1, future_tolerance_s: 86401, signed: \"{time}{body}\""),
-     "x.yaml:2:114: verify.future_tolerance_s: a whole number from 1 to 86400, without a unit"},
+     "x.yaml:2:98: verify.tolerance_s: a whole number from 1 to 31536000, without a unit"},
+    {"a tolerance over a year",
+     HMAC("time_header: x-t, tolerance_s: 31536001, signed: \"{time}{body}\""),
+     "x.yaml:2:98: verify.tolerance_s: a whole number from 1 to 31536000, without a unit"},
+    {"a future over a year",
+     HMAC("time_header: x-t, tolerance_s: 1, future_tolerance_s: 31536001, signed: \"{time}{body}\""),
+     "x.yaml:2:114: verify.future_tolerance_s: a whole number from 0 to 31536000, without a unit"},
 
     {"another status than those of success",
      BARE "answer: {stored: 201}\n",
@@ -763,7 +772,7 @@ static const struct {
      "x.yaml:4:39: handshakes[0].value_form: only with value"},
     {"an unknown form",
      GET("value: q, value_form: int, answer: echo"),
-     "x.yaml:4:49: handshakes[0].value_form: must be token or uuid"},
+     "x.yaml:4:49: handshakes[0].value_form: must be token, uuid or base64"},
     {"json without a template",
      GET("answer: json"),
      "x.yaml:4:39: handshakes[0].answer: answer: json needs json, and it alone has it"},

@@ -599,7 +599,7 @@ static void test_the_corners(void **state)
 /* {"n0":0,"n1":1,...} and behind it `last`. */
 static struct span wide(unsigned n, const char *last, struct arena *a)
 {
-    char *text = arena_alloc(a, n * strlen("\"n99999\":99999,") + strlen(last) + 3), *to = text;
+    char *text = arena_alloc(a, n * strlen("\"n999999\":999999,") + strlen(last) + 3), *to = text;
 
     *to++ = '{';
     for (unsigned i = 0; i < n; i++)

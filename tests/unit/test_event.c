@@ -475,6 +475,37 @@ static void test_a_long_common_value_is_cut_or_left_out(void **state)
     arena_close(a);
 }
 
+/* Meta puts up to a thousand updates into one delivery. */
+static void test_the_largest_delivery_of_meta_is_read_whole(void **state)
+{
+    static const char one[] =
+        "%s{\"id\":\"wamid.HBgLMTU1NTAwMDIyMjI%d\",\"status\":\"delivered\",\"timestamp\":\"1768473899\","
+        "\"recipient_id\":\"15550002222\",\"conversation\":{\"id\":\"c1\",\"expiration_timestamp\":"
+        "\"1768560300\","
+        "\"origin\":{\"type\":\"utility\"}},\"pricing\":{\"billable\":true,\"pricing_model\":\"PMP\","
+        "\"category\":\"utility\"}}";
+    enum { ONE_BYTES = 400 };
+    struct arena *a = arena_open(1024);
+    struct platforms *set = platforms_load(NULL, NULL);
+    char *body = malloc(ONE_BYTES * (EVENTS_MAX + 1)), *to;
+    struct read r;
+
+    (void)state;
+    to = stpcpy(body,
+                "{\"object\":\"whatsapp_business_account\",\"entry\":[{\"id\":\"1\",\"changes\":[{\"field\":"
+                "\"messages\",\"value\":{\"messaging_product\":\"whatsapp\",\"statuses\":[");
+    for (int i = 0; i < EVENTS_MAX; i++)
+        to += sprintf(to, one, i ? "," : "", i);
+    stpcpy(to, "]}}]}]}");
+    r = read_body(platforms_find(set, SPAN("whatsapp")), body, a);
+    assert_int_equal(r.n, EVENTS_MAX);
+    assert_text(r.events[999].post_id, "wamid.HBgLMTU1NTAwMDIyMjI999");
+    assert_int_equal(r.events[999].decisive, 1);
+    free(body);
+    platforms_close(set);
+    arena_close(a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -493,6 +524,7 @@ int main(void)
         cmocka_unit_test(test_headers_are_shown_as_extras),
         cmocka_unit_test(test_forms_and_feeds_are_read_like_json),
         cmocka_unit_test(test_a_long_common_value_is_cut_or_left_out),
+        cmocka_unit_test(test_the_largest_delivery_of_meta_is_read_whole),
     };
 
     return sodium_init() < 0 ? 1 : cmocka_run_group_tests(tests, NULL, NULL);

@@ -137,7 +137,7 @@ static void add_sources(struct world *w)
 #define NO_VALUE     "the challenge is missing"
 #define NOT_TOPIC    "the topic is none of the source's"
 #define TWICE        "a name is there twice"
-#define ODD          "the challenge holds more than letters, digits, \".\", \"_\", \"~\" and \"-\""
+#define ODD          "the challenge holds characters that are not of its form"
 #define NO_UUID      "the challenge is no UUID"
 #define LENGTH       "the challenge is empty or longer than 256 bytes"
 #define STILL_WANTED "the topic is missing, or one that the source still wants"

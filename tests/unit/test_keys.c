@@ -150,7 +150,7 @@ static void test_keys_beyond_the_cap_count_as_one(void **state)
     for (unsigned i = 0; i < KEYS_MAX + 1; i++) {
         char name[16], secret[16];
         snprintf(name, sizeof(name), "s%04u", i);
-        snprintf(secret, sizeof(secret), "secret %u", i);
+        snprintf(secret, sizeof(secret), "secret-%u", i);
         assert_int_equal(platforms_add_source(set, SPAN("a"), span_of(name), span_of(secret), &err), OK);
     }
     keys_take(set);

@@ -242,6 +242,78 @@ static void test_a_secret_serves_its_own_kind_alone(void **state)
     arena_close(a);
 }
 
+/* An id that could hold what stands beside it would let old text pass as a new time. */
+static void test_an_id_cannot_take_its_neighbours_bytes(void **state)
+{
+    static const char words[] =
+        DESCRIPTOR("{header: x-s, algorithm: hmac-sha256, layout: single, encoding: hex, time_header: x-t, "
+                   "time_format: rfc3339, id_header: x-i, tolerance_s: 600, signed: '{id}{time}{body}'}");
+    static const char dots[] =
+        DESCRIPTOR("{header: x-s, algorithm: hmac-sha256, layout: single, encoding: hex, time_header: x-t, "
+                   "id_header: x-i, tolerance_s: 600, signed: 'a:{id}.{time}.{body}'}");
+    static const struct {
+        const char *why, *descriptor, *id;
+        enum refusal want;
+    } cases[] = {
+        {"a word beside a time",               words, "msg_1-2", REFUSAL_NONE  },
+        {"what a time is made of",             words, "a:b",     REFUSAL_BAD_ID},
+        {"what a body is made of",             words, "a{",      REFUSAL_BAD_ID},
+        {"a dot beside a dot",                 dots,  "a.b",     REFUSAL_BAD_ID},
+        {"a colon beside a colon",             dots,  "a:b",     REFUSAL_BAD_ID},
+        {"anything else between two literals", dots,  "a{b ",    REFUSAL_NONE  },
+    };
+    struct arena *a = arena_open(1024);
+
+    (void)state;
+    for (size_t i = 0; i < countof(cases); i++) {
+        struct platforms *set = load(cases[i].descriptor, "s");
+        struct header headers[SIGNED_HEADERS_MAX];
+        struct request r = {headers, 0, SPAN("{}"), SPAN_NONE, now_us};
+        struct verified verified;
+        assert_int_equal(scheme_sign(platforms_at(set, 0), SPAN("s"), span_of(cases[i].id), now_us, SPAN_NONE,
+                                     r.body, a, headers, &r.nheaders, NULL),
+                         OK);
+        (void)!verify(set, &r, &verified);
+        if (verified.refusal != cases[i].want)
+            fail_msg("%s: %s", cases[i].why, scheme_refusal_word(verified.refusal));
+        platforms_close(set);
+    }
+    arena_close(a);
+}
+
+/* A time with a fraction is as far away as it says. */
+static void test_a_fraction_of_a_second_counts(void **state)
+{
+    static const char descriptor[] =
+        DESCRIPTOR("{header: x-s, algorithm: hmac-sha256, layout: single, encoding: hex, time_header: x-t, "
+                   "time_format: rfc3339, tolerance_s: 10, signed: '{time}.{body}'}");
+    static const struct {
+        int64_t ahead_us;
+        enum refusal want;
+    } cases[] = {
+        {10 * SECOND_US,      REFUSAL_NONE     },
+        {10 * SECOND_US + 1,  REFUSAL_IN_FUTURE},
+        {-10 * SECOND_US,     REFUSAL_NONE     },
+        {-10 * SECOND_US - 1, REFUSAL_TOO_OLD  },
+    };
+    struct arena *a = arena_open(1024);
+    struct platforms *set = load(descriptor, "s");
+
+    (void)state;
+    for (size_t i = 0; i < countof(cases); i++) {
+        struct header headers[SIGNED_HEADERS_MAX];
+        struct request r = {headers, 0, SPAN("{}"), SPAN_NONE, now_us};
+        struct verified verified;
+        assert_int_equal(scheme_sign(platforms_at(set, 0), SPAN("s"), SPAN_NONE, now_us + cases[i].ahead_us,
+                                     SPAN_NONE, r.body, a, headers, &r.nheaders, NULL),
+                         OK);
+        (void)!verify(set, &r, &verified);
+        assert_int_equal(verified.refusal, cases[i].want);
+    }
+    platforms_close(set);
+    arena_close(a);
+}
+
 /* Whoever asks for the MAC of a token must not have signed a delivery. */
 static void test_no_token_of_a_handshake_can_be_a_delivery(void **state)
 {
@@ -323,6 +395,8 @@ int main(void)
         cmocka_unit_test(test_an_unknown_source_is_refused_like_a_bad_signature),
         cmocka_unit_test(test_a_secret_counts_from_its_not_before_until_its_expires),
         cmocka_unit_test(test_a_secret_serves_its_own_kind_alone),
+        cmocka_unit_test(test_an_id_cannot_take_its_neighbours_bytes),
+        cmocka_unit_test(test_a_fraction_of_a_second_counts),
         cmocka_unit_test(test_no_token_of_a_handshake_can_be_a_delivery),
         cmocka_unit_test(test_a_port_that_goes_without_saying_may_be_said),
     };

@@ -15,6 +15,10 @@
     "{header: x-s, algorithm: hmac-sha256, layout: list, prefix: 'v1,', key: base64, key_prefix: whsec_, "   \
     "also: [{prefix: 'v1a,', algorithm: ed25519, key_prefix: whpk_}], encoding: base64, signed: '{body}'}"
 #define CREDENTIALS "{header: x-s, algorithm: credential, layout: single, encoding: base64, user: admin}"
+#define LIMITS                                                                                               \
+    "secret 1: behind the secret and one blank may stand not-before= and expires=, each once and with a "    \
+    "time "                                                                                                  \
+    "such as 2027-01-31T12:00:00Z"
 #define GOOD_POINT  "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
 #define SMALL_POINT "0100000000000000000000000000000000000000000000000000000000000000"
 #define OFF_CURVE   "0200000000000000000000000000000000000000000000000000000000000000"
@@ -42,7 +46,17 @@ static void test_a_secret_is_what_its_scheme_takes_for_a_key(void **state)
     static const struct {
         const char *why, *verify, *lines, *wrong; /* wrong NULL: it is one */
     } cases[] = {
-        {"any text",                            TEXT_KEYS,   "a secret with blanks = and \"quotes\"",                               NULL                                      },
+        {"any text without a blank",            TEXT_KEYS,   "a-secret=with\"quotes\"#and-more",                                    NULL                                      },
+        {"a comment is no secret",              TEXT_KEYS,   "# of the app\n#\ns\n",                                                NULL                                      },
+        {"comments alone",                      TEXT_KEYS,   "# of the app\n",                                                      "there is no secret, one a line is wanted"},
+        {"what may be meant as a comment",      TEXT_KEYS,   "#comment",
+         "secret 1: a comment is \"#\" and a blank; a secret does not begin with \"#\""                                                                                       },
+        {"a blank before",                      TEXT_KEYS,   " s",                                                                  "secret 1: the line begins with a blank"  },
+        {"a blank behind",                      TEXT_KEYS,   "s ",                                                                  LIMITS                                    },
+        {"a blank within",                      TEXT_KEYS,   "a secret",                                                            LIMITS                                    },
+        {"two blanks",                          TEXT_KEYS,   "s  expires=2026-01-01T00:00:00Z",                                     LIMITS                                    },
+        {"a tab",                               TEXT_KEYS,   "s\texpires=2026-01-01T00:00:00Z",                                     "secret 1: there is a tab in the line"    },
+        {"a limit misspelt",                    TEXT_KEYS,   "s not-befor=2026-01-01T00:00:00Z",                                    LIMITS                                    },
         {"lines of a DOS file, and blank ones", TEXT_KEYS,   "one\r\n\r\ntwo\r\n",                                                  NULL                                      },
         {"no secret at all",                    TEXT_KEYS,   "\n\n",                                                                "there is no secret, one a line is wanted"},
         {"eight",                               TEXT_KEYS,   "1\n2\n3\n4\n5\n6\n7\n8",                                              NULL                                      },
@@ -69,14 +83,13 @@ static void test_a_secret_is_what_its_scheme_takes_for_a_key(void **state)
          "secret would let anybody sign"                                                                                                                                      },
         {"a password",                          CREDENTIALS, "pass:word",                                                           NULL                                      },
         {"limits",                              TEXT_KEYS,   "s not-before=2026-01-01T00:00:00Z expires=2026-02-01T00:00:00+01:00", NULL                                      },
-        {"a limit that is no time",             TEXT_KEYS,   "s expires=soon",
-         "secret 1: behind not-before= and expires= stands a time such as 2027-01-31T12:00:00Z"                                                                               },
+        {"a limit that is no time",             TEXT_KEYS,   "s expires=soon",                                                      LIMITS                                    },
         {"a limit given twice",                 TEXT_KEYS,   "s expires=2026-01-01T00:00:00Z expires=2026-01-02T00:00:00Z",
-         "secret 1: behind not-before= and expires= stands a time such as 2027-01-31T12:00:00Z"                                                                               },
+         LIMITS                                                                                                                                                               },
         {"limits the wrong way round",          TEXT_KEYS,
          "s not-before=2026-02-01T00:00:00Z expires=2026-01-01T00:00:00Z",                                                          "secret 1: expires before its not-before" },
-        {"only limits",                         TEXT_KEYS,   " expires=2026-01-01T00:00:00Z",                                       "secret 1: the secret is empty"           },
-        {"a word that only looks like one",     TEXT_KEYS,   "s until=2026",                                                        NULL                                      },
+        {"only limits",                         TEXT_KEYS,   " expires=2026-01-01T00:00:00Z",                                       "secret 1: the line begins with a blank"  },
+        {"a word that only looks like one",     TEXT_KEYS,   "s until=2026",                                                        LIMITS                                    },
     };
 
     (void)state;

@@ -156,6 +156,51 @@ static void test_what_files_hold_now_and_variables_held_at_the_start(void **stat
     settings_close(&s);
 }
 
+/* 1900000000 is 2030-03-17T17:46:40Z. */
+static const struct {
+    const char *why, *secrets, *says;
+} in_force[] = {
+    {"always",                   "a",                                                                  ""                         },
+    {"until later",              "a expires=2030-03-17T17:46:41Z",                                     ""                         },
+    {"from now on",              "a not-before=2030-03-17T17:46:40Z",                                  ""                         },
+    {"one of two",               "a expires=2020-01-01T00:00:00Z\nb",                                  ""                         },
+    {"no longer",                "a expires=2030-03-17T17:46:40Z",                                     "since 2030-03-17T17:46:40"},
+    {"the last one counts",
+     "a expires=2020-01-01T00:00:00Z\nb expires=2021-01-01T00:00:00Z\nc expires=2019-01-01T00:00:00Z", "since 2021-01-01T00:00:00"},
+    {"not yet",                  "a not-before=2031-01-01T00:00:00Z",                                  "until 2031-01-01T00:00:00"},
+    {"the first to come counts",
+     "a not-before=2032-01-01T00:00:00Z\nb not-before=2031-01-01T00:00:00Z\nc "
+     "not-before=2033-01-01T00:00:00Z\n"
+     "d expires=2020-01-01T00:00:00Z",                                                                 "until 2031-01-01T00:00:00"},
+};
+
+static void note_idle(const struct platform *p, const struct source *s, const char *why, void *text)
+{
+    assert_true(span_eq(p->name, SPAN("tiktok")));
+    assert_true(span_eq(s->name, SPAN("default")));
+    snprintf(text, 128, "%s", why);
+}
+
+static void test_sources_without_a_secret_in_force(void **state)
+{
+    char text[128];
+
+    (void)state;
+    unsetenv("SETTLE_CONFIG");
+    write_settings("log: {level: error}\n");
+    for (size_t i = 0; i < countof(in_force); i++) {
+        struct settings s;
+        setenv("SETTLE_SECRET_INSTAGRAM", "in-force", 1);
+        setenv("SETTLE_SECRET_TIKTOK", in_force[i].secrets, 1);
+        s = must_open();
+        text[0] = '\0';
+        settings_each_idle(s.platforms, 1900000000 * SECOND_US, note_idle, text);
+        settings_close(&s);
+        if (in_force[i].says[0] ? !strstr(text, in_force[i].says) : text[0] != '\0')
+            fail_msg("%s: \"%s\"", in_force[i].why, text);
+    }
+}
+
 static const struct {
     const char *why, *file, *text, *message;
 } broken[] = {
@@ -295,6 +340,7 @@ int main(void)
         cmocka_unit_test_setup(test_a_signed_url_wants_to_be_known, up),
         cmocka_unit_test_setup(test_what_wants_a_restart_is_named, up),
         cmocka_unit_test_setup(test_what_is_forgotten_cannot_be_read_again, up),
+        cmocka_unit_test_setup(test_sources_without_a_secret_in_force, up),
     };
     char clean[64], sub[64];
     int failed;

@@ -11,6 +11,7 @@
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 #include <sysexits.h>
 
 #include <jansson.h>
@@ -25,6 +26,8 @@ static void run_vector(const json_t *vector);
 static void run_handshake(const json_t *handshake, struct platforms *builtin);
 static const char *judge_vector(const json_t *vector, struct arena *a);
 static const char *judge_handshake(const json_t *handshake, struct platforms *set, struct arena *a);
+static void set_topics(const json_t *handshake, struct platforms *builtin, const struct platform *p,
+                       struct arena *a);
 static bool answer_post(const json_t *request, const struct platform *p, const struct source *source,
                         struct arena *a, struct handshake_answer *ret);
 static const char *compare(const json_t *want, const struct handshake_answer *got, struct arena *a);
@@ -32,15 +35,18 @@ static void count(const json_t *one, const char *wrong);
 
 static struct platforms *platform_of(const json_t *scheme, bool binary, struct arena *a, struct err *err);
 static const char *descriptor_of(const json_t *scheme, bool binary, struct arena *a);
+static json_int_t bound_of(const json_t *ts, const char *name, const char *other);
 static const char *proofs_of(const json_t *scheme, struct arena *a);
 static const char *template_of(const json_t *scheme, struct arena *a);
 static const struct platform *builtin_like(struct platforms *builtin, const struct scheme *s);
+static bool has_proofs(const struct scheme *has, const struct scheme *s);
 static const char *key_format_of(const json_t *scheme, bool binary);
 
 static struct span secrets_of(const json_t *vector, const json_t *scheme, bool *ret_binary, struct arena *a);
 static struct request request_of(const json_t *vector, struct arena *a);
 static struct span decoded(const json_t *text, const char *how, struct arena *a);
 static const char *text_of(const json_t *object, const char *name);
+static const char *lowered(const char *text, struct arena *a);
 static const char *quoted(const char *text, struct arena *a);
 
 int main(int argc, char **argv)
@@ -86,7 +92,7 @@ static void run_handshake(const json_t *handshake, struct platforms *builtin)
     arena_close(a);
 }
 
-/* NULL: as it should be. A key that is refused when it is loaded verifies nothing. */
+/* NULL: as it should be. What is refused when it is loaded, a key or a whole scheme, verifies nothing. */
 static const char *judge_vector(const json_t *vector, struct arena *a)
 {
     const json_t *scheme = json_object_get(json_object_get(file, "schemes"), text_of(vector, "scheme"));
@@ -94,12 +100,17 @@ static const char *judge_vector(const json_t *vector, struct arena *a)
     struct span secrets = secrets_of(vector, scheme, &binary, a);
     struct request request = request_of(vector, a);
     struct err err = {.text = "it verifies"};
-    struct platforms *set = platform_of(scheme, binary, a, &err);
+    struct platforms *set;
     struct verified verified;
     enum status status;
 
+    if (!scheme)
+        return "there is no such scheme in the file";
+    if (!secrets.at) /* no line can be empty, but a key can: it is refused when it is loaded */
+        return want ? "a secret is empty" : NULL;
+    set = platform_of(scheme, binary, a, &err);
     if (!set)
-        return arena_print(a, "the scheme makes no descriptor: %s", err.text);
+        return want ? arena_print(a, "the scheme makes no descriptor: %s", err.text) : NULL;
     status = platforms_add_source(set, SPAN("vector"), SPAN("default"), secrets, &err);
     if (!status) {
         const struct platform *p = platforms_find(set, SPAN("vector"));
@@ -115,12 +126,16 @@ static const char *judge_handshake(const json_t *handshake, struct platforms *bu
     const json_t *scheme = json_object_get(json_object_get(file, "schemes"), text_of(handshake, "scheme"));
     const json_t *request = json_object_get(handshake, "request");
     const char *secret = text_of(handshake, "secret"), *method = text_of(request, "method");
-    struct span lines = span_of(secret ? secret : "no secret is asked for");
+    struct span token = span_of(secret ? secret : "none-is-asked-for");
+    struct span lines =
+        memchr(token.at, ' ', token.len) ? SPAN("none-is-asked-for") : token; /* a line has no blank */
     struct err err = {.text = ""};
-    struct platforms *set = platform_of(scheme, false, a, &err);
+    struct platforms *set = scheme ? platform_of(scheme, false, a, &err) : NULL;
     struct handshake_answer got = {.status = 401, .why = "the signature is refused"};
     const struct platform *p;
 
+    if (!scheme)
+        return "there is no such scheme in the file";
     if (!set)
         return arena_print(a, "the scheme makes no descriptor: %s", err.text);
     p = builtin_like(builtin, &platforms_find(set, SPAN("vector"))->scheme);
@@ -128,8 +143,9 @@ static const char *judge_handshake(const json_t *handshake, struct platforms *bu
     if (!p)
         return "no built-in platform with a handshake has this scheme";
     if (platforms_add_source(builtin, p->name, SPAN("default"), lines, &err) ||
-        platforms_set_verify_token(builtin, p->name, SPAN("default"), lines, &err))
+        platforms_set_verify_token(builtin, p->name, SPAN("default"), token, &err))
         return arena_print(a, "the secret is refused: %s", err.text);
+    set_topics(handshake, builtin, p, a);
 
     if (strcmp(method, "GET") == 0)
         handshake_get(p, platform_source(p, SPAN("default")), span_of(text_of(request, "query")),
@@ -139,13 +155,29 @@ static const char *judge_handshake(const json_t *handshake, struct platforms *bu
     return compare(json_object_get(handshake, "response"), &got, a);
 }
 
+/* What a WebSub subscriber has asked for: "topic", or a list "topics". */
+static void set_topics(const json_t *handshake, struct platforms *builtin, const struct platform *p,
+                       struct arena *a)
+{
+    json_t *one = json_object_get(handshake, "topic"), *list = json_object_get(handshake, "topics"), *topic;
+    const char **topics = arena_zero(a, (json_array_size(list) + 1) * sizeof(*topics));
+    size_t n = 0, i;
+
+    if (one)
+        topics[n++] = json_string_value(one);
+    json_array_foreach(list, i, topic)
+        topics[n++] = json_string_value(topic);
+    if (n > 0 && platforms_set_topics(builtin, p->name, SPAN("default"), topics, n, NULL))
+        abort();
+}
+
 /* False: signed well, and no handshake. Signed badly: *ret stays. */
 static bool answer_post(const json_t *request, const struct platform *p, const struct source *source,
                         struct arena *a, struct handshake_answer *ret)
 {
     const char *name = text_of(request, "signed_vector");
     const json_t *body = json_object_get(request, "body_json");
-    struct request r = {.body = SPAN(""), .received_us = now_wall_us()};
+    struct request r = request_of(request, a);
     struct verified verified;
     json_t *vector;
     size_t i;
@@ -169,6 +201,8 @@ static const char *compare(const json_t *want, const struct handshake_answer *go
 {
     json_int_t status = json_integer_value(json_object_get(want, "status"));
     const char *body = text_of(want, "body"), *type = text_of(want, "content_type");
+    json_t *pair;
+    size_t i;
     json_t *json = json_object_get(want, "json"), *said;
     bool same;
 
@@ -177,7 +211,10 @@ static const char *compare(const json_t *want, const struct handshake_answer *go
                            got->why ? got->why : "answered");
     if (body && !span_eq(got->body, span_of(body)))
         return arena_print(a, "want \"%s\", got \"%.*s\"", body, SPAN_ARG(got->body));
-    if (type && (!got->content_type || strncmp(got->content_type, type, strlen(type)) != 0))
+    json_array_foreach(json_object_get(want, "headers"), i, pair)
+        if (strcasecmp(json_string_value(json_array_get(pair, 0)), "x-content-type-options") != 0)
+            return arena_print(a, "want a header %s", json_string_value(json_array_get(pair, 0)));
+    if (type && (!got->content_type || strncmp(got->content_type, type, strcspn(type, ";")) != 0))
         return arena_print(a, "want %s, got %s", type, got->content_type ? got->content_type : "none");
     if (!json)
         return NULL;
@@ -221,17 +258,16 @@ static const char *descriptor_of(const json_t *scheme, bool binary, struct arena
             a,
             "name: vector\nverify: {algorithm: credential, header: %s, layout: single, prefix: %s, "
             "encoding: base64, user: %s}\n%s",
-            text_of(scheme, "header"), quoted(text_of(scheme, "prefix"), a),
+            lowered(text_of(scheme, "header"), a), quoted(text_of(scheme, "prefix"), a),
             quoted(text_of(scheme, "user"), a), rest);
     if (ts)
-        time =
-            arena_print(a, "  %s: %s\n  time_format: %s\n  tolerance_s: %lld\n  future_tolerance_s: %lld\n",
-                        text_of(sig, "ts_key") ? "time" : "time_header",
-                        text_of(sig, "ts_key") ? text_of(sig, "ts_key") : text_of(ts, "from"),
-                        text_of(ts, "format"), json_integer_value(json_object_get(ts, "past")),
-                        json_integer_value(json_object_get(ts, "future")));
+        time = arena_print(
+            a, "  %s: %s\n  time_format: %s\n  tolerance_s: %lld\n  future_tolerance_s: %lld\n",
+            text_of(sig, "ts_key") ? "time" : "time_header",
+            text_of(sig, "ts_key") ? text_of(sig, "ts_key") : text_of(ts, "from"), text_of(ts, "format"),
+            bound_of(ts, "past", "future"), bound_of(ts, "future", "past"));
     if (id)
-        time = arena_print(a, "%s  id_header: %s\n", time, text_of(id, "header"));
+        time = arena_print(a, "%s  id_header: %s\n", time, lowered(text_of(id, "header"), a));
     if (text_of(sig, "sep"))
         time = arena_print(a, "%s  separator: %s\n", time, quoted(text_of(sig, "sep"), a));
     if (text_of(sig, "key"))
@@ -239,8 +275,15 @@ static const char *descriptor_of(const json_t *scheme, bool binary, struct arena
     return arena_print(
         a,
         "name: vector\nverify:\n  header: %s\n  layout: %s\n  encoding: %s\n  key: %s\n%s%s  signed: %s\n%s",
-        text_of(sig, "header"), strcmp(layout, "kv") == 0 ? "key-value" : layout, text_of(sig, "encoding"),
-        key_format_of(scheme, binary), proofs_of(scheme, a), time, template_of(scheme, a), rest);
+        lowered(text_of(sig, "header"), a), strcmp(layout, "kv") == 0 ? "key-value" : layout,
+        text_of(sig, "encoding"), key_format_of(scheme, binary), proofs_of(scheme, a), time,
+        template_of(scheme, a), rest);
+}
+
+/* Where one bound is not given it is the other. */
+static json_int_t bound_of(const json_t *ts, const char *name, const char *other)
+{
+    return json_integer_value(json_object_get(ts, json_object_get(ts, name) ? name : other));
 }
 
 static const char *key_format_of(const json_t *scheme, bool binary)
@@ -305,14 +348,25 @@ static const struct platform *builtin_like(struct platforms *builtin, const stru
     for (size_t i = 0; i < platforms_count(builtin); i++) {
         const struct platform *p = platforms_at(builtin, i);
         if (p->nhandshakes > 0 && span_eq(p->scheme.header, s->header) && p->scheme.layout == s->layout &&
-            p->scheme.encoding == s->encoding && span_eq(p->scheme.proofs[0].prefix, s->proofs[0].prefix) &&
-            p->scheme.proofs[0].algorithm == s->proofs[0].algorithm)
+            p->scheme.encoding == s->encoding && has_proofs(&p->scheme, s))
             return p;
     }
     return NULL;
 }
 
-/* As lines; in hex if they are given as bytes, or hold a byte that no line can have. */
+/* All of s, in any order. */
+static bool has_proofs(const struct scheme *has, const struct scheme *s)
+{
+    size_t found = 0;
+
+    for (size_t i = 0; i < s->nproofs; i++)
+        for (size_t k = 0; k < has->nproofs; k++)
+            found += span_eq(has->proofs[k].prefix, s->proofs[i].prefix) &&
+                     has->proofs[k].algorithm == s->proofs[i].algorithm;
+    return found == s->nproofs;
+}
+
+/* Absent: one is empty. As lines; in hex if they are given as bytes, or hold a byte that no line can have. */
 static struct span secrets_of(const json_t *vector, const json_t *scheme, bool *ret_binary, struct arena *a)
 {
     const char *how = text_of(vector, "secret_enc"), *lines = "",
@@ -323,12 +377,16 @@ static struct span secrets_of(const json_t *vector, const json_t *scheme, bool *
 
     *ret_binary = how != NULL;
     json_array_foreach(all, i, one)
-        *ret_binary |= memchr(json_string_value(one), '\n', json_string_length(one)) ||
+        *ret_binary |= strpbrk(json_string_value(one), " \t#") ||
+                       memchr(json_string_value(one), '\n', json_string_length(one)) ||
                        memchr(json_string_value(one), '\r', json_string_length(one)) ||
                        strlen(json_string_value(one)) != json_string_length(one);
     *ret_binary = how || (*ret_binary && format && strcmp(format, "utf8") == 0);
-    json_array_foreach(all, i, one) {
-        struct span secret = decoded(one, how, a);
+    json_array_foreach(all, i, one)
+        if (json_string_length(one) == 0)
+            lines = NULL;
+    for (i = 0; lines && i < json_array_size(all); i++) {
+        struct span secret = decoded(json_array_get(all, i), how, a);
         char *hex = arena_alloc(a, 2 * secret.len + 1);
         sodium_bin2hex(hex, 2 * secret.len + 1, (const uint8_t *)secret.at, secret.len);
         lines = *ret_binary ? arena_print(a, "%s%s\n", lines, hex)
@@ -353,11 +411,15 @@ static struct request request_of(const json_t *vector, struct arena *a)
             span_of(name), {json_string_value(value), json_string_length(value)}
         };
     }
-    return (struct request){.headers = headers,
-                            .nheaders = json_array_size(pairs),
-                            .body = decoded(json_object_get(vector, "body"), "base64", a),
-                            .url = span_of(text_of(vector, "url")),
-                            .received_us = json_integer_value(json_object_get(vector, "now")) * SECOND_US};
+    return (struct request){
+        .headers = headers,
+        .nheaders = json_array_size(pairs),
+        .body = json_object_get(vector, "body") ? decoded(json_object_get(vector, "body"), "base64", a)
+                                                : SPAN(""),
+        .url = span_of(text_of(vector, "url")),
+        .received_us = json_object_get(vector, "now")
+                           ? json_integer_value(json_object_get(vector, "now")) * SECOND_US
+                           : now_wall_us()};
 }
 
 /* how: hex, base64, or NULL for the text itself. */
@@ -385,6 +447,15 @@ static struct span decoded(const json_t *text, const char *how, struct arena *a)
 static const char *text_of(const json_t *object, const char *name)
 {
     return json_string_value(json_object_get(object, name));
+}
+
+static const char *lowered(const char *text, struct arena *a)
+{
+    char *copy = arena_print(a, "%s", text);
+
+    for (char *c = copy; *c; c++)
+        *c = (char)tolower((unsigned char)*c);
+    return copy;
 }
 
 /* As YAML takes it: YAML's double quotes are JSON's. */

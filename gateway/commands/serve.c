@@ -1,19 +1,27 @@
-#include "serve.h"
-
+/* serve: opens every socket, says where, and runs the processes until TERM or INT. */
 #include "auth.h"
 #include "base/log.h"
 #include "base/metric.h"
 #include "base/now.h"
+#include "command.h"
 #include "health.h"
 #include "keys.h"
 #include "listen.h"
 #include "notify.h"
 #include "parent.h"
+#include "storms.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sysexits.h>
 #include <unistd.h>
+
+struct options {
+    struct common_options common;
+    const char *workers;
+    const char *ports_file; /* NULL: none */
+};
 
 /* What one kind of process listens at and does. */
 struct role {
@@ -27,6 +35,10 @@ struct role {
 
 enum { NROLES = 3, PROCESSES_MAX = 64 + 2 }; /* as many workers as an operator may set, and the other two */
 
+static int run(int argc, char **argv);
+static error_t parse_option(int key, char *value, struct argp_state *state);
+static enum status serve(struct settings *settings, const char *ports_file, int *ret_exit_code,
+                         struct err *err);
 static enum status share_memory(const struct settings *settings, size_t nchildren, struct err *err);
 static enum status listen_all(struct role *role, const struct listen_handed *handed, struct child *children,
                               struct err *err);
@@ -34,7 +46,64 @@ static enum status check_names(const struct listen_handed *handed, const struct 
 static enum status check_admin(int fd, struct err *err);
 static enum status write_ports(const char *path, const struct role *roles, struct err *err);
 
-enum status serve(struct settings *settings, const char *ports_file, int *ret_exit_code, struct err *err)
+const struct command serve_command = {"serve", "take webhooks; serve API, health and metrics", run};
+
+enum { OPTION_PORTS_FILE = OPTION_OWN };
+
+static const struct argp_option option_table[] = {
+    {"workers",    'w',               "N",    0, "Ingest processes",                        1},
+    {"ports-file", OPTION_PORTS_FILE, "PATH", 0, "Write where it listens to PATH, as JSON", 1},
+    {NULL,         0,                 NULL,   0, NULL,                                      0},
+};
+static const struct argp argp = {
+    .options = option_table,
+    .parser = parse_option,
+    .children = common_children,
+    .doc = "Takes the platforms' webhooks, stores each one durably in Postgres, and only then answers 2xx. "
+           "TERM ends it "
+           "when what it has taken is answered; HUP makes it read descriptors, sources and secrets again.",
+};
+
+static int run(int argc, char **argv)
+{
+    struct options o = {.workers = NULL};
+    struct settings settings;
+    struct err err = {0};
+    int code;
+
+    argp_parse(&argp, argc, argv, 0, NULL, &o);
+    code = command_open(&settings, &o.common, o.workers);
+    if (code)
+        return code;
+    code = EX_CONFIG;
+    if (serve(&settings, o.ports_file, &code, &err))
+        log_error("start_failed", LOG_ERR(&err));
+    settings_close(&settings);
+    return code;
+}
+
+static error_t parse_option(int key, char *value, struct argp_state *state)
+{
+    struct options *o = state->input;
+
+    switch (key) {
+    case 'w':
+        o->workers = value;
+        return 0;
+    case OPTION_PORTS_FILE:
+        o->ports_file = value;
+        return 0;
+    case ARGP_KEY_ARG:
+        argp_error(state, "\"%s\" is no option; a command stands before its options", value);
+        return 0;
+    default:
+        return command_parse(key, value, &o->common, state);
+    }
+}
+
+/* The file is written, whole at once, when all sockets listen: {"ingest": "127.0.0.1:43210", ...}. */
+static enum status serve(struct settings *settings, const char *ports_file, int *ret_exit_code,
+                         struct err *err)
 {
     const struct config *c = settings->config;
     struct role roles[NROLES] = {
@@ -64,6 +133,7 @@ enum status serve(struct settings *settings, const char *ports_file, int *ret_ex
         return err_set(err, INVALID, "nothing is to be served: ingest, admin and monitor are all off");
     if (share_memory(settings, nchildren, err) || (ports_file && write_ports(ports_file, roles, err)))
         return err->code;
+    settings_log_idle(settings->platforms);
     *ret_exit_code = parent_run(children, nchildren, settings);
     return OK;
 }
@@ -133,7 +203,10 @@ static enum status share_memory(const struct settings *settings, size_t nchildre
         status = health_open(nchildren, err);
     if (!status)
         status = keys_open(settings->platforms, err);
+    if (!status)
+        status = storms_open(err);
     keys_take(settings->platforms);
+    storms_take(settings->platforms);
     metric_set(START_TIME, METRIC_NO_PLATFORM, 0, (double)now_wall_us() / SECOND_US);
     free(names);
     return status;

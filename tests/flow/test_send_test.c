@@ -1,0 +1,194 @@
+/*
+ * send-test, for every platform there is: what it signs a gateway with the same settings takes, and where it cannot sign
+ * it says so.
+ */
+#include "support/world.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* RFC 8032, 7.1, test 1. */
+#define PUBLIC_HEX     "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
+#define PRIVATE_HEX    "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60"
+#define PUBLIC_BASE64  "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
+#define PRIVATE_BASE64 "nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A="
+
+static const char plain_secrets[] = "the-secret-that-was expires=2020-01-01T00:00:00Z\n"
+                                    "the-secret-in-force\n"
+                                    "the-secret-to-come not-before=2999-01-01T00:00:00Z\n";
+
+/* What the others do not take for a secret. */
+static const struct {
+    const char *platform, *secrets;
+} special[] = {
+    {"discord",           PUBLIC_HEX "\n"                                                   },
+    {"standard-webhooks", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n"                        },
+    {"svix",              "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\nwhpk_" PUBLIC_BASE64 "\n"}, /* newer, and public */
+};
+
+static json_t *platforms; /* names */
+static char settings[128];
+
+static const char *write_file(struct world *w, const char *name, const char *text)
+{
+    static char paths[64][128];
+    static size_t n;
+    char *path = paths[n++ % countof(paths)];
+    FILE *to;
+
+    snprintf(path, sizeof(paths[0]), "%s/%s", w->dir, name);
+    to = fopen(path, "we");
+    assert_non_null(to);
+    fputs(text, to);
+    assert_int_equal(fclose(to), 0);
+    return path;
+}
+
+static const char *secrets_of(const char *platform)
+{
+    for (size_t i = 0; i < countof(special); i++)
+        if (strcmp(special[i].platform, platform) == 0)
+            return special[i].secrets;
+    return plain_secrets;
+}
+
+/* A source of every platform, each with its secrets in a file. */
+static int up(void **state)
+{
+    struct world *w = *state = world_open();
+    struct outcome o;
+    char text[8192], name[64];
+    size_t i, len;
+    json_t *one;
+
+    unsetenv("SETTLE_SECRET_TIKTOK");
+    unsetenv("SETTLE_SECRET_INSTAGRAM");
+    unsetenv("SETTLE_SECRET_YOUTUBE");
+    o = world_wait(w, world_spawn(w, "settle-gateway", "platforms", "--json", NULL));
+    assert_int_equal(o.status, 0);
+    platforms = json_array();
+    len = (size_t)snprintf(text, sizeof(text),
+                           "ingest: {public_url: \"https://hooks.example.com\"}\nsources:\n");
+    json_array_foreach(o.json, i, one) {
+        const char *platform = json_string_value(json_object_get(one, "name"));
+        json_array_append_new(platforms, json_string(platform));
+        snprintf(name, sizeof(name), "%s.secret", platform);
+        len += (size_t)snprintf(text + len, sizeof(text) - len, "  - {platform: %s, secret_file: \"%s\"}\n",
+                                platform, write_file(w, name, secrets_of(platform)));
+    }
+    snprintf(settings, sizeof(settings), "%s", write_file(w, "all.yaml", text));
+    return world_gateway(w, "--config", settings, NULL);
+}
+
+static int reset(void **state)
+{
+    world_reset(*state);
+    return 0;
+}
+
+static int down(void **state)
+{
+    json_decref(platforms);
+    world_close(*state);
+    return 0;
+}
+
+static struct outcome send_test(struct world *w, const char *platform, const char *option, const char *value)
+{
+    return world_wait(w, world_spawn(w, "settle-gateway", "send-test", "--config", settings, "--url",
+                                     w->ingest_url, "--platform", platform, option, value, NULL));
+}
+
+static void assert_ends(const struct outcome *o, const char *what, int status, const char *says)
+{
+    if (o->status != status || !strstr(o->err, says))
+        fail_msg("%s: exit status %d in place of %d, or not \"%s\":\n%s\n%s", what, o->status, status, says,
+                 o->out, o->err);
+}
+
+static void test_what_it_signs_is_taken_of_every_platform(void **state)
+{
+    struct world *w = *state;
+    const char *private_key = write_file(w, "discord.key", PRIVATE_HEX "\n");
+    struct outcome o;
+    size_t i;
+    json_t *one;
+
+    assert_true(json_array_size(platforms) >= 23);
+    json_array_foreach(platforms, i, one) {
+        const char *platform = json_string_value(one);
+        bool is_public = strcmp(platform, "discord") == 0;
+        o = send_test(w, platform, is_public ? "--private-key-file" : NULL, private_key);
+        assert_ends(&o, platform, 0, "");
+        /* Some acknowledge and drop what is not signed well. */
+        assert_int_equal(
+            world_count(w, "select count(*) from settle.webhook_receipts where platform = '%s'", platform),
+            1);
+    }
+    o = send_test(w, "svix", "--private-key-file", write_file(w, "svix.key", "whpk_" PRIVATE_BASE64));
+    assert_ends(&o, "svix, by a private key", 0, "");
+    assert_string_equal(world_sql(w, "select external_post_id like 'test-%%', event_status, decisive"
+                                     " from settle.webhook_receipts where platform = 'twilio'"),
+                        "t|delivered|1");
+}
+
+static void test_it_says_why_it_cannot_sign(void **state)
+{
+    struct world *w = *state;
+    struct outcome o = send_test(w, "discord", NULL, NULL);
+
+    assert_ends(&o, "a public key", 64, "a public key, which cannot sign: give the sender's private one");
+    o = send_test(w, "discord", "--private-key-file", "/no/such/file");
+    assert_ends(&o, "no file", 64, "/no/such/file");
+    o = send_test(w, "discord", "--private-key-file", write_file(w, "short.key", "abcd\n"));
+    assert_ends(&o, "a short key", 65, "signing as discord does: ");
+    o = send_test(w, "svix", "--private-key-file", write_file(w, "odd.key", "whsec_!\n"));
+    assert_ends(&o, "no base64", 65, "not base64");
+    o = send_test(w, "nobody", NULL, NULL);
+    assert_ends(&o, "an unknown platform", 64, "there is no platform \"nobody\"");
+    o = send_test(w, "tiktok", "--source", "nobody");
+    assert_ends(&o, "an unknown source", 64, "has no source \"nobody\"");
+    write_file(w, "mux.secret", "later not-before=2999-01-01T00:00:00Z\n");
+    o = send_test(w, "mux", NULL, NULL);
+    write_file(w, "mux.secret", plain_secrets);
+    assert_ends(&o, "none in force", 64, "has no secret in force now");
+    assert_int_equal(world_count(w, "select count(*) from settle.webhook_receipts"), 0);
+}
+
+static void test_it_ends_as_the_answer_says(void **state)
+{
+    struct world *w = *state;
+    struct outcome o =
+        send_test(w, "twilio", write_file(w, "fields", "MessageSid=SM1&MessageStatus=sent"), NULL);
+
+    assert_ends(&o, "a form of one's own", 0, "");
+    assert_non_null(strstr(o.out, "HTTP/1.1 204"));
+    o = send_test(w, "twilio", write_file(w, "json", "{}"), NULL);
+    assert_ends(&o, "JSON whose digest is not in the URL", 65, "bodySHA256");
+    o = send_test(w, "tiktok", "/no/such/body", NULL);
+    assert_ends(&o, "no body", 65, "/no/such/body");
+    o = send_test(w, "tiktok", "--url", "ftp://x");
+    assert_ends(&o, "a URL of another kind", 64, "--url");
+    o = send_test(w, "tiktok", "--url", "http://127.0.0.1:1");
+    assert_ends(&o, "no gateway", 69, "no gateway answers");
+    write_file(w, "tiktok.secret", "another\n"); /* the gateway goes on with the one it read */
+    o = send_test(w, "tiktok", NULL, NULL);
+    write_file(w, "tiktok.secret", plain_secrets);
+    assert_ends(&o, "another secret", 65, "the gateway answered 401");
+    world_kill(w, POSTGRES);
+    o = send_test(w, "tiktok", NULL, NULL);
+    world_servers(w);
+    assert_ends(&o, "no Postgres", 75, "the gateway answered 503");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(test_what_it_signs_is_taken_of_every_platform, reset),
+        cmocka_unit_test_setup(test_it_says_why_it_cannot_sign, reset),
+        cmocka_unit_test_setup(test_it_ends_as_the_answer_says, reset),
+    };
+
+    return cmocka_run_group_tests(tests, up, down);
+}
