@@ -10,6 +10,9 @@ static const char *read_line(struct span *rest, struct span *ret);
 static const char *read_request_line(struct framing *f, struct span line);
 static const char *read_header(struct framing *f, struct span line);
 static const char *conclude(const struct framing *f);
+static bool is_method(struct span s);
+static bool is_path(struct span s);
+static bool is_host(struct span s);
 static bool is_number(struct span s);
 static struct span trimmed(struct span s);
 
@@ -54,9 +57,11 @@ static const char *read_request_line(struct framing *f, struct span line)
     struct span method = span_cut(&line, ' '), target = span_cut(&line, ' ');
 
     f->http11 = span_eq(line, SPAN("HTTP/1.1"));
-    if (method.len == 0 || (!f->http11 && !span_eq(line, SPAN("HTTP/1.0"))))
+    if (!is_method(method))
+        return "the request line does not begin with a method";
+    if (!f->http11 && !span_eq(line, SPAN("HTTP/1.0")))
         return "the request line is not of HTTP/1.1 or HTTP/1.0";
-    if (target.len == 0 || target.at[0] != '/')
+    if (!is_path(target))
         return "the request's target is not a path";
     return NULL;
 }
@@ -72,6 +77,8 @@ static const char *read_header(struct framing *f, struct span line)
     value = trimmed(value);
     if (span_eq_nocase(name, SPAN("host"))) {
         f->hosts++;
+        if (!is_host(value))
+            return "Host is not a host";
     } else if (span_eq_nocase(name, SPAN("content-length"))) {
         f->lengths++;
         if (!is_number(value))
@@ -81,6 +88,9 @@ static const char *read_header(struct framing *f, struct span line)
         f->chunked = true;
         if (!span_eq_nocase(value, SPAN("chunked")))
             return "Transfer-Encoding is not chunked";
+    } else if (span_eq_nocase(name, SPAN("content_length")) ||
+               span_eq_nocase(name, SPAN("transfer_encoding"))) {
+        return "a header that some readers take for the body's length"; /* "_" for "-" */
     }
     return NULL;
 }
@@ -94,6 +104,38 @@ static const char *conclude(const struct framing *f)
     if (f->hosts > 1 || (f->http11 && f->hosts == 0))
         return "not exactly one Host";
     return NULL;
+}
+
+static bool is_method(struct span s)
+{
+    bool good = s.len > 0;
+
+    for (size_t i = 0; i < s.len; i++)
+        good &= (s.at[i] >= 'A' && s.at[i] <= 'Z') || s.at[i] == '-';
+    return good;
+}
+
+/* What it names is for others to judge, but no reader may end it elsewhere. */
+static bool is_path(struct span s)
+{
+    unsigned bad = s.len == 0 || s.at[0] != '/';
+
+    for (size_t i = 0; i < s.len; i++) /* without a branch: it is the longest of the checks */
+        bad |= ((unsigned char)s.at[i] - (unsigned)'!' > '~' - '!') | (s.at[i] == '#');
+    return !bad;
+}
+
+/* No list, user or path: readers differ in which part of those is the host. */
+static bool is_host(struct span s)
+{
+    bool good = s.len > 0;
+
+    for (size_t i = 0; i < s.len && good; i++) {
+        unsigned letter = (unsigned char)(s.at[i] | 0x20), other = (unsigned char)s.at[i];
+        good = letter - 'a' < 26 || (other - '-' <= ':' - '-' && other != '/') ||
+               (other != '\0' && strchr("_~%[]", s.at[i]));
+    }
+    return good;
 }
 
 static bool is_number(struct span s)

@@ -7,6 +7,7 @@
 #include "evloop.h"
 #include "framing.h"
 #include "health.h"
+#include "peers.h"
 
 #include <h2o/http1.h>
 
@@ -24,6 +25,7 @@ enum {
     ACCEPTS_A_TURN = 16, /* a flood of connections must not starve those that have one */
     LAME_MS = 100,       /* of a drain: answers what was on its way when the listener closed */
     SPARE_DESCRIPTORS = 128, /* stores, logs, pipes */
+    BACKLOG_MAX = 4096,      /* what listen.c asks for */
     CHORES_MAX = 8,
     PEER_TIMEOUT_MS = 5000, /* for a client that does not take its answer */
 };
@@ -31,6 +33,12 @@ enum {
 struct handler {
     h2o_handler_t super;
     struct server *server;
+};
+
+/* Who is connected; lives as long as the socket. */
+struct guest {
+    struct server *server;
+    uint64_t ticket; /* of peers */
 };
 
 struct server {
@@ -48,6 +56,7 @@ struct server {
     } chores[CHORES_MAX], on_hup; /* of which run may be NULL */
     size_t nchores;
     size_t nconnections, max_connections;
+    struct peers *peers;
     size_t held;
     int64_t boot_us, wall_us; /* of this turn; 0: not read yet */
     int64_t accept_again_us;  /* accept failed for want of descriptors: not before this; 0: it did not */
@@ -63,7 +72,8 @@ static size_t connections_allowed(size_t wanted);
 static bool take_signals(struct server *s, struct err *err);
 static void on_connection(h2o_socket_t *listener, const char *err);
 static bool accept_one(struct server *s);
-static void on_connection_closed(void *server);
+static struct guest *let_in(struct server *s, h2o_socket_t *sock);
+static void on_connection_closed(void *connected);
 static void listen_if_room(struct server *s);
 static int on_request(h2o_handler_t *self, h2o_req_t *req);
 static void turn(struct server *s);
@@ -104,6 +114,7 @@ struct server *server_open(int listener, const struct server_limits *limits, str
         return NULL;
     }
     s->max_connections = connections_allowed(limits->max_connections);
+    s->peers = peers_open(limits->max_per_address, limits->exempt, limits->nexempt, s->max_connections);
     s->drain_ms = limits->drain_ms;
     configure(s, limits);
     h2o_context_init(&s->context, s->loop, &s->config);
@@ -187,6 +198,7 @@ void server_close(struct server *s)
     free(queue); /* 2.2.5 forgets it */
     h2o_config_dispose(&s->config);
     h2o_evloop_destroy(s->loop);
+    peers_close(s->peers);
     free(s);
 }
 
@@ -269,6 +281,7 @@ static void on_connection(h2o_socket_t *listener, const char *err)
 static bool accept_one(struct server *s)
 {
     h2o_socket_t *sock = h2o_evloop_socket_accept(s->listener);
+    struct guest *guest;
 
     if (!sock) {
         /* Out of descriptors or memory, the listener stays readable: to go on would spin. */
@@ -276,17 +289,42 @@ static bool accept_one(struct server *s)
             s->accept_again_us = server_boot_us(s) + TURN_MS * 1000;
         return false;
     }
+    guest = let_in(s, sock);
+    if (!guest) {
+        metric_add(CONNECTIONS_REFUSED, METRIC_NO_PLATFORM, 0, 1);
+        h2o_socket_close(sock);
+        return true;
+    }
     sock->on_close.cb = on_connection_closed;
-    sock->on_close.data = s;
+    sock->on_close.data = guest;
     metric_set(CONNECTIONS, METRIC_NO_PLATFORM, 0, (double)++s->nconnections);
     h2o_accept(&s->accept, sock);
     return true;
 }
 
-static void on_connection_closed(void *server)
+static struct guest *let_in(struct server *s, h2o_socket_t *sock)
 {
-    struct server *s = server;
+    struct sockaddr_storage from = {.ss_family = AF_UNSPEC};
+    struct guest *guest;
+    uint64_t ticket;
 
+    (void)h2o_socket_getpeername(sock, (struct sockaddr *)&from);
+    if (!peers_enter(s->peers, (const struct sockaddr *)&from, &ticket))
+        return NULL;
+    guest = malloc(sizeof(*guest));
+    if (!guest)
+        abort();
+    *guest = (struct guest){s, ticket};
+    return guest;
+}
+
+static void on_connection_closed(void *connected)
+{
+    struct guest *guest = connected;
+    struct server *s = guest->server;
+
+    peers_leave(s->peers, guest->ticket);
+    free(guest);
     metric_set(CONNECTIONS, METRIC_NO_PLATFORM, 0, (double)--s->nconnections);
     listen_if_room(s);
 }
@@ -371,8 +409,9 @@ static void on_signal(void *server)
 static void begin_drain(struct server *s)
 {
     s->drain_began_us = server_boot_us(s);
-    while (s->nconnections < s->max_connections && accept_one(s)) /* who is in the backlog was let in */
-        ;
+    for (unsigned i = 0; i < BACKLOG_MAX && s->nconnections < s->max_connections; i++)
+        if (!accept_one(s)) /* who is in the backlog was let in */
+            break;
     h2o_socket_close(s->listener);
     s->listener = NULL;
     s->listening = false;

@@ -10,6 +10,7 @@
 #define SETTLE_GATEWAY_SERVER_H
 
 #include "base/err.h"
+#include "base/network.h"
 
 #include <h2o.h>
 #include <stdbool.h>
@@ -18,9 +19,12 @@
 struct server;
 
 struct server_limits {
-    size_t max_body_bytes;  /* beyond: 413 in plain text from the library */
-    size_t max_connections; /* beyond: new ones wait in the backlog; at most what RLIMIT_NOFILE leaves */
-    unsigned request_ms;    /* for head and body together, and for idle keep-alive */
+    size_t max_body_bytes;    /* beyond: 413 in plain text from the library */
+    size_t max_connections;   /* beyond: new ones wait in the backlog; at most what RLIMIT_NOFILE leaves */
+    unsigned max_per_address; /* beyond: closed at once; 0: no such limit */
+    const struct network *exempt; /* from it; borrowed */
+    size_t nexempt;
+    unsigned request_ms; /* for head and body together, and for idle keep-alive */
     unsigned drain_ms;
 };
 

@@ -16,7 +16,6 @@
 #include <sysexits.h>
 
 enum {
-    REQUEST_MS = 10000,
     CONNECT_TIMEOUT_S = 2,
     REDIS_CONNECT_TIMEOUT_MS = 1000,
 };
@@ -76,7 +75,10 @@ static struct server *open_server(const struct process *self, struct err *err)
         .max_body_bytes =
             ingest_body_bytes(self->settings->platforms, self->settings->config->ingest.max_body_bytes),
         .max_connections = self->settings->config->ingest.max_connections,
-        .request_ms = REQUEST_MS,
+        .max_per_address = self->settings->config->ingest.max_connections_per_address,
+        .exempt = self->settings->config->ingest.trusted_proxies.at,
+        .nexempt = self->settings->config->ingest.trusted_proxies.n,
+        .request_ms = self->settings->config->ingest.request_timeout_ms,
         .drain_ms = DRAIN_MS,
     };
 

@@ -28,6 +28,7 @@ enum kind {
     IS_PREPARE,  /* bool: auto, off */
     IS_LISTEN,   /* struct address */
     IS_LEVEL,    /* enum log_level */
+    IS_NETWORKS, /* struct config_networks: addresses and blocks of them, with blanks or commas between */
     IS_SOURCES,  /* lists: of the file alone */
     IS_TIMEOUTS,
 };
@@ -56,7 +57,10 @@ static const struct option options[] = {
     {"ingest.queue", IS_COUNT, IN(ingest.queue), "4096", 1, 100000},
     {"ingest.commit_timeout_ms", IS_COUNT, IN(ingest.commit_timeout_ms), "2000", 100, 20000},
     {"ingest.max_body_bytes", IS_SIZE, IN(ingest.max_body_bytes), "1048576", 1024, 4194304},
+    {"ingest.request_timeout_ms", IS_COUNT, IN(ingest.request_timeout_ms), "10000", 1000, 60000},
     {"ingest.max_connections", IS_COUNT, IN(ingest.max_connections), "2048", 1, 1000000},
+    {"ingest.max_connections_per_address", IS_COUNT, IN(ingest.max_connections_per_address), "64", 0, 1000000},
+    {"ingest.trusted_proxies", IS_NETWORKS, IN(ingest.trusted_proxies), "127.0.0.0/8 ::1"},
     {"ingest.public_url", IS_ORIGIN, IN(ingest.public_url), ""},
     {"refused.inserts_per_second", IS_COUNT, IN(refused.inserts_per_second), "10", 1, 1000},
     {"refused.megabytes_per_source", IS_COUNT, IN(refused.megabytes_per_source), "64", 1, 1024},
@@ -134,6 +138,7 @@ static const char *parse_number(struct settings *s, const struct option *o, stru
 static bool parse_word(struct span text, const char *yes, const char *no, bool *ret);
 static const char *parse_listen(struct settings *s, struct span text, struct address *ret);
 static const char *parse_origin(struct span text, const char **ret);
+static const char *parse_networks(struct settings *s, struct span text, struct config_networks *ret);
 static size_t option_index(struct span key);
 static bool is_secret(const struct option *o);
 static void print_option(const struct settings *s, size_t option, FILE *out);
@@ -570,6 +575,8 @@ static const char *parse(struct settings *s, const struct option *o, struct span
         return parse_listen(s, text, ret);
     case IS_LEVEL:
         return log_level_parse(text, level) ? NULL : "must be debug, info, warn or error";
+    case IS_NETWORKS:
+        return parse_networks(s, text, ret);
     case IS_SOURCES:
     case IS_TIMEOUTS:
         break;
@@ -643,6 +650,22 @@ static const char *parse_origin(struct span text, const char **ret)
     return NULL;
 }
 
+static const char *parse_networks(struct settings *s, struct span text, struct config_networks *ret)
+{
+    *ret = (struct config_networks){.at = arena_zero(s->arena, (text.len / 2 + 1) * sizeof(*ret->at))};
+    while (text.len > 0) {
+        size_t len = 0;
+        while (len < text.len && text.at[len] != ' ' && text.at[len] != ',')
+            len++;
+        if (len > 0 && !network_parse((struct span){text.at, len}, &ret->at[ret->n++]))
+            return arena_print(s->arena,
+                               "\"%.*s\" is no address such as 192.0.2.7 or block such as 10.0.0.0/8",
+                               (int)len, text.at);
+        text = span_skip(text, len + (len < text.len));
+    }
+    return NULL;
+}
+
 static size_t option_index(struct span key)
 {
     size_t i = 0;
@@ -670,7 +693,8 @@ static void print_option(const struct settings *s, size_t option, FILE *out)
         return;
     }
     arena = arena_open(1024);
-    if (o->kind == IS_TEXT || o->kind == IS_LISTEN || o->kind == IS_ORIGIN || is_secret(o))
+    if (o->kind == IS_TEXT || o->kind == IS_LISTEN || o->kind == IS_ORIGIN || o->kind == IS_NETWORKS ||
+        is_secret(o))
         text = doc_quote(is_secret(o) ? masked(text, arena) : text, arena);
     fprintf(out, " %.*s # %s\n", SPAN_ARG(text), s->values[option].origin);
     arena_close(arena);

@@ -10,6 +10,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "base/network.h"
 #include "base/span.h"
 
 #include <stdbool.h>
@@ -53,8 +54,14 @@ struct config {
         unsigned batch_rows, queue;    /* receipts a statement; deliveries that may wait in a worker */
         unsigned commit_timeout_ms;    /* at most 20 s: the reconciler looks back 30 s for late receipts */
         size_t max_body_bytes;
-        unsigned max_connections; /* of clients, a worker */
-        const char *public_url;   /* what senders call, without a slash at its end; "": not known */
+        unsigned request_timeout_ms; /* from a request's first byte to its last, and between requests */
+        unsigned max_connections;    /* of clients, a worker */
+        unsigned max_connections_per_address; /* the same; 0: as many as it likes */
+        struct config_networks {
+            struct network *at;
+            size_t n;
+        } trusted_proxies;      /* for which that does not hold */
+        const char *public_url; /* what senders call, without a slash at its end; "": not known */
     } ingest;
     struct {
         unsigned inserts_per_second, megabytes_per_source, keep_hours;

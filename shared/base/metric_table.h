@@ -20,6 +20,8 @@ METRIC(BATCHES, "settle_batches_total", COUNTER, false, "result", "stored split 
 METRIC(QUEUE_WAITING, "settle_queue_waiting_deliveries", GAUGE_SUM, false, NULL, NULL,
        "Verified deliveries that wait for their commit.")
 METRIC(CONNECTIONS, "settle_open_connections", GAUGE_SUM, false, NULL, NULL, "Open client connections.")
+METRIC(CONNECTIONS_REFUSED, "settle_connections_refused_total", COUNTER, false, NULL, NULL,
+       "Connections closed at once because their address had as many open as it may.")
 METRIC(STORE_UP, "settle_store_up", GAUGE_SUM, false, "store", "postgres redis",
        "Number of connections to the store that work.")
 METRIC(HINTS, "settle_redis_hints_total", COUNTER, false, "result", "seen unseen unknown",
