@@ -24,7 +24,7 @@ enum {
     ACCEPTS_A_TURN = 16, /* a flood of connections must not starve those that have one */
     LAME_MS = 100,       /* of a drain: answers what was on its way when the listener closed */
     SPARE_DESCRIPTORS = 128, /* stores, logs, pipes */
-    CHORES_MAX = 8,
+    CHORES_MAX = 12,
     PEER_TIMEOUT_MS = 5000, /* for a client that does not take its answer */
 };
 

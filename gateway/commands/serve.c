@@ -8,6 +8,7 @@
 #include "keys.h"
 #include "listen.h"
 #include "parent.h"
+#include "spoolfile.h"
 #include "storms.h"
 
 #include <errno.h>
@@ -39,6 +40,7 @@ static error_t parse_option(int key, char *value, struct argp_state *state);
 static enum status serve(struct settings *settings, const char *ports_file, int *ret_exit_code,
                          struct err *err);
 static enum status share_memory(const struct settings *settings, size_t nchildren, struct err *err);
+static enum status check_spool(const struct config *c, struct err *err);
 static enum status listen_all(struct role *role, struct child *children, struct err *err);
 static enum status write_ports(const char *path, const struct role *roles, struct err *err);
 
@@ -112,6 +114,8 @@ static enum status serve(struct settings *settings, const char *ports_file, int 
 
     if (c->admin.enabled && auth_check_listener(&c->admin.listen, err))
         return err->code;
+    if (c->ingest.enabled && c->spool.folder && check_spool(c, err))
+        return err->code;
     for (struct role *r = roles; r < roles + NROLES; r++) {
         if (!r->enabled)
             continue;
@@ -128,6 +132,18 @@ static enum status serve(struct settings *settings, const char *ports_file, int 
         return err->code;
     settings_log_idle(settings->platforms);
     *ret_exit_code = parent_run(children, nchildren, settings);
+    return OK;
+}
+
+/* A disk that syncs faster than any disk can lies, or something between us and it does. */
+static enum status check_spool(const struct config *c, struct err *err)
+{
+    int64_t sync_us;
+
+    if (spoolfile_check_folder(c->spool.folder, c->unsafe_ok, &sync_us, err))
+        return err->code;
+    if (sync_us < SPOOLFILE_SYNC_US_MIN)
+        log_warn("spool_sync_too_fast", LOG_TEXT("folder", c->spool.folder), LOG_INT("sync_us", sync_us));
     return OK;
 }
 
