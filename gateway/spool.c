@@ -123,6 +123,8 @@ static void forget_all(struct spool *s, struct forgotten *all);
 static void remove_from(struct spool *s, struct held *h, const int64_t *seqs, size_t n);
 static void note_gone(struct spool *s, struct held *h, const int64_t *seqs, size_t n);
 static void add_gone(struct held *h, int64_t seq);
+static bool is_all_gone(const struct held *h);
+static int compare_seqs(const void *a, const void *b);
 static void lose(struct spool *s, struct held *h, const struct err *why);
 static void fill_page(struct spool *s, struct spool_page *page);
 static bool read_from(struct spool *s, size_t at, struct spool_page *page);
@@ -606,8 +608,8 @@ static void take_back(struct spool *s, struct spool_page *page)
     int64_t seqs[SPOOL_PAGE_RECORDS];
     size_t n = 0;
 
-    if (!h->file)
-        return; /* set aside meanwhile: it is drained again from there */
+    if (!h->file || (h == &s->held[0] && page->generation != s->generation))
+        return; /* set aside meanwhile: it is drained again from there, and seqs of another file are not these */
     for (size_t i = 0; i < page->n; i++)
         if (page->stored[i])
             seqs[n++] = page->records[i].seq;
@@ -673,7 +675,7 @@ static void note_gone(struct spool *s, struct held *h, const int64_t *seqs, size
     }
     for (size_t i = 0; i < n; i++)
         add_gone(h, seqs[i]);
-    if (h->ngone < spoolfile_size(h->file).nrecords)
+    if (h->ngone < spoolfile_size(h->file).nrecords || !is_all_gone(h))
         return;
     h->ngone = 0;
     spoolfile_discard(h->file);
@@ -700,6 +702,38 @@ static void add_gone(struct held *h, int64_t seq)
     memmove(h->gone + at + 1, h->gone + at, (h->ngone - at) * sizeof(h->gone[0]));
     h->gone[at] = seq;
     h->ngone++;
+}
+
+/* What is about to be deleted is looked at once more: a number alone could be wrong. */
+static bool is_all_gone(const struct held *h)
+{
+    struct arena *arena = arena_open(LISTEN_ARENA_BYTES);
+    int64_t after, last = 0;
+    bool all = true;
+
+    do {
+        struct spool_record *records;
+        size_t n, ndamaged;
+        struct err err = {0};
+
+        after = last;
+        arena_reset(arena);
+        if (spoolfile_read(h->file, after, SPOOL_PAGE_RECORDS, SPOOL_PAGE_BYTES, arena, &records, &n, &last,
+                           &ndamaged, &err) ||
+            ndamaged > 0)
+            all = false;
+        for (size_t i = 0; all && i < n; i++)
+            all = bsearch(&records[i].seq, h->gone, h->ngone, sizeof(h->gone[0]), compare_seqs) != NULL;
+    } while (all && last != after);
+    arena_close(arena);
+    return all;
+}
+
+static int compare_seqs(const void *a, const void *b)
+{
+    int64_t one = *(const int64_t *)a, other = *(const int64_t *)b;
+
+    return (one > other) - (one < other);
 }
 
 static void lose(struct spool *s, struct held *h, const struct err *why)
@@ -752,6 +786,7 @@ static bool read_from(struct spool *s, size_t at, struct spool_page *page)
         h->cursor = 0; /* what has stayed is tried again */
     do {
         page->file = at;
+        page->generation = s->generation;
         page->from = h->cursor;
         if (spoolfile_read(h->file, h->cursor, SPOOL_PAGE_RECORDS, SPOOL_PAGE_BYTES, page->arena,
                            &page->records, &page->n, &last, &ndamaged, &err)) {

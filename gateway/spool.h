@@ -53,7 +53,7 @@ struct spool_page {
     bool stored[SPOOL_PAGE_RECORDS]; /* by the drain: removed when the page returns */
     bool again; /* by the drain: Postgres is away; the next page begins with those that stay */
     /* The spool's own: */
-    size_t file;
+    size_t file, generation;
     int64_t from;
 };
 

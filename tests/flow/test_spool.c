@@ -79,7 +79,7 @@ static bool is_connected(struct world *w, unsigned workers)
 static void begin(struct world *w, const char *workers)
 {
     world_gateway(w, "--workers", workers, NULL);
-    world_until(20, is_connected(w, (unsigned)atoi(workers)));
+    world_until(20, is_connected(w, (unsigned)(workers[0] - '0')));
 }
 
 static const char *body_of(unsigned i)
