@@ -11,6 +11,7 @@
 enum {
     TRIES_MAX = 2, /* statements whose outcome was not learned; then the sender has to try again */
     FLIGHT_BYTES_MAX = 4 * 1024 * 1024, /* of bodies in one statement, if it holds more than one receipt */
+    LIVE_FLIGHTS = 4,                   /* between two of the backlog, while live ones wait */
     QUEUE_BYTES_MAX = 64 * 1024 * 1024, /* of bodies that wait */
     FLIGHT_ARENA_BYTES = 128 * 1024,
 };
@@ -25,6 +26,7 @@ struct flight {
     struct arena *arena; /* owns the parameters' bytes */
     struct receipt *receipts[BATCH_ROWS_MAX];
     size_t n;
+    bool is_backlog;
     struct receipt_rows rows;
 };
 
@@ -37,7 +39,9 @@ struct batch {
     struct server *server;
     struct links *links;
     struct batch_config config;
-    struct queue queue;
+    struct queue queue, backlog;
+    bool backlog_under_way;
+    unsigned nlive;        /* flights since the last one of the backlog */
     struct flight *halves; /* of refused flights: they go before the queue */
     struct flight *spare;
     size_t nunder_way; /* receipts in flights */
@@ -47,6 +51,8 @@ static const struct err overdue = {.code = UNAVAILABLE, .text = "no commit in ti
 
 static struct pg *idle_connection(const struct batch *b);
 static void flush(struct batch *b, struct pg *pg);
+static bool has_work(const struct batch *b);
+static bool is_backlogs_turn(const struct batch *b);
 static struct flight *next_flight(struct batch *b);
 static size_t of_one_delivery(const struct receipt *first);
 static void send_flight(struct flight *f);
@@ -81,6 +87,7 @@ struct batch *batch_open(struct server *server, struct links *links, const struc
     b->config = *config;
     assert(config->max_rows >= 1 && config->max_rows <= BATCH_ROWS_MAX);
     b->queue.last = &b->queue.first;
+    b->backlog.last = &b->backlog.first;
     return b;
 }
 
@@ -97,7 +104,7 @@ void batch_close(struct batch *b)
         b->halves = f->next;
         end_all(f, &closing);
     }
-    while ((r = queue_pop(&b->queue)))
+    while ((r = queue_pop(&b->queue)) || (r = queue_pop(&b->backlog)))
         receipt_end(b, r, &closing);
     while ((f = b->spare)) {
         b->spare = f->next;
@@ -127,6 +134,13 @@ enum status batch_add(struct batch *b, struct delivery *d, struct err *err)
     return OK;
 }
 
+void batch_add_backlog(struct batch *b, struct delivery *d)
+{
+    d->nwaiting = d->nreceipts;
+    for (struct receipt *r = d->receipts; r < d->receipts + d->nreceipts; r++)
+        queue_push(&b->backlog, r);
+}
+
 bool batch_is_idle(const struct batch *b)
 {
     return b->queue.n == 0 && !b->halves;
@@ -138,12 +152,22 @@ void batch_turn(void *batch)
     struct pg *pg;
 
     drop_overdue(b);
-    while (!batch_is_idle(b) && (pg = idle_connection(b)))
+    while (has_work(b) && (pg = idle_connection(b)))
         flush(b, pg);
     if ((batch_is_idle(b) && b->nunder_way == 0) ||
         !links_pg_is_up(b->links)) /* without a store nothing can be stuck */
         health_wrote(server_boot_us(b->server));
     metric_set(QUEUE_WAITING, METRIC_NO_PLATFORM, 0, (double)(b->queue.n + b->nunder_way));
+}
+
+static bool has_work(const struct batch *b)
+{
+    return !batch_is_idle(b) || is_backlogs_turn(b);
+}
+
+static bool is_backlogs_turn(const struct batch *b)
+{
+    return b->backlog.n > 0 && !b->backlog_under_way && (b->queue.n == 0 || b->nlive >= LIVE_FLIGHTS);
 }
 
 static struct pg *idle_connection(const struct batch *b)
@@ -168,6 +192,7 @@ static void flush(struct batch *b, struct pg *pg)
 static struct flight *next_flight(struct batch *b)
 {
     struct flight *f = b->halves;
+    struct queue *from = &b->queue;
     size_t bytes = 0;
 
     if (f) {
@@ -175,13 +200,19 @@ static struct flight *next_flight(struct batch *b)
         return f;
     }
     f = flight_take(b);
-    while (b->queue.first) {
-        size_t n = of_one_delivery(b->queue.first);
-        bytes += b->queue.first->delivery->body.len;
+    f->is_backlog = is_backlogs_turn(b);
+    if (f->is_backlog) {
+        from = &b->backlog;
+        b->backlog_under_way = true;
+    }
+    b->nlive = f->is_backlog ? 0 : b->nlive + 1;
+    while (from->first) {
+        size_t n = of_one_delivery(from->first);
+        bytes += from->first->delivery->body.len;
         if (f->n > 0 && (f->n + n > b->config.max_rows || bytes > FLIGHT_BYTES_MAX))
             break;
         while (n-- > 0)
-            f->receipts[f->n++] = queue_pop(&b->queue);
+            f->receipts[f->n++] = queue_pop(from);
     }
     return f;
 }
@@ -219,7 +250,7 @@ static void put_row(struct receipt_rows *rows, const struct receipt *r)
         .delivery_id = d->id,
         .platform = d->platform->name,
         .source = d->source->name,
-        .key_id = d->source->secrets[d->verified.secret].key_id,
+        .key_id = d->key_id.at ? d->key_id.at : d->source->secrets[d->verified.secret].key_id,
         .received_us = d->received_us,
         .headers = d->headers,
         .body = d->body,
@@ -236,6 +267,8 @@ static void after_flush(void *flight, const struct pg_rows *stored, const struct
 
     b->nunder_way -= f->n;
     health_wrote(server_boot_us(b->server));
+    if (f->is_backlog)
+        b->backlog_under_way = false;
     if (!err) {
         metric_add(BATCHES, METRIC_NO_PLATFORM, RESULT_STORED, 1);
         health_flushed(true, server_boot_us(b->server));
@@ -304,7 +337,7 @@ static void wait_again(struct flight *f, const struct err *err)
         if (r->delivery->gave_up || ++r->tries == TRIES_MAX)
             receipt_end(b, r, err);
         else
-            queue_push_front(&b->queue, r);
+            queue_push_front(f->is_backlog ? &b->backlog : &b->queue, r);
     }
     flight_give_back(f);
     server_again(b->server);
@@ -329,7 +362,7 @@ static void refuse(struct flight *f, const struct err *err)
         receipt_end(b, alone, &broken);
     } else {
         alone->refusal = arena_print(alone->delivery->arena, "refused by Postgres (%s)", err->sqlstate);
-        queue_push_front(&b->queue, alone);
+        queue_push_front(f->is_backlog ? &b->backlog : &b->queue, alone);
     }
     flight_give_back(f);
 }
@@ -340,6 +373,7 @@ static void halve(struct flight *f)
     struct flight *second = flight_take(b);
 
     second->n = f->n / 2;
+    second->is_backlog = f->is_backlog;
     f->n -= second->n;
     memcpy(second->receipts, f->receipts + f->n, second->n * sizeof(second->receipts[0]));
     arena_reset(f->arena);
@@ -452,6 +486,7 @@ static struct flight *flight_take(struct batch *b)
     }
     f->next = NULL;
     f->n = 0;
+    f->is_backlog = false;
     return f;
 }
 

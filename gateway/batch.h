@@ -31,7 +31,11 @@ void batch_close(struct batch *b); /* after links_close; ends what waits with UN
 /* Takes the receipts that are not seen; at least one. BUSY when the queue is full: done will not run. */
 enum status batch_add(struct batch *b, struct delivery *d, struct err *err) MUST_CHECK;
 
-bool batch_is_idle(const struct batch *b); /* nothing waits for a connection */
+/* The same for what is in no hurry and safe where it is: all its receipts, and no queue is too full. It gets the
+ * connections that nothing else waits for, and of those that are fought for one flight in five; one flight at a time. */
+void batch_add_backlog(struct batch *b, struct delivery *d);
+
+bool batch_is_idle(const struct batch *b); /* nothing live waits for a connection */
 void batch_turn(void *batch);              /* the chore: sends what came in this turn */
 
 #endif

@@ -17,7 +17,7 @@ struct command {
 };
 
 extern const struct command serve_command, check_config_command, print_config_command, send_test_command,
-    platforms_command, verify_command, requarantine_command, subscribe_command;
+    platforms_command, verify_command, requarantine_command, spool_command, subscribe_command;
 
 /* What options that more than one command takes have said. */
 struct common_options {

@@ -31,15 +31,52 @@ struct delivery *delivery_begin(struct ingest *ingest, h2o_req_t *req)
     return d;
 }
 
+/* No drain of the server waits for it: it is safe where it is. */
+struct delivery *delivery_again(struct ingest *ingest, const struct platform *platform,
+                                const struct source *source, const struct spool_record *r)
+{
+    struct arena *arena = arena_take(ingest);
+    struct delivery *d = arena_zero(arena, sizeof(*d));
+    struct event *events;
+
+    d->ingest = ingest;
+    d->arena = arena;
+    d->platforms = platforms_share(ingest->platforms);
+    d->id = r->delivery_id;
+    d->received_us = r->received_us;
+    d->platform = platform;
+    d->source = source;
+    d->source_name = source->name;
+    d->key_id = r->key_id;
+    d->headers = r->headers;
+    d->body = r->body;
+    d->request = delivery_read_kept(r->headers, r->body, r->received_us, arena);
+    d->verified = (struct verified){.id = r->event_id, .time_us = TIME_NONE};
+    events_read(platform, source->name, &d->verified, &d->request, arena, &events, &d->nreceipts);
+    delivery_take_events(d, events);
+    return d;
+}
+
+void delivery_take_events(struct delivery *d, struct event *events)
+{
+    d->receipts = arena_zero(d->arena, d->nreceipts * sizeof(*d->receipts));
+    for (size_t i = 0; i < d->nreceipts; i++) {
+        d->receipts[i].delivery = d;
+        d->receipts[i].event = &events[i];
+    }
+}
+
 void delivery_end(struct delivery *d)
 {
     struct ingest *ingest = d->ingest;
+    bool held = !d->drain;
 
     assert(!d->tie.req);
     deadline_clear(&d->deadline);
     platforms_close(d->platforms);
     arena_give_back(ingest, d->arena);
-    server_release(ingest->server);
+    if (held)
+        server_release(ingest->server);
 }
 
 void delivery_keep_headers(struct delivery *d)
@@ -77,6 +114,34 @@ static char *put_line(char *at, const struct header *h)
     at = mempcpy(at, h->value.at, h->value.len);
     *at++ = '\n';
     return at;
+}
+
+struct request delivery_read_kept(struct span headers, struct span body, int64_t received_us,
+                                  struct arena *arena)
+{
+    struct request r = {.body = body.at ? body : SPAN(""), .url = SPAN_NONE, .received_us = received_us};
+    struct header *all;
+    size_t n = 0;
+
+    for (size_t i = 0; i < headers.len; i++)
+        n += headers.at[i] == '\n';
+    all = arena_alloc(arena, (n + 1) * sizeof(*all));
+    while (headers.len > 0) {
+        struct span line = span_cut(&headers, '\n'), rest, name;
+        if (line.len == 0)
+            continue;
+        rest = span_skip(line, 1); /* past the first ":" of ":url" */
+        name = span_cut(&rest, ':');
+        if (!rest.at || rest.len == 0)
+            continue;
+        name = (struct span){line.at, name.len + 1};
+        if (span_eq(name, SPAN(":url")))
+            r.url = span_skip(rest, 1);
+        else if (r.nheaders <= n)
+            all[r.nheaders++] = (struct header){name, span_skip(rest, 1)};
+    }
+    r.headers = all;
+    return r;
 }
 
 /* Something may be decided or shown by it. What is the secret itself is kept nowhere, though it cannot be verified again

@@ -9,9 +9,11 @@
 #include "base/id.h"
 #include "domain/event.h"
 #include "evloop.h"
+#include "spool.h"
 #include "tie.h"
 
 struct delivery;
+struct drain;
 struct ingest;
 
 enum { TOLD_HEADERS_MAX_BYTES = 4096 }; /* kept of headers that nothing rests on */
@@ -46,17 +48,32 @@ struct delivery {
     size_t nwaiting;           /* receipts the present step has not ended */
     const struct err *failure; /* of the first receipt that could not be stored; in the arena; NULL: none */
     struct deadline deadline;  /* for the commit */
-    bool gave_up;              /* the deadline has passed: answered, not worth a statement of its own */
-    struct delivery *next;     /* in the list of the step it waits in */
+    bool gave_up; /* the deadline has passed: answered or spooled, not worth a statement of its own */
+    bool in_batch, in_spool; /* who still works on it: the last one ends it */
+    bool committed, spooled; /* where it is durable */
+    struct spool_slip slip;
+    struct span key_id;    /* of the secret that matched when it came */
+    struct drain *drain;   /* it came from the spool, without a client; NULL: from a request */
+    size_t drain_at;       /* its place in the drain's page */
+    struct delivery *next; /* in the list of the step it waits in */
 };
 
 /* Copies the body and ties the delivery to req. */
 struct delivery *delivery_begin(struct ingest *ingest, h2o_req_t *req);
+/* One from the spool, as it was when it had been verified, events and all. Borrows r's bytes. */
+struct delivery *delivery_again(struct ingest *ingest, const struct platform *platform,
+                                const struct source *source, const struct spool_record *r);
+/* Its receipts: one an event, of which there are nreceipts. */
+void delivery_take_events(struct delivery *d, struct event *events);
 void delivery_end(struct delivery *d); /* frees it; an unanswered client is our own bug */
 
 /* Fills headers from request with those that are kept, repeated ones as well: all that its signature, its extras and its
  * handshakes rest on, and what tells senders and traces apart. Its URL, if it has one, comes first as ":url: https://...",
  * which no header can look like: with it the request can be verified again. */
 void delivery_keep_headers(struct delivery *d);
+
+/* The request that such headers and a body were kept of; its list is in the arena. */
+struct request delivery_read_kept(struct span headers, struct span body, int64_t received_us,
+                                  struct arena *arena);
 
 #endif

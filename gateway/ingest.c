@@ -8,6 +8,7 @@
 #include "dedupe.h"
 #include "domain/handshake.h"
 #include "domain/scheme.h"
+#include "drain.h"
 #include "refused.h"
 #include "websub.h"
 
@@ -27,8 +28,11 @@ static const char *content_type_of(const struct handshake_answer *a);
 static void normalise(struct delivery *d);
 static void after_dedupe(struct delivery *d);
 static void on_overdue(void *delivery);
+static void keep_in_spool(struct delivery *d);
+static void end_if_done(struct delivery *d);
 static void turn_away(struct delivery *d, const struct err *why);
 static void answer(struct delivery *d, const struct err *failure);
+static void tell_where(h2o_req_t *req, struct span where);
 static void count(const struct delivery *d, enum outcome outcome);
 static enum outcome outcome_of(const struct delivery *d, const struct err *failure);
 static void complain(struct delivery *d, enum outcome outcome, const struct err *failure);
@@ -240,11 +244,7 @@ static void normalise(struct delivery *d)
 
     d->verified.id = arena_copy(d->arena, d->verified.id); /* a header's, which goes with the client */
     events_read(d->platform, d->source->name, &d->verified, &d->request, d->arena, &events, &d->nreceipts);
-    d->receipts = arena_zero(d->arena, d->nreceipts * sizeof(*d->receipts));
-    for (size_t i = 0; i < d->nreceipts; i++) {
-        d->receipts[i].delivery = d;
-        d->receipts[i].event = &events[i];
-    }
+    delivery_take_events(d, events);
 }
 
 static void after_dedupe(struct delivery *d)
@@ -256,31 +256,93 @@ static void after_dedupe(struct delivery *d)
         nunseen += !d->receipts[i].seen;
     if (nunseen == 0) {
         answer(d, NULL); /* all of it is stored already: a success */
+    } else if (d->ingest->spool && !links_pg_is_up(d->ingest->links)) {
+        keep_in_spool(d); /* nobody is there to wait for */
     } else if (batch_add(d->ingest->batch, d, &busy)) {
         answer(d, &busy);
     } else {
+        d->in_batch = true; /* to ingest_on_commit, perhaps by way of on_overdue */
         deadline_set(&d->ingest->commit_deadlines, &d->deadline, on_overdue, d);
-        return; /* to ingest_on_commit, perhaps by way of on_overdue */
     }
-    delivery_end(d);
+    end_if_done(d);
 }
 
 void ingest_on_commit(struct delivery *d, const struct err *failure)
 {
-    if (!failure)
+    if (d->drain) {
+        drain_on_commit(d, failure);
+        return;
+    }
+    d->in_batch = false;
+    d->committed = !failure;
+    deadline_clear(&d->deadline);
+    if (!failure) {
         dedupe_remember(d->ingest->dedupe, d); /* not before: a crash must not cost an event */
-    answer(d, failure);
-    delivery_end(d);
+        if (d->spooled)
+            spool_forget(d->ingest->spool, &d->slip);
+        answer(d, NULL);
+    } else if (!d->ingest->spool) {
+        answer(d, failure);
+    } else if (!d->gave_up) {
+        keep_in_spool(d);
+    }
+    end_if_done(d);
 }
 
-/* The sender has waited long enough. What is under way may still be stored: then its next try is a duplicate. */
+/* The sender has waited long enough. What is under way may still be stored: then the spool's copy, or without a spool
+ * the sender's next try, is a duplicate. */
 static void on_overdue(void *delivery)
 {
     struct delivery *d = delivery;
     const struct err overdue = {.code = UNAVAILABLE, .text = "no commit in time"};
 
+    if (d->ingest->spool) {
+        keep_in_spool(d);
+    } else {
+        d->gave_up = true;
+        answer(d, &overdue);
+    }
+    end_if_done(d);
+}
+
+static void keep_in_spool(struct delivery *d)
+{
+    struct err err = {0};
+
     d->gave_up = true;
-    answer(d, &overdue);
+    d->slip.record = (struct spool_record){
+        .delivery_id = d->id,
+        .received_us = d->received_us,
+        .platform = d->platform->name,
+        .source = d->source->name,
+        .key_id = span_of(d->source->secrets[d->verified.secret].key_id),
+        .event_id = d->verified.id,
+        .headers = d->headers,
+        .body = d->body,
+    };
+    if (spool_put(d->ingest->spool, &d->slip, &err))
+        answer(d, &err);
+    else
+        d->in_spool = true;
+}
+
+void ingest_on_spooled(void *ingest, struct spool_slip *slip, const struct err *failure)
+{
+    struct delivery *d = H2O_STRUCT_FROM_MEMBER(struct delivery, slip, slip);
+
+    (void)ingest;
+    d->in_spool = false;
+    d->spooled = !failure;
+    if (d->spooled && d->committed)
+        spool_forget(d->ingest->spool, slip);
+    answer(d, failure);
+    end_if_done(d);
+}
+
+static void end_if_done(struct delivery *d)
+{
+    if (!d->in_batch && !d->in_spool)
+        delivery_end(d);
 }
 
 /* Never came so far as to be stored. A wrong signature of a known source may be a wrong secret of ours. */
@@ -311,8 +373,16 @@ static void answer(struct delivery *d, const struct err *failure)
         return;
     }
     stored = d->platform->stored_status;
+    tell_where(req, d->spooled && !d->committed ? SPAN("spool") : SPAN("db"));
     answer_body(req, &d->id, stored, "application/json",
                 stored == 204 ? SPAN("") : SPAN("{\"status\":\"ok\"}"));
+}
+
+/* One that was dropped says "db" too: it must look like any other. */
+static void tell_where(h2o_req_t *req, struct span where)
+{
+    h2o_add_header_by_str(&req->pool, &req->res.headers, H2O_STRLIT("x-settle-stored"), 0, NULL, where.at,
+                          where.len);
 }
 
 static void count(const struct delivery *d, enum outcome outcome)
@@ -345,6 +415,8 @@ static enum outcome outcome_of(const struct delivery *d, const struct err *failu
             return causes[i].outcome;
     if (failure)
         return OUTCOME_INTERNAL;
+    if (d->spooled && !d->committed)
+        return OUTCOME_SPOOLED;
     for (size_t i = 0; i < d->nreceipts; i++)
         if (d->receipts[i].is_new)
             return OUTCOME_STORED;

@@ -31,6 +31,7 @@ enum outcome {
     OUTCOME_HANDSHAKE,
     OUTCOME_HANDSHAKE_REFUSED,
     OUTCOME_RATE_LIMITED,
+    OUTCOME_SPOOLED, /* durable on our own disk, and on its way to Postgres */
     NOUTCOMES
 };
 
@@ -47,14 +48,16 @@ struct ingest {
     struct links *links;
     struct dedupe *dedupe;
     struct batch *batch;
+    struct spool *spool; /* NULL: there is none */
+    struct drain *drain;
     struct refused *refused;
     struct senders *senders;
     struct reload *reload;
-    struct settings *settings; /* its platforms are the present set too: one share for both */
-    struct admit *admit;       /* of handshakes */
-    struct span public_url;    /* what senders call, without a path; absent: not known */
-    size_t max_body_bytes;     /* of a platform that names none of its own */
-    struct deadlines commit_deadlines;
+    struct settings *settings;                /* its platforms are the present set too: one share for both */
+    struct admit *admit;                      /* of handshakes */
+    struct span public_url;                   /* what senders call, without a path; absent: not known */
+    size_t max_body_bytes;                    /* of a platform that names none of its own */
+    struct deadlines commit_deadlines;        /* then it goes to the spool; without one, it is given up */
     struct arena *spare_arenas[SPARE_ARENAS]; /* of deliveries that ended: the next ones take them */
     size_t nspare_arenas;
     struct complaint complaints[NOUTCOMES];
@@ -68,5 +71,7 @@ bool ingest_read_path(struct span path, struct span *ret_platform, struct span *
 
 void ingest_on_request(void *ingest, h2o_req_t *req);
 void ingest_on_commit(struct delivery *d, const struct err *failure); /* the batch's done */
+/* The spool's done. */
+void ingest_on_spooled(void *ingest, struct spool_slip *slip, const struct err *failure);
 
 #endif

@@ -14,8 +14,8 @@ static bool is_among(const char *word, const char *const *words);
 static void usage(FILE *to);
 
 static const struct command *const commands[] = {
-    &serve_command,     &check_config_command, &print_config_command, &send_test_command,
-    &platforms_command, &verify_command,       &requarantine_command, &subscribe_command,
+    &serve_command,  &check_config_command, &print_config_command, &send_test_command, &platforms_command,
+    &verify_command, &requarantine_command, &spool_command,        &subscribe_command,
 };
 
 int main(int argc, char **argv)

@@ -175,8 +175,11 @@ static void forget_needless(const struct process *p)
 /* The admin's process starts the reconciler. */
 static void enter_sandbox(const struct process *p)
 {
+    const char *spool = strcmp(p->role, "ingest") == 0 ? p->settings->config->spool.folder : NULL;
+    const char *const writable[] = {spool, NULL};
+
     if (strcmp(p->role, "admin") != 0)
-        log_info("sandbox", LOG_TEXT("role", p->role), LOG_BOOL("entered", sandbox_enter(NULL)));
+        log_info("sandbox", LOG_TEXT("role", p->role), LOG_BOOL("entered", sandbox_enter(writable)));
 }
 
 static void tell_manager(struct parent *p)

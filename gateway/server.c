@@ -26,7 +26,7 @@ enum {
     LAME_MS = 100,       /* of a drain: answers what was on its way when the listener closed */
     SPARE_DESCRIPTORS = 128, /* stores, logs, pipes */
     BACKLOG_MAX = 4096,      /* what listen.c asks for */
-    CHORES_MAX = 8,
+    CHORES_MAX = 12,
     PEER_TIMEOUT_MS = 5000, /* for a client that does not take its answer */
 };
 

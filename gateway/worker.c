@@ -7,10 +7,12 @@
 #include "base/now.h"
 #include "batch.h"
 #include "dedupe.h"
+#include "drain.h"
 #include "health.h"
 #include "ingest.h"
 #include "refused.h"
 #include "reload.h"
+#include "spool.h"
 
 #include <stdlib.h>
 #include <sysexits.h>
@@ -23,6 +25,7 @@ enum {
 static void lock_secrets(struct platforms *set);
 static struct server *open_server(const struct process *self, struct err *err);
 static void open_stores(struct ingest *g, const struct config *config);
+static void open_spool(struct ingest *g, const struct config *config, size_t place);
 static void on_pg(void *ingest, struct pg *pg, bool up);
 static void on_malformed(void *ingest);
 static void after_reload(void *ingest, struct platforms *fresh);
@@ -51,10 +54,16 @@ int ingest_run(const struct process *self)
         g->public_url = span_of(self->settings->config->ingest.public_url);
     g->max_body_bytes = self->settings->config->ingest.max_body_bytes;
     open_stores(g, self->settings->config);
+    if (self->settings->config->spool.folder)
+        open_spool(g, self->settings->config, self->place);
     server_handle(g->server, ingest_on_request, on_malformed, g);
     g->reload = reload_open(server_loop(g->server), self, after_reload, g);
     server_on_hup(g->server, reload_start, g->reload);
-    server_add_chore(g->server, dedupe_turn, g->dedupe);   /* what came in asks Redis */
+    server_add_chore(g->server, dedupe_turn, g->dedupe); /* what came in asks Redis */
+    if (g->spool) {
+        server_add_chore(g->server, drain_turn, g->drain); /* what was kept asks to be next */
+        server_add_chore(g->server, spool_turn, g->spool);
+    }
     server_add_chore(g->server, batch_turn, g->batch);     /* what has asked, or need not, goes to Postgres */
     server_add_chore(g->server, refused_turn, g->refused); /* if Postgres has nothing better to do */
     server_add_chore(g->server, links_turn, g->links);     /* and all of it leaves */
@@ -113,7 +122,23 @@ static void open_stores(struct ingest *g, const struct config *config)
     g->batch = batch_open(g->server, g->links, &batch);
     g->senders = senders_open(g->server, g->platforms);
     g->refused = refused_open(g->server, g->links, g->batch, g->senders, config);
-    deadlines_open(&g->commit_deadlines, server_loop(g->server), config->ingest.commit_timeout_ms);
+    deadlines_open(&g->commit_deadlines, server_loop(g->server),
+                   config->spool.folder ? config->spool.after_ms : config->ingest.commit_timeout_ms);
+}
+
+static void open_spool(struct ingest *g, const struct config *config, size_t place)
+{
+    const struct spool_config spool = {
+        .folder = config->spool.folder,
+        .place = (unsigned)place,
+        .max_bytes = config->spool.megabytes * (size_t)1024 * 1024,
+        .reserve_bytes = config->spool.reserve_megabytes * (size_t)1024 * 1024,
+        .done = ingest_on_spooled,
+        .ctx = g,
+    };
+
+    g->spool = spool_open(g->server, &spool);
+    g->drain = drain_open(g);
 }
 
 static void on_pg(void *ingest, struct pg *pg, bool up)
@@ -147,6 +172,8 @@ static void close_all(struct ingest *g)
     reload_close(g->reload);
     links_close(g->links); /* ends what was under way; nothing is sent any more */
     batch_close(g->batch);
+    drain_close(g->drain);
+    spool_close(g->spool); /* with what the batch could not store any more */
     refused_close(g->refused);
     senders_close(g->senders);
     admit_close(g->admit);

@@ -1,5 +1,7 @@
 #include "kept.h"
 
+#include "delivery.h"
+
 enum { STATEMENT_MS = 10000 };
 
 struct pg *kept_connect(const struct config *config, const char *application, bool read_only, struct err *err)
@@ -18,28 +20,7 @@ struct pg *kept_connect(const struct config *config, const char *application, bo
     return pg_connect(&pg, err);
 }
 
-/* The first line may be the URL, under a name that no header has. */
 struct request kept_request(struct span headers, struct span body, int64_t received_us, struct arena *arena)
 {
-    struct request r = {.body = body.at ? body : SPAN(""), .url = SPAN_NONE, .received_us = received_us};
-    struct header *all;
-    size_t n = 0;
-
-    for (size_t i = 0; i < headers.len; i++)
-        n += headers.at[i] == '\n';
-    all = arena_alloc(arena, (n + 1) * sizeof(*all));
-    while (headers.len > 0) {
-        struct span line = span_cut(&headers, '\n');
-        struct span rest = line.len > 0 ? span_skip(line, 1) : line,
-                    name = span_cut(&rest, ':'); /* of ":url" as well */
-        if (!rest.at || rest.len == 0)
-            continue;
-        name = (struct span){line.at, name.len + 1};
-        if (span_eq(name, SPAN(":url")))
-            r.url = span_skip(rest, 1);
-        else if (r.nheaders < n + 1)
-            all[r.nheaders++] = (struct header){name, span_skip(rest, 1)};
-    }
-    r.headers = all;
-    return r;
+    return delivery_read_kept(headers, body, received_us, arena);
 }

@@ -9,6 +9,7 @@
 #include "listen.h"
 #include "notify.h"
 #include "parent.h"
+#include "spoolfile.h"
 #include "storms.h"
 
 #include <errno.h>
@@ -40,6 +41,7 @@ static error_t parse_option(int key, char *value, struct argp_state *state);
 static enum status serve(struct settings *settings, const char *ports_file, int *ret_exit_code,
                          struct err *err);
 static enum status share_memory(const struct settings *settings, size_t nchildren, struct err *err);
+static enum status check_spool(const struct config *c, struct err *err);
 static enum status listen_all(struct role *role, const struct listen_handed *handed, struct child *children,
                               struct err *err);
 static enum status check_names(const struct listen_handed *handed, const struct role *roles, struct err *err);
@@ -117,6 +119,8 @@ static enum status serve(struct settings *settings, const char *ports_file, int 
 
     if (notify_open(err) || listen_take_handed(&handed, err) || check_names(&handed, roles, err))
         return err->code;
+    if (c->ingest.enabled && c->spool.folder && check_spool(c, err))
+        return err->code;
     if (geteuid() == 0)
         log_warn("runs_as_root", LOG_TEXT("why", "nothing here needs it: give it a user of its own"));
     for (struct role *r = roles; r < roles + NROLES; r++) {
@@ -135,6 +139,18 @@ static enum status serve(struct settings *settings, const char *ports_file, int 
         return err->code;
     settings_log_idle(settings->platforms);
     *ret_exit_code = parent_run(children, nchildren, settings);
+    return OK;
+}
+
+/* A disk that syncs faster than any disk can lies, or something between us and it does. */
+static enum status check_spool(const struct config *c, struct err *err)
+{
+    int64_t sync_us;
+
+    if (spoolfile_check_folder(c->spool.folder, c->unsafe_ok, &sync_us, err))
+        return err->code;
+    if (sync_us < SPOOLFILE_SYNC_US_MIN)
+        log_warn("spool_sync_too_fast", LOG_TEXT("folder", c->spool.folder), LOG_INT("sync_us", sync_us));
     return OK;
 }
 

@@ -64,6 +64,11 @@ struct config {
         const char *public_url; /* what senders call, without a slash at its end; "": not known */
     } ingest;
     struct {
+        const char *folder;                    /* NULL: there is no spool */
+        unsigned megabytes, reserve_megabytes; /* of one worker */
+        unsigned after_ms;                     /* so long Postgres may take */
+    } spool;
+    struct {
         unsigned inserts_per_second, megabytes_per_source, keep_hours;
     } refused; /* requests whose signature did not hold: what is kept of one source, and how long */
     struct {

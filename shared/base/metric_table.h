@@ -5,7 +5,7 @@
  */
 METRIC(WEBHOOK_REQUESTS, "settle_webhook_requests_total", COUNTER, true, "cause",
        "stored duplicate bad_signature unknown_source unknown_platform too_large malformed method "
-       "store_unavailable overload internal dropped handshake handshake_refused rate_limited",
+       "store_unavailable overload internal dropped handshake handshake_refused rate_limited spooled",
        "Webhook requests answered, by platform and by what became of them.")
 METRIC(SIGNATURE_REFUSALS, "settle_signature_refusals_total", COUNTER, true, "cause",
        "header_missing header_twice malformed_signature malformed_time too_old in_future bad_id bad_body "
@@ -19,6 +19,18 @@ METRIC(BATCHES, "settle_batches_total", COUNTER, false, "result", "stored split 
        "Group commits, by result.")
 METRIC(QUEUE_WAITING, "settle_queue_waiting_deliveries", GAUGE_SUM, false, NULL, NULL,
        "Verified deliveries that wait for their commit.")
+METRIC(SPOOL_RECORDS, "settle_spool_records", GAUGE_SUM, false, NULL, NULL,
+       "Acknowledged deliveries in the spool, which wait for Postgres.")
+METRIC(SPOOL_STAYED, "settle_spool_stayed_records", GAUGE_SUM, false, NULL, NULL,
+       "Those of them that Postgres could not be given: no such platform or source any more, refused, or "
+       "damaged.")
+METRIC(SPOOL_BYTES, "settle_spool_bytes", GAUGE_SUM, false, NULL, NULL, "What the spool takes of its cap.")
+METRIC(SPOOL_OLDEST, "settle_spool_oldest_seconds", GAUGE, false, NULL, NULL,
+       "Age of the oldest delivery in the spool; 0 if there is none.")
+METRIC(SPOOL_WRITES, "settle_spool_writes_total", COUNTER, false, "result", "stored full failed",
+       "Deliveries handed to the spool, by what became of them.")
+METRIC(SPOOL_DRAINED, "settle_spool_drained_total", COUNTER, false, NULL, NULL,
+       "Deliveries of the spool whose receipts are all committed in Postgres.")
 METRIC(CONNECTIONS, "settle_open_connections", GAUGE_SUM, false, NULL, NULL, "Open client connections.")
 METRIC(CONNECTIONS_REFUSED, "settle_connections_refused_total", COUNTER, false, NULL, NULL,
        "Connections closed at once because their address had as many open as it may.")

@@ -26,7 +26,7 @@ struct sender {
 struct load {
     pthread_mutex_t lock; /* over all below; senders hold it for moments */
     uint16_t port;
-    bool stop, calls_anew;
+    bool stop, halted, calls_anew;
     struct load_count count;
     const char *secret;
     unsigned nsenders;
@@ -86,15 +86,21 @@ struct load_count load_so_far(struct load *l)
     return count;
 }
 
+void load_halt(struct load *l)
+{
+    pthread_mutex_lock(&l->lock);
+    l->stop = true;
+    pthread_mutex_unlock(&l->lock);
+    for (unsigned i = 0; i < l->nsenders && !l->halted; i++)
+        pthread_join(l->senders[i]->thread, NULL);
+    l->halted = true;
+}
+
 struct load_count load_stop(struct load *l, struct world *w)
 {
     struct load_count count;
 
-    pthread_mutex_lock(&l->lock);
-    l->stop = true;
-    pthread_mutex_unlock(&l->lock);
-    for (unsigned i = 0; i < l->nsenders; i++)
-        pthread_join(l->senders[i]->thread, NULL);
+    load_halt(l);
     count = l->count;
     check(l, w);
     for (unsigned i = 0; i < l->nsenders; i++)

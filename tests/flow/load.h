@@ -24,6 +24,9 @@ void load_aim(struct load *l, const struct world *w); /* the gateway has moved t
 void load_calls_anew(struct load *l);                 /* from now on a connection takes only a few posts */
 struct load_count load_so_far(struct load *l);
 
+/* Stops the senders; for who has to wait for something before load_stop. */
+void load_halt(struct load *l);
+
 /* Stops the senders and fails the test if memory and table disagree. */
 struct load_count load_stop(struct load *l, struct world *w);
 

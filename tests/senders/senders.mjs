@@ -107,7 +107,7 @@ function* mutations(request, signed, bitsOf) {
         const begin = request.target.indexOf('?') + 1;
         for (const bit of bitsOf(request.target.subarray(begin))) {
             const target = flipped(request.target, bit + 8 * begin);
-            const control = isControl(target, bit + 8 * begin, ' ');
+            const control = isControl(target, bit + 8 * begin, ' #') || target[begin + (bit >> 3)] >= 0x80;
             yield { what: `query, now ${target}`, bad: { ...request, target }, control };
         }
     }

@@ -597,6 +597,92 @@ static void test_a_statement_without_an_end_shows_and_an_absent_store_does_not(v
     boot_us = SECOND_US;
 }
 
+/* What the spool brings back: key by key, live webhooks keep four flights of five. */
+static void test_a_backlog_gets_one_flight_in_five_while_live_ones_wait(void **state)
+{
+    struct pg *pg = &connections[0];
+    size_t nlive = 0, nbacklog = 0, live = 0;
+
+    (void)state;
+    for (size_t i = 60; i < NDELIVERIES; i++)
+        batch_add_backlog(batch, &deliveries[i]);
+    add(0, 40);
+    live = 40;
+    batch_turn(batch);
+    for (size_t turns = 0; turns < 7; turns++) {
+        bool is_backlog = pg->keys[0].at[0] >= 60;
+        nbacklog += is_backlog;
+        nlive += !is_backlog;
+        for (size_t i = 0; i < pg->nrows; i++) /* never in one statement */
+            assert_int_equal(pg->keys[i].at[0] >= 60, is_backlog);
+        commit(pg);
+        if (live < 56) {
+            add(live, MAX_ROWS);
+            live += MAX_ROWS;
+        }
+        batch_turn(batch);
+    }
+    assert_int_equal(nbacklog, 1);
+    assert_int_equal(nlive, 6);
+    for (; pg->nwaiting > 0; batch_turn(batch))
+        commit(pg);
+    expect_ended(0, live, OK);
+    expect_ended(60, NDELIVERIES - 60, OK);
+}
+
+static void test_a_backlog_takes_one_connection_and_fills_no_queue(void **state)
+{
+    struct err err;
+
+    (void)state;
+    connections[1].up = true;
+    for (size_t i = 20; i < NDELIVERIES; i++)
+        batch_add_backlog(batch, &deliveries[i]);
+    batch_turn(batch);
+    assert_int_equal(connections[0].nwaiting, 1);
+    assert_int_equal(connections[1].nwaiting, 0); /* kept for who is in a hurry */
+    assert_true(batch_is_idle(batch));
+    assert_int_equal(batch_add(batch, &deliveries[0], &err), OK);
+    batch_turn(batch);
+    assert_int_equal(connections[1].keys[0].at[0], 0);
+    commit(&connections[1]);
+    expect_ended(0, 1, OK);
+    for (; connections[0].nwaiting > 0; batch_turn(batch))
+        commit(&connections[0]);
+    expect_ended(20, NDELIVERIES - 20, OK);
+}
+
+static void test_a_backlog_that_is_refused_is_split_and_one_that_is_lost_goes_again(void **state)
+{
+    struct pg *pg = &connections[0];
+    size_t nsent = 0;
+
+    (void)state;
+    for (size_t i = 0; i < 6; i++)
+        batch_add_backlog(batch, &deliveries[i]);
+    batch_turn(batch);
+    refuse(pg, UNAVAILABLE, "");
+    for (batch_turn(batch); pg->nwaiting > 0; batch_turn(batch)) {
+        bool poisoned = false;
+        for (size_t i = 0; i < pg->nrows; i++)
+            poisoned |= pg->keys[i].at[0] == 3 && !pg->unread[i];
+        if (poisoned)
+            refuse(pg, REJECTED, "22P05");
+        else
+            commit(pg);
+        assert_true(++nsent < 20);
+    }
+    expect_ended(0, 6, OK);
+    assert_non_null(receipts[3][0].refusal);
+    for (size_t i = 10; i < 14; i++)
+        batch_add_backlog(batch, &deliveries[i]);
+    batch_turn(batch);
+    refuse(pg, UNAVAILABLE, "");
+    batch_turn(batch);
+    refuse(pg, UNAVAILABLE, "");
+    expect_ended(10, 4, UNAVAILABLE); /* they stay in the spool */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -620,6 +706,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_statement_without_an_end_shows_and_an_absent_store_does_not,
                                         begin, end),
         cmocka_unit_test_setup_teardown(test_only_what_the_commit_returns_is_new, begin, end),
+        cmocka_unit_test_setup_teardown(test_a_backlog_gets_one_flight_in_five_while_live_ones_wait, begin,
+                                        end),
+        cmocka_unit_test_setup_teardown(test_a_backlog_takes_one_connection_and_fills_no_queue, begin, end),
+        cmocka_unit_test_setup_teardown(
+            test_a_backlog_that_is_refused_is_split_and_one_that_is_lost_goes_again, begin, end),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

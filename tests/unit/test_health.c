@@ -55,6 +55,21 @@ static void test_a_successor_does_not_inherit_a_connection(void **state)
     assert_false(health_place(1, NOW + STALE_US).can_store);
 }
 
+static void test_a_spool_is_a_store(void **state)
+{
+    (void)state;
+    health_join(1, HEALTH_INGEST, NOW);
+    assert_false(health_place(1, NOW).can_store);
+    health_can_spool(true);
+    health_flushed(false, NOW);
+    assert_true(health_place(1, NOW).can_store);
+    health_can_spool(false);
+    assert_false(health_place(1, NOW).can_store);
+    health_can_spool(true);
+    health_join(1, HEALTH_INGEST, NOW); /* a successor's is not open yet */
+    assert_false(health_place(1, NOW).can_store);
+}
+
 static void flush_at(bool good, int64_t boot_us)
 {
     health_join(2, HEALTH_INGEST, NOW);
@@ -119,6 +134,7 @@ int main(void)
         cmocka_unit_test(test_processes_tell_each_other),
         cmocka_unit_test(test_a_loop_that_does_not_turn_shows),
         cmocka_unit_test(test_a_successor_does_not_inherit_a_connection),
+        cmocka_unit_test(test_a_spool_is_a_store),
         cmocka_unit_test(test_a_failed_commit_counts_until_a_good_one_or_for_a_while),
         cmocka_unit_test(test_a_worker_that_hangs_shows_and_one_that_waits_for_nothing_does_not),
         cmocka_unit_test(test_a_drain_is_seen_by_all),

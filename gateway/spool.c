@@ -1,0 +1,957 @@
+#include "spool.h"
+
+#include "base/log.h"
+#include "base/metric.h"
+#include "base/now.h"
+#include "evloop.h"
+#include "health.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+enum {
+    WRITE_RECORDS_MAX = 512, /* of one transaction */
+    FILES_MAX = 16,          /* held at once: the own one, and those that were taken over */
+    UNREADABLE_MAX = 64,
+    NOTES_MAX = 16,
+    LISTEN_ARENA_BYTES = 4096,
+};
+
+#define WRITE_BYTES_MAX   ((size_t)16 << 20) /* of one transaction */
+#define WAITING_BYTES_MAX ((size_t)64 << 20)
+#define LOOK_AROUND_US    (2 * SECOND_US) /* for files that nobody holds */
+#define STAYED_US         MINUTE_US
+#define TRY_AGAIN_US      SECOND_US
+#define RESERVE_AGAIN_US  (30 * SECOND_US)
+
+enum result { WRITE_STORED, WRITE_FULL, WRITE_FAILED }; /* the words of SPOOL_WRITES, in its order */
+
+/* What the thread has to tell the log. */
+struct note {
+    enum log_level level;
+    const char *event;
+    char file[SPOOL_NAME_BYTES];
+    struct err err;
+    int64_t number;
+};
+
+/* The thread's own. */
+struct held {
+    struct spoolfile *file; /* NULL: the place is free; of the own one: it does not open */
+    unsigned id;
+    int lock; /* -1: it shares the own one's */
+    int64_t cursor;
+    bool at_end;
+    int64_t rewind_us;
+    int64_t *gone; /* seqs that are in Postgres, and that a full disk did not let us remove */
+    size_t ngone, gone_room;
+};
+
+struct forgotten {
+    struct forgotten *next;
+    size_t generation;
+    int64_t seq;
+};
+
+/* What the thread takes over at a time. */
+struct work {
+    struct spool_slip *slips;
+    struct forgotten *forgotten;
+    bool page_wanted, page_back, ends;
+};
+
+struct spool {
+    struct server *server;
+    struct spool_config config;
+    int event;
+    struct watch *watch;
+    pthread_t thread;
+    bool has_thread;
+
+    /* The loop's own. */
+    spool_page_done *page_done;
+    void *page_ctx;
+
+    pthread_mutex_t lock; /* over the rest, up to the thread's own */
+    pthread_cond_t work;
+    bool ends;
+    struct spool_slip *waiting, **last_waiting, *done;
+    size_t waiting_bytes;
+    struct forgotten *forgotten;
+    bool page_wanted, page_ready, page_back;
+    struct spool_page page;
+    struct note notes[NOTES_MAX];
+    size_t nnotes;
+    struct {
+        uint64_t nrecords, bytes, nstayed;
+        int64_t oldest_us;
+        bool open, full, drained;
+        uint64_t writes[WRITE_FAILED + 1], ndrained;
+    } told;
+
+    /* The thread's own. */
+    struct held held[FILES_MAX]; /* [0]: its own */
+    size_t generation;           /* of the own file: seqs of an earlier one mean nothing in it */
+    int64_t open_again_us, reserve_again_us, look_around_us;
+    bool full;
+    uint64_t nstayed;
+    char unreadable[UNREADABLE_MAX][SPOOL_NAME_BYTES];
+    size_t nunreadable;
+};
+
+static void *run(void *spool);
+static void take_work(struct spool *s, struct work *ret);
+static void hand_page(struct spool *s);
+static bool has_work(const struct spool *s);
+static void wait_for_work(struct spool *s);
+static void keep_up(struct spool *s);
+static void write_all(struct spool *s, struct spool_slip *slips);
+static struct spool_slip *write_some(struct spool *s, struct spool_slip *slips);
+static void write_batch(struct spool *s, struct spool_slip *const *slips, size_t n);
+static enum status put(struct spool *s, struct spool_record *const *records, size_t n, struct err *err);
+static bool open_own(struct spool *s, struct err *err);
+static bool lock_own(struct spool *s, struct err *err);
+static void give_up_own(struct spool *s, const struct err *why);
+static void finish(struct spool *s, struct spool_slip *slip, const struct err *failure);
+static void take_back(struct spool *s, struct spool_page *page);
+static void forget_all(struct spool *s, struct forgotten *all);
+static void remove_from(struct spool *s, struct held *h, const int64_t *seqs, size_t n);
+static void note_gone(struct spool *s, struct held *h, const int64_t *seqs, size_t n);
+static void add_gone(struct held *h, int64_t seq);
+static bool is_all_gone(const struct held *h);
+static int compare_seqs(const void *a, const void *b);
+static void lose(struct spool *s, struct held *h, const struct err *why);
+static void fill_page(struct spool *s, struct spool_page *page);
+static bool read_from(struct spool *s, size_t at, struct spool_page *page);
+static void look_around(struct spool *s);
+static bool take_over(struct spool *s, const char *name);
+static bool is_held(const struct spool *s, const char *name);
+static struct held *held_id(struct spool *s, unsigned id);
+static bool is_unreadable(const struct spool *s, const char *name);
+static void note_unreadable(struct spool *s, const char *name);
+static void let_go(struct spool *s, struct held *h);
+static void tell(struct spool *s);
+static void note(struct spool *s, enum log_level level, const char *event, const char *file, int64_t number,
+                 const struct err *err);
+static void on_event(void *spool);
+static void run_done(struct spool *s);
+
+struct spool *spool_open(struct server *server, const struct spool_config *config)
+{
+    struct spool *s = calloc(1, sizeof(*s));
+    pthread_condattr_t by_uptime;
+
+    if (!s)
+        abort();
+    s->server = server;
+    s->config = *config;
+    s->last_waiting = &s->waiting;
+    s->told.oldest_us = TIME_NONE;
+    s->held[0].lock = -1;
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_condattr_init(&by_uptime);
+    pthread_condattr_setclock(&by_uptime, CLOCK_MONOTONIC);
+    pthread_cond_init(&s->work, &by_uptime);
+    pthread_condattr_destroy(&by_uptime);
+    signal(SIGXFSZ, SIG_IGN); /* a limit of file sizes is a full disk to us */
+    s->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (s->event < 0)
+        abort();
+    s->watch = watch_open(server_loop(server), s->event, on_event, s);
+    s->has_thread = pthread_create(&s->thread, NULL, run, s) == 0;
+    if (!s->has_thread)
+        log_error("spool_off", LOG_TEXT("why", "no thread to write on"));
+    return s;
+}
+
+void spool_close(struct spool *s)
+{
+    if (!s)
+        return;
+    pthread_mutex_lock(&s->lock);
+    s->ends = true;
+    pthread_cond_signal(&s->work);
+    pthread_mutex_unlock(&s->lock);
+    if (s->has_thread)
+        pthread_join(s->thread, NULL);
+    s->page_done = NULL;
+    run_done(s);
+    spool_turn(s);
+    while (s->forgotten) { /* of what came back just now */
+        struct forgotten *f = s->forgotten;
+        s->forgotten = f->next;
+        free(f);
+    }
+    watch_close(s->watch);
+    close(s->event);
+    arena_close(s->page.arena);
+    pthread_cond_destroy(&s->work);
+    pthread_mutex_destroy(&s->lock);
+    free(s);
+}
+
+bool spool_can_take(const struct spool *s)
+{
+    struct spool *mutable = (struct spool *)(uintptr_t)s;
+    bool can;
+
+    if (!s || !s->has_thread)
+        return false;
+    pthread_mutex_lock(&mutable->lock);
+    can = s->told.open && !s->told.full;
+    pthread_mutex_unlock(&mutable->lock);
+    return can;
+}
+
+enum status spool_put(struct spool *s, struct spool_slip *slip, struct err *err)
+{
+    size_t bytes = spoolfile_bytes_of(&slip->record);
+    bool room;
+
+    slip->next = NULL;
+    pthread_mutex_lock(&s->lock);
+    room = s->has_thread && s->waiting_bytes + bytes <= WAITING_BYTES_MAX;
+    if (room) {
+        *s->last_waiting = slip;
+        s->last_waiting = &slip->next;
+        s->waiting_bytes += bytes;
+        pthread_cond_signal(&s->work);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return room ? OK : err_cause(err, UNAVAILABLE, "spool_full", "too much waits for the spool already");
+}
+
+void spool_forget(struct spool *s, const struct spool_slip *slip)
+{
+    struct forgotten *f = malloc(sizeof(*f));
+
+    if (!f)
+        abort();
+    f->generation = slip->generation;
+    f->seq = slip->record.seq;
+    pthread_mutex_lock(&s->lock);
+    f->next = s->forgotten;
+    s->forgotten = f;
+    pthread_cond_signal(&s->work);
+    pthread_mutex_unlock(&s->lock);
+}
+
+void spool_read(struct spool *s, spool_page_done *done, void *ctx)
+{
+    assert(!s->page_done);
+    s->page_done = done;
+    s->page_ctx = ctx;
+    pthread_mutex_lock(&s->lock);
+    s->page_wanted = true;
+    pthread_cond_signal(&s->work);
+    pthread_mutex_unlock(&s->lock);
+}
+
+void spool_return(struct spool *s, struct spool_page *page)
+{
+    assert(page == &s->page);
+    pthread_mutex_lock(&s->lock);
+    s->page_back = true;
+    pthread_cond_signal(&s->work);
+    pthread_mutex_unlock(&s->lock);
+}
+
+uint64_t spool_nrecords(const struct spool *s)
+{
+    struct spool *mutable = (struct spool *)(uintptr_t)s;
+    uint64_t n;
+
+    pthread_mutex_lock(&mutable->lock);
+    n = s->told.nrecords;
+    pthread_mutex_unlock(&mutable->lock);
+    return n;
+}
+
+bool spool_is_drained(const struct spool *s)
+{
+    struct spool *mutable = (struct spool *)(uintptr_t)s;
+    bool drained;
+
+    pthread_mutex_lock(&mutable->lock);
+    drained = s->told.drained;
+    pthread_mutex_unlock(&mutable->lock);
+    return drained;
+}
+
+/* The loop's side. */
+
+static void on_event(void *spool)
+{
+    struct spool *s = spool;
+    eventfd_t n;
+
+    (void)eventfd_read(s->event, &n);
+    run_done(s);
+}
+
+static void run_done(struct spool *s)
+{
+    struct note notes[NOTES_MAX];
+    struct spool_slip *done, *next;
+    spool_page_done *page_done = NULL;
+    size_t nnotes;
+
+    pthread_mutex_lock(&s->lock);
+    done = s->done;
+    s->done = NULL;
+    nnotes = s->nnotes;
+    memcpy(notes, s->notes, nnotes * sizeof(notes[0]));
+    s->nnotes = 0;
+    if (s->page_ready) {
+        s->page_ready = false;
+        page_done = s->page_done;
+        s->page_done = NULL;
+    }
+    pthread_mutex_unlock(&s->lock);
+    for (size_t i = 0; i < nnotes; i++)
+        log_at(notes[i].level, notes[i].event, LOG_TEXT("file", notes[i].file), LOG_INT("n", notes[i].number),
+               notes[i].err.code ? LOG_ERR(&notes[i].err) : LOG_NOTHING);
+    for (; done; done = next) {
+        next = done->next;
+        s->config.done(s->config.ctx, done, done->err.code ? &done->err : NULL);
+    }
+    if (page_done)
+        page_done(s->page_ctx, &s->page);
+    server_again(s->server);
+}
+
+void spool_turn(void *spool)
+{
+    struct spool *s = spool;
+    uint64_t writes[countof(s->told.writes)], ndrained;
+    bool can_take;
+
+    pthread_mutex_lock(&s->lock);
+    can_take = s->told.open && !s->told.full;
+    memcpy(writes, s->told.writes, sizeof(writes));
+    memset(s->told.writes, 0, sizeof(s->told.writes));
+    ndrained = s->told.ndrained;
+    s->told.ndrained = 0;
+    metric_set(SPOOL_RECORDS, METRIC_NO_PLATFORM, 0, (double)s->told.nrecords);
+    metric_set(SPOOL_STAYED, METRIC_NO_PLATFORM, 0, (double)s->told.nstayed);
+    metric_set(SPOOL_BYTES, METRIC_NO_PLATFORM, 0, (double)s->told.bytes);
+    metric_set(SPOOL_OLDEST, METRIC_NO_PLATFORM, 0,
+               s->told.oldest_us == TIME_NONE
+                   ? 0
+                   : (double)(server_wall_us(s->server) - s->told.oldest_us) / (double)SECOND_US);
+    pthread_mutex_unlock(&s->lock);
+    for (size_t i = 0; i < countof(writes); i++)
+        if (writes[i] > 0)
+            metric_add(SPOOL_WRITES, METRIC_NO_PLATFORM, i, writes[i]);
+    if (ndrained > 0)
+        metric_add(SPOOL_DRAINED, METRIC_NO_PLATFORM, 0, ndrained);
+    health_can_spool(can_take);
+}
+
+/* The thread's side. */
+
+static void *run(void *spool)
+{
+    struct spool *s = spool;
+    struct err err = {0};
+    struct work work = {.ends = false};
+
+    if (!open_own(s, &err))
+        note(s, LOG_ERROR, "spool_off", "", 0, &err);
+    s->reserve_again_us = 0;
+    keep_up(s);
+    tell(s);
+    while (!work.ends) {
+        take_work(s, &work);
+        keep_up(s);
+        write_all(s, work.slips);
+        if (work.page_back)
+            take_back(s, &s->page);
+        forget_all(s, work.forgotten);
+        if (work.page_wanted)
+            fill_page(s, &s->page);
+        tell(s);
+        if (work.page_wanted)
+            hand_page(s);
+    }
+    for (struct held *h = s->held; h < s->held + FILES_MAX; h++)
+        if (h->file || h == s->held)
+            let_go(s, h);
+    return NULL;
+}
+
+static void take_work(struct spool *s, struct work *ret)
+{
+    pthread_mutex_lock(&s->lock);
+    if (!has_work(s))
+        wait_for_work(s);
+    *ret = (struct work){
+        .slips = s->waiting,
+        .forgotten = s->forgotten,
+        .page_wanted = s->page_wanted && !s->ends,
+        .page_back = s->page_back,
+        .ends = s->ends,
+    };
+    s->waiting = NULL;
+    s->last_waiting = &s->waiting;
+    s->waiting_bytes = 0;
+    s->forgotten = NULL;
+    s->page_wanted = s->page_back = false;
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void hand_page(struct spool *s)
+{
+    pthread_mutex_lock(&s->lock);
+    s->page_ready = true;
+    pthread_mutex_unlock(&s->lock);
+    eventfd_write(s->event, 1);
+}
+
+/* Or until it is time to look after the file. */
+static void wait_for_work(struct spool *s)
+{
+    struct timespec until;
+
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec++;
+    (void)pthread_cond_timedwait(&s->work, &s->lock, &until);
+}
+
+/* A file that did not open is tried again, and the reserve made anew: with it, a full disk has room again. */
+static void keep_up(struct spool *s)
+{
+    struct held *own = &s->held[0];
+    struct err err = {0};
+
+    if (!own->file && !open_own(s, &err))
+        return;
+    if (now_boot_us() < s->reserve_again_us)
+        return;
+    s->reserve_again_us = now_boot_us() + RESERVE_AGAIN_US;
+    if (spoolfile_reserve(s->config.folder, own->id, s->config.reserve_bytes) &&
+        spoolfile_size(own->file).bytes < s->config.max_bytes)
+        s->full = false;
+}
+
+static bool has_work(const struct spool *s)
+{
+    return s->waiting || s->forgotten || s->page_wanted || s->page_back || s->ends;
+}
+
+static void write_all(struct spool *s, struct spool_slip *slips)
+{
+    while (slips) {
+        slips = write_some(s, slips);
+        eventfd_write(s->event, 1); /* who was in it is answered while the rest is written */
+    }
+}
+
+/* One transaction of them; what is over the cap is refused. Returns the rest. */
+static struct spool_slip *write_some(struct spool *s, struct spool_slip *slips)
+{
+    struct spool_slip *batch[WRITE_RECORDS_MAX];
+    const struct err full = {.code = UNAVAILABLE, .cause = "spool_full", .text = "the spool is full"};
+    size_t n = 0, bytes = 0, used = 0;
+    struct err err = {0};
+
+    if (!s->held[0].file && !open_own(s, &err)) {
+        err.code = UNAVAILABLE;
+        for (struct spool_slip *next; slips; slips = next) {
+            next = slips->next;
+            finish(s, slips, &err);
+        }
+        return NULL;
+    }
+    used = spoolfile_size(s->held[0].file).bytes;
+    s->full = false;
+    while (slips && n < WRITE_RECORDS_MAX) {
+        struct spool_slip *slip = slips;
+        size_t more = spoolfile_bytes_of(&slip->record);
+
+        if (n > 0 && bytes + more > WRITE_BYTES_MAX)
+            break;
+        slips = slip->next;
+        if (used + bytes + more > s->config.max_bytes) {
+            s->full = true;
+            finish(s, slip, &full);
+            continue;
+        }
+        bytes += more;
+        batch[n++] = slip;
+    }
+    if (n > 0)
+        write_batch(s, batch, n);
+    return slips;
+}
+
+static void write_batch(struct spool *s, struct spool_slip *const *slips, size_t n)
+{
+    struct spool_record *records[WRITE_RECORDS_MAX];
+    struct err err = {0};
+    enum status status;
+
+    for (size_t i = 0; i < n; i++)
+        records[i] = &slips[i]->record;
+    status = put(s, records, n, &err);
+    if (status == BROKEN)
+        give_up_own(s, &err);
+    err.code = status ? UNAVAILABLE : OK;
+    for (size_t i = 0; i < n; i++) {
+        slips[i]->generation = s->generation;
+        finish(s, slips[i], status ? &err : NULL);
+    }
+}
+
+static enum status put(struct spool *s, struct spool_record *const *records, size_t n, struct err *err)
+{
+    struct held *own = &s->held[0];
+    enum status status = spoolfile_put(own->file, records, n, err);
+
+    if (status == BUSY && spoolfile_use_reserve(s->config.folder, own->id)) {
+        note(s, LOG_WARN, "spool_reserve_used", spoolfile_name_of(own->file), 0, err);
+        s->reserve_again_us = now_boot_us() + RESERVE_AGAIN_US;
+        status = spoolfile_put(own->file, records, n, err);
+    }
+    s->full = status == BUSY;
+    own->at_end = false;
+    return status;
+}
+
+/* Not more often than once a second: each try costs reads and a sync on what may be a dying disk. */
+static bool open_own(struct spool *s, struct err *err)
+{
+    struct held *own = &s->held[0];
+    char name[SPOOL_NAME_BYTES];
+
+    if (now_boot_us() < s->open_again_us) {
+        err_cause(err, UNAVAILABLE, "spool_broken", "the spool could not be opened a moment ago");
+        return false;
+    }
+    if (own->lock < 0 && !lock_own(s, err)) {
+        s->open_again_us = now_boot_us() + TRY_AGAIN_US;
+        return false;
+    }
+    spoolfile_name(own->id, name);
+    own->file = spoolfile_open(s->config.folder, name, true, err);
+    if (!own->file && err->code == BROKEN) {
+        note(s, LOG_ERROR, "spool_set_aside", name, 0, err);
+        spoolfile_set_aside_name(s->config.folder, name, now_wall_us());
+        own->file = spoolfile_open(s->config.folder, name, true, err);
+    }
+    if (!own->file) {
+        s->open_again_us = now_boot_us() + TRY_AGAIN_US;
+        return false;
+    }
+    s->generation++;
+    own->ngone = 0; /* of the one before */
+    own->cursor = 0;
+    own->at_end = false;
+    if (spoolfile_size(own->file).nrecords > 0)
+        note(s, LOG_INFO, "spool_found", name, (int64_t)spoolfile_size(own->file).nrecords, NULL);
+    return true;
+}
+
+static bool lock_own(struct spool *s, struct err *err)
+{
+    struct held *own = &s->held[0];
+
+    for (unsigned id = s->config.place; id < SPOOL_IDS; id++) {
+        if (held_id(s, id))
+            continue;
+        *err = (struct err){.code = OK};
+        own->lock = spoolfile_lock(s->config.folder, id, err);
+        own->id = id;
+        if (own->lock >= 0)
+            return true;
+        if (err->code)
+            return false;
+    }
+    err_set(err, UNAVAILABLE, "every file of the spool is in use");
+    return false;
+}
+
+/* Nothing more is written to a file after a failed write or sync: what is in it stays as it is. */
+static void give_up_own(struct spool *s, const struct err *why)
+{
+    struct held *own = &s->held[0];
+    struct err err = {0};
+
+    note(s, LOG_ERROR, "spool_set_aside", spoolfile_name_of(own->file),
+         (int64_t)spoolfile_size(own->file).nrecords, why);
+    spoolfile_set_aside(own->file, now_wall_us());
+    own->file = NULL;
+    if (!open_own(s, &err))
+        note(s, LOG_ERROR, "spool_off", "", 0, &err);
+}
+
+static void finish(struct spool *s, struct spool_slip *slip, const struct err *failure)
+{
+    bool full = failure && failure->cause && strcmp(failure->cause, "spool_full") == 0;
+
+    slip->err = failure ? *failure : (struct err){.code = OK};
+    pthread_mutex_lock(&s->lock);
+    slip->next = s->done;
+    s->done = slip;
+    s->told.writes[!failure ? WRITE_STORED : full ? WRITE_FULL : WRITE_FAILED]++;
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void take_back(struct spool *s, struct spool_page *page)
+{
+    struct held *h = &s->held[page->file];
+    int64_t seqs[SPOOL_PAGE_RECORDS];
+    size_t n = 0;
+
+    if (!h->file || (h == &s->held[0] && page->generation != s->generation))
+        return; /* set aside meanwhile: it is drained again from there, and seqs of another file are not these */
+    for (size_t i = 0; i < page->n; i++)
+        if (page->stored[i])
+            seqs[n++] = page->records[i].seq;
+    if (page->again)
+        h->cursor = page->from;
+    if (n == 0)
+        return;
+    remove_from(s, h, seqs, n);
+    pthread_mutex_lock(&s->lock);
+    s->told.ndrained += n;
+    pthread_mutex_unlock(&s->lock);
+    if (h->file && h != &s->held[0] && spoolfile_size(h->file).nrecords == 0)
+        let_go(s, h);
+}
+
+static void forget_all(struct spool *s, struct forgotten *all)
+{
+    int64_t seqs[SPOOL_PAGE_RECORDS];
+    size_t n = 0;
+
+    while (all) {
+        struct forgotten *f = all;
+
+        if (f->generation == s->generation && s->held[0].file)
+            seqs[n++] = f->seq;
+        all = f->next;
+        free(f);
+        if (n > 0 && (!all || n == countof(seqs))) {
+            remove_from(s, &s->held[0], seqs, n);
+            n = 0;
+        }
+    }
+}
+
+static void remove_from(struct spool *s, struct held *h, const int64_t *seqs, size_t n)
+{
+    struct err err = {0};
+    enum status status = h->ngone > 0 ? spoolfile_remove(h->file, h->gone, h->ngone, &err) : OK;
+
+    if (status == OK) {
+        h->ngone = 0;
+        status = spoolfile_remove(h->file, seqs, n, &err);
+    }
+    if (status == BROKEN) {
+        lose(s, h, &err);
+    } else if (status) {
+        note_gone(s, h, seqs, n);
+    } else if (h == &s->held[0]) {
+        s->full = false;
+    }
+}
+
+/* On a full disk nothing can be removed, but a file of which nothing is needed any more can be deleted. */
+static void note_gone(struct spool *s, struct held *h, const int64_t *seqs, size_t n)
+{
+    struct err err = {0};
+
+    if (h->ngone + n > h->gone_room) {
+        h->gone_room = 2 * (h->ngone + n);
+        h->gone = realloc(h->gone, h->gone_room * sizeof(h->gone[0]));
+        if (!h->gone)
+            abort();
+    }
+    for (size_t i = 0; i < n; i++)
+        add_gone(h, seqs[i]);
+    if (h->ngone < spoolfile_size(h->file).nrecords || !is_all_gone(h))
+        return;
+    h->ngone = 0;
+    spoolfile_discard(h->file);
+    h->file = NULL;
+    if (h != &s->held[0]) {
+        let_go(s, h);
+    } else {
+        s->full = false;
+        s->open_again_us = 0;
+        if (!open_own(s, &err))
+            note(s, LOG_ERROR, "spool_off", "", 0, &err);
+    }
+}
+
+/* Each once, or their number would not tell that they are all. They come in order, but for a page that came again. */
+static void add_gone(struct held *h, int64_t seq)
+{
+    size_t at = h->ngone;
+
+    while (at > 0 && h->gone[at - 1] >= seq)
+        at--;
+    if (at < h->ngone && h->gone[at] == seq)
+        return;
+    memmove(h->gone + at + 1, h->gone + at, (h->ngone - at) * sizeof(h->gone[0]));
+    h->gone[at] = seq;
+    h->ngone++;
+}
+
+/* What is about to be deleted is looked at once more: a number alone could be wrong. */
+static bool is_all_gone(const struct held *h)
+{
+    struct arena *arena = arena_open(LISTEN_ARENA_BYTES);
+    int64_t after, last = 0;
+    bool all = true;
+
+    do {
+        struct spool_record *records;
+        size_t n, ndamaged;
+        struct err err = {0};
+
+        after = last;
+        arena_reset(arena);
+        if (spoolfile_read(h->file, after, SPOOL_PAGE_RECORDS, SPOOL_PAGE_BYTES, arena, &records, &n, &last,
+                           &ndamaged, &err) ||
+            ndamaged > 0)
+            all = false;
+        for (size_t i = 0; all && i < n; i++)
+            all = bsearch(&records[i].seq, h->gone, h->ngone, sizeof(h->gone[0]), compare_seqs) != NULL;
+    } while (all && last != after);
+    arena_close(arena);
+    return all;
+}
+
+static int compare_seqs(const void *a, const void *b)
+{
+    int64_t one = *(const int64_t *)a, other = *(const int64_t *)b;
+
+    return (one > other) - (one < other);
+}
+
+static void lose(struct spool *s, struct held *h, const struct err *why)
+{
+    if (h == &s->held[0]) {
+        give_up_own(s, why);
+        return;
+    }
+    note(s, LOG_ERROR, "spool_unreadable", spoolfile_name_of(h->file),
+         (int64_t)spoolfile_size(h->file).nrecords, why);
+    note_unreadable(s, spoolfile_name_of(h->file));
+    spoolfile_set_aside(h->file, now_wall_us());
+    h->file = NULL;
+    let_go(s, h);
+}
+
+static void fill_page(struct spool *s, struct spool_page *page)
+{
+    bool looked = false;
+
+    if (page->arena)
+        arena_reset(page->arena);
+    else
+        page->arena = arena_open(LISTEN_ARENA_BYTES);
+    page->n = 0;
+    page->again = false;
+    memset(page->stored, 0, sizeof(page->stored));
+    for (size_t i = 0; i < FILES_MAX; i++) {
+        if (s->held[i].file && read_from(s, i, page))
+            return;
+        if (i + 1 == FILES_MAX && !looked) {
+            looked = true;
+            look_around(s);
+        }
+    }
+    s->nstayed = 0;
+    for (const struct held *h = s->held; h < s->held + FILES_MAX; h++)
+        s->nstayed += h->file && h->at_end ? spoolfile_size(h->file).nrecords : 0;
+}
+
+/* False: at its end. */
+static bool read_from(struct spool *s, size_t at, struct spool_page *page)
+{
+    struct held *h = &s->held[at];
+    struct err err = {0};
+    size_t ndamaged;
+    int64_t last;
+
+    if (h->at_end && h->cursor > 0 && now_boot_us() >= h->rewind_us)
+        h->cursor = 0; /* what has stayed is tried again */
+    do {
+        page->file = at;
+        page->generation = s->generation;
+        page->from = h->cursor;
+        if (spoolfile_read(h->file, h->cursor, SPOOL_PAGE_RECORDS, SPOOL_PAGE_BYTES, page->arena,
+                           &page->records, &page->n, &last, &ndamaged, &err)) {
+            page->n = 0;
+            lose(s, h, &err);
+            return false;
+        }
+        if (ndamaged > 0) {
+            err_cause(&err, BROKEN, "spool_damaged", "the checksum of a record does not hold");
+            note(s, LOG_ERROR, "spool_damaged", spoolfile_name_of(h->file), (int64_t)ndamaged, &err);
+        }
+        if (h->cursor == 0)
+            h->rewind_us = now_boot_us() + STAYED_US;
+        h->at_end = last == h->cursor;
+        h->cursor = last;
+    } while (page->n == 0 && ndamaged > 0);
+    return page->n > 0;
+}
+
+/* One at a time, and not always: a folder is read for it. */
+static void look_around(struct spool *s)
+{
+    struct arena *arena;
+    const char **names;
+    size_t n;
+    struct err err = {0};
+
+    if (now_boot_us() < s->look_around_us)
+        return;
+    s->look_around_us = now_boot_us() + LOOK_AROUND_US;
+    arena = arena_open(LISTEN_ARENA_BYTES);
+    if (spoolfile_names(s->config.folder, arena, &names, &n, &err) == OK)
+        for (size_t i = 0; i < n; i++)
+            if (!is_held(s, names[i]) && !is_unreadable(s, names[i]) && take_over(s, names[i]))
+                break;
+    arena_close(arena);
+}
+
+/* True: there is something in it. */
+static bool take_over(struct spool *s, const char *name)
+{
+    unsigned id = spoolfile_id(name);
+    struct held *h = NULL, *other = held_id(s, id);
+    struct err err = {0};
+
+    for (size_t i = 1; i < FILES_MAX && !h; i++)
+        if (!s->held[i].file)
+            h = &s->held[i];
+    if (!h || (other && other != &s->held[0]))
+        return false; /* one that shares a lock would lose it with the other */
+    *h = (struct held){.id = id, .lock = -1};
+    if (!other && (h->lock = spoolfile_lock(s->config.folder, id, &err)) < 0)
+        return false; /* its worker lives */
+    h->file = spoolfile_open(s->config.folder, name, false, &err);
+    if (!h->file) {
+        if (err.code == BROKEN) {
+            note(s, LOG_ERROR, "spool_unreadable", name, 0, &err);
+            note_unreadable(s, name);
+            spoolfile_set_aside_name(s->config.folder, name, now_wall_us());
+        }
+        if (h->lock >= 0)
+            close(h->lock);
+        return false;
+    }
+    if (spoolfile_size(h->file).nrecords == 0) {
+        let_go(s, h);
+        return false;
+    }
+    note(s, LOG_INFO, "spool_taken_over", name, (int64_t)spoolfile_size(h->file).nrecords, NULL);
+    s->look_around_us = 0; /* there may be more of them */
+    return true;
+}
+
+static bool is_held(const struct spool *s, const char *name)
+{
+    char own[SPOOL_NAME_BYTES];
+
+    spoolfile_name(s->held[0].id, own);
+    if (s->held[0].lock >= 0 && strcmp(own, name) == 0)
+        return true;
+    for (const struct held *h = s->held; h < s->held + FILES_MAX; h++)
+        if (h->file && strcmp(spoolfile_name_of(h->file), name) == 0)
+            return true;
+    return false;
+}
+
+static struct held *held_id(struct spool *s, unsigned id)
+{
+    for (struct held *h = s->held; h < s->held + FILES_MAX; h++)
+        if (h->id == id && (h == s->held ? h->lock >= 0 : h->file != NULL))
+            return h;
+    return NULL;
+}
+
+static bool is_unreadable(const struct spool *s, const char *name)
+{
+    for (size_t i = 0; i < s->nunreadable; i++)
+        if (strcmp(s->unreadable[i], name) == 0)
+            return true;
+    return s->nunreadable == UNREADABLE_MAX && strstr(name, ".broken-");
+}
+
+static void note_unreadable(struct spool *s, const char *name)
+{
+    if (s->nunreadable < UNREADABLE_MAX)
+        snprintf(s->unreadable[s->nunreadable++], SPOOL_NAME_BYTES, "%s", name);
+}
+
+/* One that was taken over and is empty leaves the disk; the own one stays for the next start. */
+static void let_go(struct spool *s, struct held *h)
+{
+    if (h->file && h != &s->held[0] && spoolfile_size(h->file).nrecords == 0)
+        spoolfile_retire(h->file);
+    else
+        spoolfile_close(h->file);
+    h->file = NULL;
+    free(h->gone);
+    h->gone = NULL;
+    h->ngone = h->gone_room = 0;
+    if (h->lock >= 0)
+        close(h->lock);
+    h->lock = -1;
+}
+
+static void tell(struct spool *s)
+{
+    uint64_t nrecords = 0, bytes = 0;
+    int64_t oldest_us = TIME_NONE;
+    bool drained = true;
+
+    for (const struct held *h = s->held; h < s->held + FILES_MAX; h++) {
+        struct spoolfile_size size;
+
+        if (!h->file)
+            continue;
+        size = spoolfile_size(h->file);
+        nrecords += size.nrecords;
+        bytes += size.bytes;
+        drained = drained && (size.nrecords == 0 || h->at_end);
+        if (size.oldest_us != TIME_NONE && (oldest_us == TIME_NONE || size.oldest_us < oldest_us))
+            oldest_us = size.oldest_us;
+    }
+    pthread_mutex_lock(&s->lock);
+    s->told.nrecords = nrecords;
+    s->told.bytes = bytes;
+    s->told.oldest_us = oldest_us;
+    s->told.open = s->held[0].file != NULL;
+    s->told.full = s->full;
+    s->told.drained = drained;
+    s->told.nstayed = nrecords < s->nstayed ? nrecords : s->nstayed;
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* NOLINTNEXTLINE(readability-function-size): the parameters are the line */
+static void note(struct spool *s, enum log_level level, const char *event, const char *file, int64_t number,
+                 const struct err *err)
+{
+    pthread_mutex_lock(&s->lock);
+    if (s->nnotes < NOTES_MAX) {
+        struct note *n = &s->notes[s->nnotes++];
+        *n = (struct note){.level = level, .event = event, .number = number};
+        snprintf(n->file, sizeof(n->file), "%s", file);
+        if (err)
+            n->err = *err;
+    }
+    pthread_mutex_unlock(&s->lock);
+    eventfd_write(s->event, 1);
+}

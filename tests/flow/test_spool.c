@@ -1,0 +1,622 @@
+/* What Postgres does not take goes to the spool and is answered as stored: it must come to Postgres later, once, as it
+ * was sent, whatever ends in between. */
+#include "load.h"
+
+#include "base/now.h"
+
+#include <dirent.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { ANSWER_MS_MAX = 450, SENDERS = 16 };
+
+static char folder[200];
+
+static int up(void **state)
+{
+    *state = world_open();
+    setenv("SETTLE_UNSAFE_OK", "true", 1);      /* the tests' folder may lie on anything */
+    setenv("SETTLE_ADMIN_ENABLED", "false", 1); /* so that all connections are the workers' */
+    return 0;
+}
+
+static int reset(void **state)
+{
+    struct world *w = *state;
+
+    if (w->gateway)
+        world_kill(w, GATEWAY);
+    world_servers(w);
+    world_reset(w);
+    snprintf(folder, sizeof(folder), "%s/spool", w->dir);
+    world_wait(w, world_spawn(w, "umount", "-q", folder, NULL)); /* of a test that failed */
+    world_wait(w, world_spawn(w, "rm", "-rf", folder, NULL));
+    assert_int_equal(mkdir(folder, 0700), 0);
+    setenv("SETTLE_SPOOL_FOLDER", folder, 1);
+    unsetenv("SETTLE_SPOOL_MEGABYTES");
+    unsetenv("SETTLE_SPOOL_AFTER_MS");
+    setenv("SETTLE_SPOOL_RESERVE_MEGABYTES", "1", 1);
+    setenv("SETTLE_SECRET_TIKTOK", "tiktok-secret-of-the-tests", 1);
+    return 0;
+}
+
+static int down(void **state)
+{
+    struct world *w = *state;
+
+    if (w->gateway)
+        world_kill(w, GATEWAY);
+    world_wait(w, world_spawn(w, "umount", "-q", folder, NULL));
+    world_close(*state);
+    return 0;
+}
+
+/* The value of a series of /metrics; -1: not there. */
+static double metric(struct world *w, const char *series)
+{
+    char url[100];
+    struct reply r;
+    const char *line;
+    size_t len = strlen(series);
+
+    snprintf(url, sizeof(url), "%s/metrics", w->monitor_url);
+    r = world_http(w, "GET", url, NULL, SPAN_NONE);
+    for (line = r.body; line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL)
+        if (strncmp(line, series, len) == 0 && line[len] == ' ')
+            return strtod(line + len, NULL);
+    return -1;
+}
+
+static bool is_connected(struct world *w, unsigned workers)
+{
+    return metric(w, "settle_store_up{store=\"postgres\"}") == 2 * workers;
+}
+
+static void begin(struct world *w, const char *workers)
+{
+    world_gateway(w, "--workers", workers, NULL);
+    world_until(20, is_connected(w, (unsigned)(workers[0] - '0')));
+}
+
+static const char *body_of(unsigned i)
+{
+    static char body[200];
+
+    snprintf(body, sizeof(body), "{\"external_post_id\":\"spool-%u\",\"status\":\"published\"}", i);
+    return body;
+}
+
+static void expect_stored(struct world *w, struct reply r, const char *where)
+{
+    const char *told = reply_header(w, &r, "x-settle-stored");
+
+    if (r.status != 200 || !told || strcmp(told, where) != 0)
+        fail_msg("wanted 200 and %s, got %ld and %s: %s", where, r.status, told ? told : "nothing", r.body);
+}
+
+static void post_to(struct world *w, unsigned i, const char *where)
+{
+    int64_t began_us = now_boot_us();
+
+    expect_stored(w, world_post(w, "instagram", NULL, body_of(i)), where);
+    if (now_boot_us() - began_us > ANSWER_MS_MAX * INT64_C(1000))
+        fail_msg("post %u took %lld ms", i, (long long)(now_boot_us() - began_us) / 1000);
+}
+
+static void expect_each_once(struct world *w, unsigned first, unsigned n)
+{
+    for (unsigned i = first; i < first + n; i++)
+        assert_int_equal(
+            world_count(w,
+                        "select count(*) from settle.webhook_receipts where body = convert_to('%s', 'UTF8')"
+                        " and external_post_id = 'spool-%u'",
+                        body_of(i), i),
+            1);
+    assert_int_equal(world_count(w, "select count(*) from settle.webhook_receipts"), first + n);
+}
+
+static size_t files_like(const char *part)
+{
+    DIR *dir = opendir(folder);
+    struct dirent *entry;
+    size_t n = 0;
+
+    assert_non_null(dir);
+    while ((entry = readdir(dir)))
+        n += strstr(entry->d_name, part) != NULL;
+    closedir(dir);
+    return n;
+}
+
+static void test_without_postgres_all_is_kept_and_drained_when_it_is_back(void **state)
+{
+    struct world *w = *state;
+    char ready[100];
+    int64_t began_us;
+
+    begin(w, "1");
+    post_to(w, 0, "db");
+    world_kill(w, POSTGRES);
+    post_to(w, 1, "spool");
+    began_us = now_boot_us();
+    for (unsigned i = 2; i < 40; i++)
+        post_to(w, i, "spool");
+    assert_true(now_boot_us() - began_us < 38 * 250 * 1000 / 2); /* known to be away, nobody waits for it */
+    post_to(w, 39, "spool");                                     /* again: no second record of it */
+    world_until(5, metric(w, "settle_spool_records") == 39);
+    assert_true(metric(w, "settle_spool_bytes") > 0);
+    assert_true(metric(w, "settle_spool_oldest_seconds") > 0);
+    assert_true(metric(w, "settle_spool_writes_total{result=\"stored\"}") == 40);
+    assert_true(metric(w, "settle_webhook_requests_total{platform=\"instagram\",cause=\"spooled\"}") == 40);
+    snprintf(ready, sizeof(ready), "%s/readyz", w->monitor_url);
+    assert_int_equal(world_http(w, "GET", ready, NULL, SPAN_NONE).status, 200);
+    world_servers(w);
+    world_until(20, metric(w, "settle_spool_records") == 0);
+    expect_each_once(w, 0, 40);
+    assert_true(metric(w, "settle_spool_drained_total") == 39);
+    assert_true(metric(w, "settle_spool_oldest_seconds") == 0);
+    post_to(w, 40, "db");
+}
+
+static void test_a_frozen_postgres_costs_no_more_than_the_wait(void **state)
+{
+    struct world *w = *state;
+
+    begin(w, "1");
+    world_freeze(w, POSTGRES);
+    for (unsigned i = 0; i < 10; i++)
+        post_to(w, i, "spool");
+    world_thaw(w, POSTGRES);
+    world_until(30, metric(w, "settle_spool_records") == 0);
+    expect_each_once(w, 0, 10);
+}
+
+static void test_a_read_only_postgres_is_no_store(void **state)
+{
+    struct world *w = *state;
+
+    begin(w, "1");
+    world_sql(w, "alter role settle_gateway set default_transaction_read_only = on");
+    world_sql(w, "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'settle_gateway'");
+    for (unsigned i = 0; i < 5; i++)
+        post_to(w, i, "spool");
+    world_sql(w, "alter role settle_gateway reset default_transaction_read_only");
+    world_until(30, metric(w, "settle_spool_records") == 0);
+    expect_each_once(w, 0, 5);
+}
+
+static void test_a_killed_worker_leaves_its_spool_to_the_next(void **state)
+{
+    struct world *w = *state;
+    pid_t worker;
+
+    begin(w, "1");
+    world_kill(w, POSTGRES);
+    for (unsigned i = 0; i < 20; i++)
+        post_to(w, i, "spool");
+    worker = world_child(w, "ingest");
+    kill(worker, SIGKILL);
+    world_until(10, world_child(w, "ingest") != worker);
+    world_until(10, metric(w, "settle_spool_records") == 20);
+    post_to(w, 20, "spool");
+    world_servers(w);
+    world_until(20, metric(w, "settle_spool_records") == 0);
+    expect_each_once(w, 0, 21);
+}
+
+/* Somebody else has the table: the drain waits for its commit, and its worker is killed meanwhile. */
+static void test_a_record_leaves_the_spool_only_after_its_commit(void **state)
+{
+    struct world *w = *state;
+    struct process holder;
+    char url[200];
+
+    begin(w, "1");
+    world_kill(w, POSTGRES);
+    for (unsigned i = 0; i < 10; i++)
+        post_to(w, i, "spool");
+    kill(world_child(w, "ingest"), SIGSTOP); /* until the table is locked */
+    world_servers(w);
+    snprintf(url, sizeof(url), "%s&user=postgres", w->database_url);
+    holder = world_spawn(w, "psql", "-Xqd", url, "-c", "begin", "-c", "lock table settle.webhook_receipts",
+                         "-c", "select pg_sleep(60)", NULL);
+    world_until(10,
+                world_count(w, "select count(*) from pg_locks where mode = 'AccessExclusiveLock' and granted"
+                               " and relation = 'settle.webhook_receipts'::regclass") == 1);
+    kill(world_child(w, "ingest"), SIGCONT);
+    world_until(20, world_count(w, "select count(*) from pg_stat_activity"
+                                   " where usename = 'settle_gateway' and wait_event_type = 'Lock'") > 0);
+    assert_true(metric(w, "settle_spool_records") == 10);
+    kill(world_child(w, "ingest"), SIGKILL);
+    world_sql(w, "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'settle_gateway'"
+                 " or query like '%%pg_sleep(60)%%' and pid <> pg_backend_pid()");
+    world_wait(w, holder);
+    world_until(30, world_count(w, "select count(*) from settle.webhook_receipts") == 10);
+    world_until(20, metric(w, "settle_spool_records") == 0);
+    expect_each_once(w, 0, 10);
+}
+
+/* A commit that comes after its answer takes the copy out of the spool again. */
+static void test_a_late_commit_leaves_nothing_to_drain(void **state)
+{
+    struct world *w = *state;
+
+    setenv("SETTLE_INGEST_COMMIT_TIMEOUT_MS", "20000", 1);
+    begin(w, "1");
+    unsetenv("SETTLE_INGEST_COMMIT_TIMEOUT_MS");
+    world_freeze(w, POSTGRES);
+    post_to(w, 0, "spool");
+    world_thaw(w, POSTGRES);
+    world_until(10, metric(w, "settle_spool_records") == 0);
+    expect_each_once(w, 0, 1);
+    assert_true(metric(w, "settle_spool_writes_total{result=\"stored\"}") == 1);
+}
+
+/* 10,000 records in ten seconds (ops/test --long), and webhooks meanwhile. */
+static void test_a_large_spool_is_drained_beside_live_webhooks(void **state)
+{
+    struct world *w = *state;
+    unsigned n = getenv("SETTLE_TEST_LONG") ? 10000 : 1000;
+    struct load *l;
+    struct load_count count;
+    int64_t began_us;
+
+    begin(w, "1");
+    world_kill(w, POSTGRES);
+    l = load_start(w, SENDERS);
+    world_until(120, load_so_far(l).acked >= n);
+    load_halt(l);
+    world_until(5, metric(w, "settle_spool_records") >= n);
+    world_servers(w);
+    world_until(60, is_connected(w, 1));
+    began_us = now_boot_us();
+    for (unsigned i = 0; metric(w, "settle_spool_records") > 0; i++) {
+        struct reply r = world_post(w, "youtube", NULL, body_of(i));
+        assert_int_equal(r.status, 200);
+        assert_true(now_boot_us() - began_us < 10 * SECOND_US);
+    }
+    world_sql(w, "delete from settle.webhook_receipts where platform = 'youtube'");
+    count = load_stop(l, w);
+    assert_int_equal(count.wrong + count.refused + count.unknown, 0);
+}
+
+static void test_fewer_workers_take_over_the_files_of_more(void **state)
+{
+    struct world *w = *state;
+
+    begin(w, "3");
+    world_kill(w, POSTGRES);
+    for (unsigned i = 0; i < 60; i++)
+        post_to(w, i, "spool");
+    world_kill(w, GATEWAY);
+    assert_int_equal(files_like(".lock"), 3);
+    world_gateway(w, "--workers", "1", NULL);
+    world_servers(w);
+    world_until(30, world_count(w, "select count(*) from settle.webhook_receipts") == 60);
+    expect_each_once(w, 0, 60);
+    world_until(20, files_like(".db") - files_like(".db-") == 1); /* empty ones that nobody needs are gone */
+}
+
+static void test_what_is_in_both_stores_meets_at_the_key(void **state)
+{
+    struct world *w = *state;
+
+    begin(w, "2");
+    post_to(w, 0, "db");
+    world_kill(w, POSTGRES);
+    world_redis(w, "flushall", NULL);
+    for (unsigned i = 0; i < 8; i++) /* by either worker, so perhaps in both spools */
+        post_to(w, 0, "spool");
+    world_servers(w);
+    world_until(20, metric(w, "settle_spool_records") == 0);
+    expect_each_once(w, 0, 1);
+}
+
+static void test_a_full_spool_says_so_and_has_room_again(void **state)
+{
+    static char body[300000];
+    struct world *w = *state;
+    struct reply r;
+    unsigned nkept = 0;
+
+    setenv("SETTLE_SPOOL_MEGABYTES", "2", 1);
+    begin(w, "1");
+    world_kill(w, POSTGRES);
+    do {
+        memset(body, 'x', sizeof(body) - 1);
+        snprintf(body, sizeof(body), "{\"external_post_id\":\"large-%u\",\"status\":\"published\",\"x\":\"",
+                 nkept);
+        body[strlen(body)] = 'x';
+        memcpy(body + sizeof(body) - 3, "\"}", 3);
+        r = world_post(w, "instagram", NULL, body);
+        nkept += r.status == 200;
+    } while (r.status == 200 && nkept < 20);
+    assert_int_equal(r.status, 503);
+    assert_non_null(reply_header(w, &r, "retry-after"));
+    assert_true(nkept >= 4);
+    world_until(5, metric(w, "settle_spool_writes_total{result=\"full\"}") == 1);
+    world_servers(w);
+    world_until(20, metric(w, "settle_spool_records") == 0);
+    assert_int_equal(world_count(w, "select count(*) from settle.webhook_receipts"), nkept);
+    world_kill(w, POSTGRES);
+    expect_stored(w, world_post(w, "instagram", NULL, body), "spool");
+}
+
+static bool log_has(struct world *w, const char *word)
+{
+    return world_wait(w, world_spawn(w, "grep", "-qF", word, "gateway/log", NULL)).status == 0;
+}
+
+/* A file system of its own, without room for more: the reserve first, then 503, and all of it is drained. */
+static void test_a_full_disk_costs_the_reserve_then_503s_and_nothing_else(void **state)
+{
+    static char body[100000];
+    struct world *w = *state;
+    struct reply r = {.status = 200};
+    char ready[100];
+    unsigned nkept = 0;
+
+    if (world_wait(w, world_spawn(w, "mount", "-t", "tmpfs", "-o", "size=4m", "settle-test", folder, NULL))
+            .status != 0)
+        skip(); /* wants root */
+    begin(w, "1");
+    world_until(10, files_like(".reserve") == 1);
+    world_kill(w, POSTGRES);
+    while (r.status == 200 && nkept < 60) {
+        memset(body, 'x', sizeof(body) - 1);
+        snprintf(body, sizeof(body), "{\"external_post_id\":\"large-%u\",\"status\":\"published\",\"x\":\"",
+                 nkept);
+        body[strlen(body)] = 'x';
+        memcpy(body + sizeof(body) - 3, "\"}", 3);
+        r = world_post(w, "instagram", NULL, body);
+        nkept += r.status == 200;
+    }
+    assert_int_equal(r.status, 503);
+    assert_non_null(reply_header(w, &r, "retry-after"));
+    assert_true(log_has(w, "spool_reserve_used"));
+    assert_int_equal(files_like(".reserve"), 0);
+    assert_int_equal(files_like(".broken-"), 0);
+    assert_true(nkept >= 10);
+    snprintf(ready, sizeof(ready), "%s/readyz", w->monitor_url);
+    world_until(5, world_http(w, "GET", ready, NULL, SPAN_NONE).status == 503);
+    world_servers(w);
+    world_until(30, metric(w, "settle_spool_records") == 0);
+    assert_int_equal(world_count(w, "select count(*) from settle.webhook_receipts"), nkept);
+    world_kill(w, POSTGRES);
+    expect_stored(w, world_post(w, "instagram", NULL, body), "spool");
+    world_kill(w, GATEWAY);
+    assert_int_equal(world_wait(w, world_spawn(w, "umount", folder, NULL)).status, 0);
+}
+
+static void test_without_a_spool_it_is_as_it_was(void **state)
+{
+    struct world *w = *state;
+    struct reply r;
+
+    setenv("SETTLE_SPOOL_FOLDER", "", 1);
+    setenv("SETTLE_INGEST_COMMIT_TIMEOUT_MS", "300", 1);
+    begin(w, "1");
+    unsetenv("SETTLE_INGEST_COMMIT_TIMEOUT_MS");
+    post_to(w, 0, "db");
+    world_kill(w, POSTGRES);
+    r = world_post(w, "instagram", NULL, body_of(1));
+    assert_int_equal(r.status, 503);
+    assert_non_null(reply_header(w, &r, "retry-after"));
+    assert_null(reply_header(w, &r, "x-settle-stored"));
+    assert_true(metric(w, "settle_spool_records") == 0);
+}
+
+static void test_a_record_whose_source_is_gone_stays_until_it_is_back(void **state)
+{
+    struct world *w = *state;
+
+    begin(w, "1");
+    world_kill(w, POSTGRES);
+    expect_stored(w, world_post(w, "tiktok", NULL, "{\"event\":\"x\"}"), "spool");
+    post_to(w, 0, "spool");
+    assert_int_equal(world_gateway_stop(w), 0);
+    unsetenv("SETTLE_SECRET_TIKTOK");
+    world_servers(w);
+    begin(w, "1");
+    world_until(20, metric(w, "settle_spool_stayed_records") == 1);
+    assert_true(metric(w, "settle_spool_records") == 1);
+    expect_each_once(w, 0, 1);
+    assert_int_equal(world_gateway_stop(w), 0);
+    setenv("SETTLE_SECRET_TIKTOK", "tiktok-secret-of-the-tests", 1);
+    begin(w, "1");
+    world_until(20, metric(w, "settle_spool_records") == 0);
+    assert_int_equal(world_count(w, "select count(*) from settle.webhook_receipts where platform = 'tiktok'"),
+                     1);
+}
+
+static void test_under_load_no_sender_is_refused_and_nothing_is_lost(void **state)
+{
+    struct world *w = *state;
+    struct load *l;
+    struct load_count count;
+
+    begin(w, "2");
+    l = load_start(w, SENDERS);
+    for (unsigned i = 0; i < 3; i++) {
+        unsigned acked = load_so_far(l).acked;
+        world_until(60, load_so_far(l).acked > acked + 300);
+        world_kill(w, POSTGRES);
+        acked = load_so_far(l).acked;
+        world_until(60, load_so_far(l).acked > acked + 300);
+        if (i > 0)
+            kill(world_child(w, "ingest"), SIGKILL);
+        world_servers(w);
+        world_until(60, is_connected(w, 2));
+    }
+    load_halt(l);
+    world_until(60, metric(w, "settle_spool_records") == 0);
+    count = load_stop(l, w);
+    assert_int_equal(count.wrong + count.refused, 0);
+}
+
+static void test_an_operator_lists_exports_and_drains_without_a_gateway(void **state)
+{
+    struct world *w = *state;
+    struct outcome end;
+    json_t *file, *line;
+    const char *body, *name;
+
+    begin(w, "1");
+    world_kill(w, POSTGRES);
+    for (unsigned i = 0; i < 3; i++)
+        post_to(w, i, "spool");
+    end = world_wait(w, world_spawn(w, "settle-gateway", "spool", "export", NULL));
+    assert_int_equal(end.status, 75); /* the gateway has it */
+    assert_string_equal(end.out, "");
+    assert_int_equal(world_gateway_stop(w), 0);
+
+    end = world_wait(w, world_spawn(w, "settle-gateway", "spool", "list", "--json", NULL));
+    assert_int_equal(end.status, 0);
+    file = json_array_get(end.json, 0);
+    assert_int_equal(json_unpack(file, "{ss}", "file", &name), 0);
+    assert_string_equal(name, "spool-0.db");
+    assert_int_equal(json_integer_value(json_object_get(file, "records")), 3);
+
+    end = world_wait(w, world_spawn(w, "settle-gateway", "spool", "list", NULL));
+    assert_non_null(strstr(end.out, "spool-0.db "));
+
+    end = world_wait(w, world_spawn(w, "settle-gateway", "spool", "export", NULL));
+    assert_int_equal(end.status, 0);
+    line = json_loads(end.out, JSON_DISABLE_EOF_CHECK, NULL);
+    assert_int_equal(json_unpack(line, "{ss}", "body", &body), 0);
+    /* {"external_post_id":"spool-0","status":"published"} */
+    assert_string_equal(body, "eyJleHRlcm5hbF9wb3N0X2lkIjoic3Bvb2wtMCIsInN0YXR1cyI6InB1Ymxpc2hlZCJ9");
+    json_decref(line);
+
+    end = world_wait(w, world_spawn(w, "settle-gateway", "spool", "drain", NULL));
+    assert_int_equal(end.status, 69); /* no Postgres: all stays */
+    world_servers(w);
+    end = world_wait(w, world_spawn(w, "settle-gateway", "spool", "drain", NULL));
+    assert_int_equal(end.status, 0);
+    assert_non_null(strstr(end.err, "3 deliveries drained"));
+    expect_each_once(w, 0, 3);
+    end = world_wait(w, world_spawn(w, "settle-gateway", "spool", "list", "--json", NULL));
+    assert_int_equal(json_array_size(end.json), 0);
+}
+
+static void test_a_damaged_file_is_set_aside_and_a_fresh_one_taken(void **state)
+{
+    struct world *w = *state;
+    char path[300];
+    FILE *f;
+
+    snprintf(path, sizeof(path), "%s/spool-0.db", folder);
+    f = fopen(path, "we");
+    assert_non_null(f);
+    for (int i = 0; i < 1000; i++)
+        fputs("no database", f);
+    fclose(f);
+    begin(w, "1");
+    assert_int_equal(files_like(".broken-"), 1);
+    world_kill(w, POSTGRES);
+    post_to(w, 0, "spool");
+    world_servers(w);
+    world_until(20, metric(w, "settle_spool_records") == 0);
+    assert_int_equal(files_like(".broken-"), 1);
+    expect_each_once(w, 0, 1);
+}
+
+static bool is_traced(pid_t pid)
+{
+    char path[64], line[128];
+    int tracer = 0;
+    FILE *from;
+
+    snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+    from = fopen(path, "re");
+    while (from && fgets(line, sizeof(line), from))
+        if (sscanf(line, "TracerPid: %d", &tracer) == 1)
+            break;
+    if (from)
+        fclose(from);
+    return tracer > 0;
+}
+
+/* The failed sync of one batch costs it a 503; what was stored before is drained from where it is. */
+static void test_a_failed_sync_is_no_success_and_costs_nothing_that_was_stored(void **state)
+{
+    struct world *w = *state;
+    struct process strace;
+    struct reply r;
+    pid_t worker;
+    char pid[16];
+
+    if (world_wait(w, world_spawn(w, "sh", "-c", "strace -o /dev/null true", NULL)).status != 0)
+        skip();
+    begin(w, "1");
+    world_kill(w, POSTGRES);
+    for (unsigned i = 0; i < 5; i++)
+        post_to(w, i, "spool");
+    worker = world_child(w, "ingest");
+    snprintf(pid, sizeof(pid), "%d", (int)worker);
+    strace = world_spawn(w, "strace", "-f", "-o", "/dev/null", "-p", pid, "-e", "trace=fdatasync", "-e",
+                         "inject=fdatasync:error=EIO:when=1", NULL);
+    world_until(10, is_traced(worker));
+    r = world_post(w, "instagram", NULL, body_of(5));
+    assert_int_equal(r.status, 503);
+    assert_non_null(reply_header(w, &r, "retry-after"));
+    post_to(w, 5, "spool");
+    kill(strace.pid, SIGTERM);
+    world_wait(w, strace);
+    assert_int_equal(files_like(".broken-") - files_like("Z-wal"), 1);
+    world_until(5, metric(w, "settle_spool_writes_total{result=\"failed\"}") == 1);
+    world_servers(w);
+    world_until(20, world_count(w, "select count(*) from settle.webhook_receipts") == 6);
+    expect_each_once(w, 0, 6);
+    world_until(20, files_like(".drained") > 0);
+}
+
+/* SETTLE_UNSAFE_OK off: what forgets is no place for it. */
+static void test_a_folder_that_forgets_is_refused(void **state)
+{
+    struct world *w = *state;
+    struct outcome end;
+
+    if (access("/dev/shm", W_OK) != 0)
+        skip();
+    setenv("SETTLE_SPOOL_FOLDER", "/dev/shm", 1);
+    unsetenv("SETTLE_UNSAFE_OK");
+    end = world_wait(w, world_spawn(w, "settle-gateway", "serve", NULL));
+    setenv("SETTLE_UNSAFE_OK", "true", 1);
+    assert_int_equal(end.status, 78);
+    assert_non_null(strstr(end.err, "would be lost with the machine"));
+    setenv("SETTLE_SPOOL_FOLDER", "/nowhere/at/all", 1);
+    end = world_wait(w, world_spawn(w, "settle-gateway", "serve", NULL));
+    assert_int_equal(end.status, 78);
+    assert_non_null(strstr(end.err, "spool.folder"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(test_without_postgres_all_is_kept_and_drained_when_it_is_back, reset),
+        cmocka_unit_test_setup(test_a_frozen_postgres_costs_no_more_than_the_wait, reset),
+        cmocka_unit_test_setup(test_a_read_only_postgres_is_no_store, reset),
+        cmocka_unit_test_setup(test_a_killed_worker_leaves_its_spool_to_the_next, reset),
+        cmocka_unit_test_setup(test_a_record_leaves_the_spool_only_after_its_commit, reset),
+        cmocka_unit_test_setup(test_a_late_commit_leaves_nothing_to_drain, reset),
+        cmocka_unit_test_setup(test_a_large_spool_is_drained_beside_live_webhooks, reset),
+        cmocka_unit_test_setup(test_fewer_workers_take_over_the_files_of_more, reset),
+        cmocka_unit_test_setup(test_what_is_in_both_stores_meets_at_the_key, reset),
+        cmocka_unit_test_setup(test_a_full_spool_says_so_and_has_room_again, reset),
+        cmocka_unit_test_setup(test_a_full_disk_costs_the_reserve_then_503s_and_nothing_else, reset),
+        cmocka_unit_test_setup(test_without_a_spool_it_is_as_it_was, reset),
+        cmocka_unit_test_setup(test_a_record_whose_source_is_gone_stays_until_it_is_back, reset),
+        cmocka_unit_test_setup(test_under_load_no_sender_is_refused_and_nothing_is_lost, reset),
+        cmocka_unit_test_setup(test_an_operator_lists_exports_and_drains_without_a_gateway, reset),
+        cmocka_unit_test_setup(test_a_damaged_file_is_set_aside_and_a_fresh_one_taken, reset),
+        cmocka_unit_test_setup(test_a_failed_sync_is_no_success_and_costs_nothing_that_was_stored, reset),
+        cmocka_unit_test_setup(test_a_folder_that_forgets_is_refused, reset),
+    };
+
+    return cmocka_run_group_tests(tests, up, down);
+}
