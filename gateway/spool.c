@@ -195,19 +195,6 @@ void spool_close(struct spool *s)
     free(s);
 }
 
-bool spool_can_take(const struct spool *s)
-{
-    struct spool *mutable = (struct spool *)(uintptr_t)s;
-    bool can;
-
-    if (!s || !s->has_thread)
-        return false;
-    pthread_mutex_lock(&mutable->lock);
-    can = s->told.open && !s->told.full;
-    pthread_mutex_unlock(&mutable->lock);
-    return can;
-}
-
 enum status spool_put(struct spool *s, struct spool_slip *slip, struct err *err)
 {
     size_t bytes = spoolfile_bytes_of(&slip->record);
@@ -518,7 +505,7 @@ static enum status put(struct spool *s, struct spool_record *const *records, siz
         s->reserve_again_us = now_boot_us() + RESERVE_AGAIN_US;
         status = spoolfile_put(own->file, records, n, err);
     }
-    s->full = status == BUSY;
+    s->full = s->full || status == BUSY;
     own->at_end = false;
     return status;
 }

@@ -38,7 +38,6 @@ struct spool *spool_open(struct server *server, const struct spool_config *confi
 /* Waits for what is under way, and runs its done; NULL is fine. Every page has been returned or never asked for. */
 void spool_close(struct spool *s);
 
-bool spool_can_take(const struct spool *s); /* as far as is known; NULL: no */
 enum status spool_put(struct spool *s, struct spool_slip *slip, struct err *err) MUST_CHECK;
 /* It is in Postgres after all. Not waited for: if it is lost, the record is drained and found to be known. */
 void spool_forget(struct spool *s, const struct spool_slip *slip);

@@ -84,7 +84,9 @@ static enum status check_pages(struct spoolfile *f, struct err *err);
 static int after_commit(void *file, sqlite3 *db, const char *schema_name, int npages);
 static enum status run(struct spoolfile *f, const char *sql, struct err *err);
 static void let_go(struct spoolfile *f, bool merge);
+static bool is_full_disk(int code);
 static bool finish_setting_aside(const char *folder, const char *name);
+static bool has_name_aside(const char *folder, const char *name, const struct stat *is);
 static enum status fail(struct spoolfile *f, int code, const char *doing, struct err *err);
 static bool is_full(const struct spoolfile *f, int code);
 static bool is_passing(int code);
@@ -144,17 +146,23 @@ static enum status time_sync(const char *folder, int64_t *ret_us, struct err *er
     enum status status = OK;
     int fd;
 
-    snprintf(path, sizeof(path), "%s/.settle-sync-%d", folder, (int)getpid());
+    snprintf(path, sizeof(path), "%s/.settle-sync-XXXXXX", folder);
     *ret_us = INT64_MAX;
-    fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    fd = mkostemp(path, O_CLOEXEC);
+    if (fd < 0 && is_full_disk(errno))
+        return OK; /* what fills it may be the spool, which only a start can drain */
     if (fd < 0)
         return err_set(err, INVALID, "spool.folder \"%s\": %s", folder, strerror(errno));
+    unlink(path);
     for (int i = 0; i < NSYNCS && status == OK; i++) {
         char block[4096] = {(char)(i + 1)};
         int64_t began_us = now_boot_us(), took_us;
 
-        if (pwrite(fd, block, sizeof(block), i * (off_t)sizeof(block)) != (ssize_t)sizeof(block) ||
-            fdatasync(fd) != 0)
+        ssize_t n = pwrite(fd, block, sizeof(block), i * (off_t)sizeof(block));
+        bool written = n == (ssize_t)sizeof(block) && fdatasync(fd) == 0;
+        if (!written && (n >= 0 || is_full_disk(errno)))
+            break;
+        if (!written)
             status = err_set(err, INVALID, "spool.folder \"%s\" cannot be written and synced: %s", folder,
                              strerror(errno));
         took_us = now_boot_us() - began_us;
@@ -162,8 +170,12 @@ static enum status time_sync(const char *folder, int64_t *ret_us, struct err *er
             *ret_us = took_us;
     }
     close(fd);
-    unlink(path);
     return status;
+}
+
+static bool is_full_disk(int code)
+{
+    return code == ENOSPC || code == EDQUOT || code == EFBIG;
 }
 
 int spoolfile_lock(const char *folder, unsigned id, struct err *err)
@@ -440,7 +452,8 @@ static bool finish_setting_aside(const char *folder, const char *name)
     struct stat is;
 
     path_of(folder, name, "", path);
-    if (stat(path, &is) != 0 || is.st_nlink < 2 || strstr(name, ".broken-"))
+    if (stat(path, &is) != 0 || is.st_nlink < 2 || strstr(name, ".broken-") ||
+        !has_name_aside(folder, name, &is))
         return false;
     path_of(folder, name, "-wal", path);
     unlink(path);
@@ -448,6 +461,25 @@ static bool finish_setting_aside(const char *folder, const char *name)
     unlink(path);
     sync_folder(folder);
     return true;
+}
+
+/* A second name may also be an operator's, of a copy by links: that one changes nothing. */
+static bool has_name_aside(const char *folder, const char *name, const struct stat *is)
+{
+    char aside[2 * SPOOL_NAME_BYTES];
+    DIR *listing = opendir(folder);
+    struct dirent *entry;
+    struct stat other;
+    bool found = false;
+
+    snprintf(aside, sizeof(aside), "%s.broken-", name);
+    while (listing && !found && (entry = readdir(listing)))
+        found = strncmp(entry->d_name, aside, strlen(aside)) == 0 &&
+                fstatat(dirfd(listing), entry->d_name, &other, 0) == 0 && other.st_ino == is->st_ino &&
+                other.st_dev == is->st_dev;
+    if (listing)
+        closedir(listing);
+    return found;
 }
 
 void spoolfile_discard(struct spoolfile *f)
