@@ -74,7 +74,7 @@ int main(int argc, char **argv)
     struct subject s = {.source = "default"};
     bool leaks = false, found = false;
 
-    if (!set || platforms_add_source(set, SPAN("instagram"), SPAN("default"), SPAN("a secret of some length"),
+    if (!set || platforms_add_source(set, SPAN("instagram"), SPAN("default"), SPAN("a-secret-of-some-length"),
                                      &err)) {
         fprintf(stderr, "timing: %s\n", err.text);
         return EX_SOFTWARE;
