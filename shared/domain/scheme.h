@@ -54,7 +54,7 @@ enum status scheme_verify(const struct platform *p, const struct source *source,
 /* "header_missing", "too_old", ...; "none" for REFUSAL_NONE. */
 const char *scheme_refusal_word(enum refusal refusal);
 
-enum { CANDIDATES_MAX = 16 };
+enum { CANDIDATES_MAX = OFFERED_MAX }; /* all of them may be of one kind */
 
 /* What a request claims, before anything of it is believed. The steps of scheme_verify, for who shows them one by
  * one; each returns the refusal and, through wrong, why. */
