@@ -1,0 +1,33 @@
+/*
+ * proxy: a TCP proxy that does to a connection what networks do. Runs on threads of its own in the test program; all
+ * connections through it suffer alike, those that are open and those to come. Every call takes effect on bytes that
+ * arrive later; nothing that was already passed on is taken back.
+ */
+#ifndef SETTLE_TESTS_SUPPORT_PROXY_H
+#define SETTLE_TESTS_SUPPORT_PROXY_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct proxy;
+
+enum way { UP = 1, DOWN = 2, BOTH_WAYS = UP | DOWN }; /* up: from who called to the server */
+
+/* to: "unix:/path" or "host:port". Listens on a free port of 127.0.0.1. Fails the running test if it cannot. */
+struct proxy *proxy_open(const char *to);
+void proxy_close(struct proxy *p); /* resets what is open; NULL is fine */
+unsigned proxy_port(const struct proxy *p);
+
+void proxy_delay(struct proxy *p, enum way way, unsigned ms);
+void proxy_swallow(struct proxy *p,
+                   enum way way); /* bytes that way vanish, ends included; connects still succeed */
+void proxy_cut_after(struct proxy *p, enum way way,
+                     uint64_t bytes); /* once so many more went that way: reset both */
+void proxy_cut(struct proxy *p);      /* reset all that are open */
+void proxy_refuse(struct proxy *p);   /* and listen no more, until proxy_heal */
+void proxy_heal(struct proxy *p);     /* as in the beginning; what was swallowed is gone */
+
+size_t proxy_nopen(struct proxy *p);
+uint64_t proxy_bytes(struct proxy *p, enum way way); /* passed on so far */
+
+#endif
