@@ -163,6 +163,7 @@ struct spool *spool_open(struct server *server, const struct spool_config *confi
     if (s->event < 0)
         abort();
     s->watch = watch_open(server_loop(server), s->event, on_event, s);
+    metric_set(SPOOL_CAPACITY, METRIC_NO_PLATFORM, 0, (double)config->max_bytes);
     s->has_thread = pthread_create(&s->thread, NULL, run, s) == 0;
     if (!s->has_thread)
         log_error("spool_off", LOG_TEXT("why", "no thread to write on"));

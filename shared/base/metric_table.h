@@ -25,6 +25,8 @@ METRIC(SPOOL_STAYED, "settle_spool_stayed_records", GAUGE_SUM, false, NULL, NULL
        "Those of them that Postgres could not be given: no such platform or source any more, refused, or "
        "damaged.")
 METRIC(SPOOL_BYTES, "settle_spool_bytes", GAUGE_SUM, false, NULL, NULL, "What the spool takes of its cap.")
+METRIC(SPOOL_CAPACITY, "settle_spool_capacity_bytes", GAUGE_SUM, false, NULL, NULL,
+       "The cap, of all workers together; 0 without a spool.")
 METRIC(SPOOL_OLDEST, "settle_spool_oldest_seconds", GAUGE, false, NULL, NULL,
        "Age of the oldest delivery in the spool; 0 if there is none.")
 METRIC(SPOOL_WRITES, "settle_spool_writes_total", COUNTER, false, "result", "stored full failed",
@@ -35,7 +37,7 @@ METRIC(CONNECTIONS, "settle_open_connections", GAUGE_SUM, false, NULL, NULL, "Op
 METRIC(CONNECTIONS_REFUSED, "settle_connections_refused_total", COUNTER, false, NULL, NULL,
        "Connections closed at once because their address had as many open as it may.")
 METRIC(STORE_UP, "settle_store_up", GAUGE_SUM, false, "store", "postgres redis",
-       "Number of connections to the store that work.")
+       "Number of connections to the store that work and take writes.")
 METRIC(HINTS, "settle_redis_hints_total", COUNTER, false, "result", "seen unseen unknown",
        "Duplicate hints asked of Redis, by answer; unknown means late, down or left alone.")
 METRIC(SIGNATURE_STORM, "settle_signature_storm", GAUGE, true, NULL, NULL,
