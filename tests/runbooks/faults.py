@@ -1,0 +1,236 @@
+"""faults: how each page's fault is brought about. A function a page, named as it: what stands before its yield begins the
+fault, what stands behind ends it where no command of the page does. The world is as after a start, and has no gateway yet."""
+import os
+import pathlib
+import signal
+import socket
+import time
+
+
+def postgres_down(w):
+    w.start()
+    w.server("postgres", "KILL")
+    w.until(lambda: w.post() == 200, "the spool has one")
+    yield
+
+
+def postgres_slow_or_frozen(w):
+    w.start()
+    w.server("postgres", "STOP")
+    w.until(lambda: w.post() == 200, "the spool has one")
+    yield
+
+
+def postgres_read_only(w):
+    w.start()
+    w.sql("alter role settle_gateway set default_transaction_read_only = on",
+          "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'settle_gateway'")
+    w.until(lambda: w.post() == 200, "the spool has one")
+    yield
+
+
+def postgres_disk_full(w):
+    disk = f"{w.dir}/tablespace"
+    w.start()
+    w.small_disk(disk, 1)
+    os.chmod(disk, 0o777)
+    w.run("chown", "postgres", disk, check=False)
+    w.sql(f"create tablespace small location '{disk}'", "alter table settle.webhook_receipts set tablespace small")
+    w.run("sh", "-c", f"head -c 2000000 /dev/zero >{disk}/filler", check=False)
+    w.until(lambda: w.post() == 200 and w.metric('settle_webhook_requests_total{platform="instagram",cause="spooled"}') > 0,
+            "nothing more fits on Postgres' disk")
+    try:
+        yield
+        os.unlink(f"{disk}/filler")
+        yield
+    finally:
+        w.sql("alter table settle.webhook_receipts set tablespace pg_default", "drop tablespace small")
+
+
+def postgres_refused_at_start(w):
+    w.sql("alter system set fsync = off", "select pg_reload_conf()")
+    w.env |= {"SETTLE_UNSAFE_OK": "false", "SETTLE_SPOOL_FOLDER": ""}
+    w.run("systemctl", "start", "settle-gateway")
+    yield
+
+
+def redis_down(w):
+    w.start()
+    w.until(lambda: w.metric('settle_store_up{store="redis"}') == 1, "Redis is connected")
+    w.server("redis", "KILL")
+    yield
+
+
+def spool_filling(w):
+    w.start(SETTLE_SPOOL_MEGABYTES="1")
+    w.server("postgres", "KILL")
+    fill_spool(w, 0.8)
+    yield
+
+
+def fill_spool(w, share):
+    body = '{"external_post_id":"large-%d","status":"published","x":"' + "x" * 50000 + '"}'
+    n = 0
+    while w.metric("settle_spool_bytes") < share * 1024 * 1024:
+        n += 1
+        if w.post(body % n) != 200:
+            break
+
+
+def spool_full_or_broken(w):
+    path = pathlib.Path(w.dir, "spool/spool-0.db")
+    path.write_text("no database" * 1000)
+    w.start(SETTLE_SPOOL_MEGABYTES="1")
+    w.server("postgres", "KILL")
+    fill_spool(w, 2)
+    yield
+
+
+def spool_record_stays(w):
+    w.start()
+    w.server("postgres", "KILL")
+    w.until(lambda: w.post(platform="instagram") == 200, "the spool has one")
+    w.run("systemctl", "stop", "settle-gateway")
+    del w.env["SETTLE_SECRET_INSTAGRAM_FILE"]
+    w.run("systemctl", "start", "postgresql")
+    w.start()
+    yield
+
+
+def both_stores_down(w):
+    w.start(SETTLE_SPOOL_FOLDER="")
+    w.server("postgres", "KILL")
+    w.until(lambda: w.post() == 503, "nothing is taken")
+    yield
+
+
+def overload(w):
+    w.start(SETTLE_INGEST_QUEUE="2", SETTLE_INGEST_BATCH_ROWS="1", SETTLE_INGEST_CONNECTIONS="1")
+    w.load(48)
+    yield
+    w.stop_loads()
+
+
+def connection_flood(w):
+    w.start(SETTLE_INGEST_TRUSTED_PROXIES="", SETTLE_INGEST_MAX_CONNECTIONS_PER_ADDRESS="8")
+    flood = [socket.create_connection(address(w)) for _ in range(40)]
+    yield
+    for s in flood:
+        s.close()
+
+
+def slow_clients(w):
+    w.start(SETTLE_INGEST_REQUEST_TIMEOUT_MS="6000")
+    slow = [socket.create_connection(address(w)) for _ in range(40)]
+    for s in slow:
+        s.sendall(b"POST /publishing/webhooks/instagram HTTP/1.1\r\nHost: slow\r\n")
+    yield
+    w.until(lambda: all(was_closed(s) for s in slow), "each was cut, and not by us")
+
+
+def was_closed(s):
+    s.setblocking(False)
+    try:
+        return s.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionResetError:
+        return True
+
+
+def address(w):
+    host, port = w.env["SETTLE_INGEST_LISTEN"].split(":")
+    return host, int(port)
+
+
+def worker_crash_loop(w):
+    w.start()
+    for _ in range(3):
+        w.until(lambda: w.children("ingest"), "a worker runs")
+        os.kill(w.children("ingest")[0], signal.SIGKILL)
+        w.until(lambda: w.status("/readyz") == 200, "the gateway is ready")
+    yield
+
+
+def gateway_will_not_start(w):
+    w.write("settle.yaml", "ingest:\n  workers: none\n")
+    yield
+
+
+def signature_storm(w):
+    w.start()
+    w.until(lambda: w.post() == 200, "a webhook is taken")
+    w.until(lambda: w.metric('settle_receipts_stored_total{platform="instagram"}') > 0, "and counted")
+    time.sleep(1.1)  # the parent looks at the counts once a second: what was fine must have been seen so
+    w.env["NEW_SECRET"] = "the-new-secret-of-the-tests"
+    for _ in range(12):
+        w.post(secret=w.env["NEW_SECRET"])
+    yield
+    for _ in range(20):  # it is over when a minute has more good ones than bad
+        w.post(secret=w.env["NEW_SECRET"])
+
+
+def reload_refused(w):
+    w.start()
+    w.env["NEW_SECRET"] = "the-new-secret-of-the-tests"
+    w.write("instagram.secret", "one two three\n")
+    w.run("systemctl", "reload", "settle-gateway")
+    yield
+
+
+def restart_and_upgrade(w):
+    answers = []
+
+    def once():
+        try:
+            answers.append(w.post())
+        except OSError as why:
+            answers.append(why)
+
+    w.start()
+    w.load(4, once)
+    w.until(lambda: len(answers) > 50, "callers call")
+    yield
+    n = len(answers)
+    w.until(lambda: len(answers) > n + 50, "they still do")
+    w.stop_loads()
+    others = [answer for answer in answers if answer != 200]
+    if others:
+        raise RuntimeError(f"callers noticed: {others[:5]} of {len(answers)}")
+
+
+def receipt_refused(w):
+    w.start()
+    w.sql("alter table settle.webhook_receipts add constraint poison check (external_post_id <> 'poison')")
+    w.post('{"external_post_id":"poison","status":"published"}')
+    try:
+        yield
+    finally:
+        w.sql("alter table settle.webhook_receipts drop constraint poison")
+
+
+def same_id_other_body(w):
+    w.start(SETTLE_SPOOL_AFTER_MS="10000")  # "stored" and not "spooled", on a busy machine too
+    for state in ("published", "failed"):
+        w.post('{"external_post_id":"twice","status":"%s"}' % state)
+    yield
+
+
+def disk_or_node_lost(w):
+    w.start()
+    w.server("postgres", "KILL")
+    w.until(lambda: w.post() == 200, "the spool has one")
+    w.env["OLD_SPOOL_FOLDER"] = f"{w.dir}/old-spool"
+    w.run("sh", "-c", 'rm -rf "$OLD_SPOOL_FOLDER"')
+    w.kill()
+    w.run("sh", "-c", 'mv "$SETTLE_SPOOL_FOLDER" "$OLD_SPOOL_FOLDER" && mkdir "$SETTLE_SPOOL_FOLDER"')
+    w.run("systemctl", "start", "postgresql")
+    w.start()
+    yield
+
+
+def reconciler_silent(w):
+    w.sql("""insert into settle.publish_logs (platform, source, external_post_id, user_id_str, status, updated_at)
+             values ('instagram', 'default', 'waits', 'tests', 'processing', now() - interval '1 hour')""")
+    w.start()
+    yield
