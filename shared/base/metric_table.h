@@ -37,6 +37,8 @@ METRIC(CONNECTIONS_REFUSED, "settle_connections_refused_total", COUNTER, false, 
        "Connections closed at once because their address had as many open as it may.")
 METRIC(STORE_UP, "settle_store_up", GAUGE_SUM, false, "store", "postgres redis",
        "Number of connections to the store that work.")
+METRIC(STORE_CONNECTS, "settle_store_connects_total", COUNTER, false, "store", "postgres redis",
+       "Tries to connect to the store.")
 METRIC(CLOCK_SKEW, "settle_clock_skew_seconds", GAUGE, false, NULL, NULL,
        "How far the gateway's wall clock and the database's are apart, either way; the largest of all workers'. "
        "Beyond 30 s a signature that looks too old or too new is answered 503 instead of 401.")
