@@ -37,23 +37,12 @@ static int down(void **state)
     return 0;
 }
 
-static long metric(struct world *w, const char *name)
-{
-    char url[128], line[160];
-    const char *at;
-
-    snprintf(url, sizeof(url), "%s/metrics", w->monitor_url);
-    snprintf(line, sizeof(line), "\n%s ", name);
-    at = strstr(world_http(w, "GET", url, NULL, SPAN_NONE).body, line);
-    return at ? strtol(at + strlen(line), NULL, 10) : -1;
-}
-
 static long connects(struct world *w, const char *store)
 {
     char name[64];
 
     snprintf(name, sizeof(name), "settle_store_connects_total{store=\"%s\"}", store);
-    return metric(w, name);
+    return (long)world_metric(w, name);
 }
 
 /* As many tries as the time that passed allows: a slow machine makes fewer. */
@@ -75,7 +64,7 @@ static void test_absent_stores_are_probed_each_second(void **state)
     setenv("SETTLE_ADMIN_ENABLED", "false", 1); /* it connects as well */
     world_gateway(w, NULL);
     unsetenv("SETTLE_ADMIN_ENABLED");
-    world_until(10, metric(w, "settle_store_up{store=\"redis\"}") == 1);
+    world_until(10, world_metric(w, "settle_store_up{store=\"redis\"}") == 1);
     began_us = now_boot_us();
     postgres = connects(w, "postgres");
     redis = connects(w, "redis");
@@ -86,8 +75,8 @@ static void test_absent_stores_are_probed_each_second(void **state)
     expect_few(w, "postgres", LINKS, postgres, began_us);
     expect_few(w, "redis", 1, redis, began_us);
     world_servers(w);
-    world_until(20, metric(w, "settle_store_up{store=\"postgres\"}") == LINKS &&
-                        metric(w, "settle_store_up{store=\"redis\"}") == 1);
+    world_until(20, world_metric(w, "settle_store_up{store=\"postgres\"}") == LINKS &&
+                        world_metric(w, "settle_store_up{store=\"redis\"}") == 1);
     assert_int_equal(world_post(w, "instagram", NULL, "{\"external_post_id\":\"back\"}").status, 200);
 }
 
@@ -103,7 +92,7 @@ static void test_a_postgres_that_takes_nothing_is_not_stormed(void **state)
     setenv("SETTLE_ADMIN_ENABLED", "false", 1);
     world_gateway(w, NULL);
     unsetenv("SETTLE_ADMIN_ENABLED");
-    world_until(10, metric(w, "settle_store_up{store=\"postgres\"}") == LINKS);
+    world_until(10, world_metric(w, "settle_store_up{store=\"postgres\"}") == LINKS);
     l = load_start(w, SENDERS);
     world_until(20, load_so_far(l).acked > 100);
     world_sql(w, "create function settle.full() returns trigger language plpgsql as"
