@@ -1,5 +1,5 @@
 /* A store that is away, or of no use, is knocked at now and then: never in a storm, and soon enough when it is back. */
-#include "load.h"
+#include "support/load.h"
 
 #include "base/now.h"
 
