@@ -221,6 +221,29 @@ static void open_readers(struct wire *const *readers, size_t n, const char *url)
         open_reader(readers[i], url, (struct span){requests, 4000});
 }
 
+static void expect_as_quick(const int64_t before[NHONEST], const int64_t busy[NHONEST],
+                            const int64_t after[NHONEST])
+{
+    int64_t calm_us = p99(before) > p99(after) ? p99(before) : p99(after);
+    size_t nlate = count_over(busy, 2 * (calm_us > QUICK_US ? calm_us : QUICK_US));
+
+    print_message("p99 of honest ones: before %lld us, beside slow ones %lld us, after %lld us (%.2f); over "
+                  "twice: %zu of"
+                  " %d\n",
+                  (long long)p99(before), (long long)p99(busy), (long long)p99(after),
+                  (double)p99(busy) / (double)calm_us, nlate, NHONEST);
+    assert_true(nlate * 100 <= (size_t)NHONEST * LATE_SHARE);
+}
+
+/* By turns in the head and in the body. */
+static void open_slow(struct wire *const *slow, size_t n, const char *url)
+{
+    for (size_t i = 0; i < n; i++) {
+        wire_open(slow[i], url, i % 2 ? SLOW_HEAD : SLOW_BODY);
+        wire_look(slow + i, 1, 0);
+    }
+}
+
 /* Slow in the head, in the body, and in reading. With ops/test --long they are two thousand. */
 static void test_a_crowd_of_slow_clients_costs_the_others_nothing(void **state)
 {
@@ -228,8 +251,8 @@ static void test_a_crowd_of_slow_clients_costs_the_others_nothing(void **state)
     size_t nslow = is_long ? NSLOW_LONG : NSLOW, nreaders = is_long ? NREADERS_LONG : NREADERS;
     struct world *w = *state;
     struct wire **slow = wires_make(nslow), **readers = wires_make(nreaders);
-    int64_t calm[NHONEST], busy[NHONEST], after[NHONEST], calm_us, cut_us;
-    size_t baseline, nlate;
+    int64_t calm[NHONEST], busy[NHONEST], after[NHONEST], cut_us;
+    size_t baseline;
     pid_t worker;
 
     /* So that all of them are in at once. */
@@ -241,23 +264,14 @@ static void test_a_crowd_of_slow_clients_costs_the_others_nothing(void **state)
     open_readers(readers, nreaders, w->ingest_url);
     /* Until there is no more room for answers. */
     world_until(20, cpu_share_of(worker, NULL, 0, SECOND_US / 2) < 0.05);
-    for (size_t i = 0; i < nslow; i++) {
-        wire_open(slow[i], w->ingest_url, i % 2 ? SLOW_HEAD : SLOW_BODY);
-        wire_look(slow + i, 1, 0);
-    }
+    open_slow(slow, nslow, w->ingest_url);
     world_until(5, count_descriptors(worker) > baseline + nslow * 9 / 10);
     post_honestly(w, slow, nslow, "busy", busy);
     cut_us = drip(slow, nslow) - slow[nslow - 1]->opened_us;
     world_until(BASELINE_S, count_descriptors(worker) <= baseline);
+    print_message("%zu slow ones, all cut after %lld ms\n", nslow + nreaders, (long long)cut_us / 1000);
     post_honestly(w, NULL, 0, "after", after); /* other programs may have come to life meanwhile */
-    calm_us = p99(calm) > p99(after) ? p99(calm) : p99(after);
-    nlate = count_over(busy, 2 * (calm_us > QUICK_US ? calm_us : QUICK_US));
-    print_message(
-        "p99 of honest ones: before %lld us, beside %zu slow ones %lld us, after %lld us (%.2f); over twice:"
-        " %zu of %d; all slow ones cut after %lld ms\n",
-        (long long)p99(calm), nslow + nreaders, (long long)p99(busy), (long long)p99(after),
-        (double)p99(busy) / (double)calm_us, nlate, NHONEST, (long long)cut_us / 1000);
-    assert_true(nlate * 100 <= (size_t)NHONEST * LATE_SHARE);
+    expect_as_quick(calm, busy, after);
     close_all(slow, nslow);
     close_all(readers, nreaders);
     assert_int_equal(world_gateway_stop(w), 0);

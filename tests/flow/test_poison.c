@@ -42,6 +42,7 @@ static int up(void **state)
     print_message("SETTLE_TEST_SEED=%llu\n", (unsigned long long)random_state);
     snprintf(folder, sizeof(folder), "%s/spool", w->dir);
     setenv("SETTLE_UNSAFE_OK", "true", 1);                 /* the tests' folder may lie on anything */
+    setenv("SETTLE_ADMIN_ENABLED", "false", 1);            /* so that all connections are the worker's */
     setenv("SETTLE_INGEST_COMMIT_TIMEOUT_MS", "20000", 1); /* Postgres is stopped while they gather */
     return mkdir(folder, 0700);
 }

@@ -331,6 +331,32 @@ static size_t names_asked(const char *heard, char names[][NAME_BYTES], size_t ma
     return n;
 }
 
+/* As on a full disk: what is asked for is not stored. */
+static void refuse_inserts(struct world *w)
+{
+    world_sql(w, "create function settle.full() returns trigger language plpgsql as"
+                 " 'begin raise disk_full; end';"
+                 "create trigger test_full before insert on settle.webhook_receipts"
+                 " execute function settle.full()");
+}
+
+static void take_inserts(struct world *w)
+{
+    world_sql(w, "drop trigger test_full on settle.webhook_receipts; drop function settle.full()");
+    await_stores(w);
+}
+
+static void expect_taken(struct world *w, size_t i)
+{
+    world_until(20, is_hinted(w)); /* Redis is listened to */
+    assert_int_equal(world_post(w, "instagram", NULL, unheard[i]).status, 200);
+    assert_int_equal(world_count(w,
+                                 "select count(*) from settle.webhook_receipts"
+                                 " where external_post_id = 'unheard-%zu'",
+                                 i + 1),
+                     1);
+}
+
 /* The name of a hint leaves the gateway before the commit, with the question. If that commit fails, a hint planted under
  * it must not take the place of the event, which comes again. */
 static void test_a_planted_hint_is_not_believed(void **state)
@@ -345,31 +371,20 @@ static void test_a_planted_hint_is_not_believed(void **state)
     world_until(20, is_hinted(w));
     snprintf(known, sizeof(known), "%s", world_redis(w, "keys", "settle:seen:*", NULL));
     known[strcspn(known, "\n")] = '\0';
-    world_sql(w, "create function settle.full() returns trigger language plpgsql as"
-                 " 'begin raise disk_full; end';"
-                 "create trigger test_full before insert on settle.webhook_receipts"
-                 " execute function settle.full()");
+    refuse_inserts(w);
     listening = spy(w);
     for (size_t i = 0; i < countof(unheard); i++)
         world_until(20, is_refused_and_asked_for(w, unheard[i]));
     kill(listening.pid, SIGTERM);
     assert_int_equal(names_asked(world_wait(w, listening).out, names, countof(names)), countof(unheard));
-    world_sql(w, "drop trigger test_full on settle.webhook_receipts; drop function settle.full()");
-    await_stores(w);
+    take_inserts(w);
 
     assert_string_equal(world_redis(w, "set", names[0], "1", NULL), "OK\n");
     assert_string_equal(world_redis(w, "copy", known, names[1], NULL),
                         "1\n"); /* a good one, of another event */
     assert_string_equal(world_redis(w, "rpush", names[2], "1", NULL), "1\n");
-    for (size_t i = 0; i < countof(unheard); i++) {
-        world_until(20, is_hinted(w)); /* Redis is listened to */
-        assert_int_equal(world_post(w, "instagram", NULL, unheard[i]).status, 200);
-        assert_int_equal(world_count(w,
-                                     "select count(*) from settle.webhook_receipts"
-                                     " where external_post_id = 'unheard-%zu'",
-                                     i + 1),
-                         1);
-    }
+    for (size_t i = 0; i < countof(unheard); i++)
+        expect_taken(w, i);
 }
 
 static void sh(struct world *w, const char *script)
