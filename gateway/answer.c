@@ -16,6 +16,8 @@ static const struct answer_kind kinds[] = {
     {"internal",               503, "The gateway has a fault",              "It is ours, not the request's. Try again later.",  true },
     {"store_unavailable",      503, "The store did not commit in time",
      "Nothing is known to be stored. Try again later.",                                                                         true },
+    {"clock_suspect",          503, "The gateway's clock is in doubt",
+     "Whether the signature's time is right cannot be told. Try again later.",                                                  true },
     {"overload",               503, "Too many requests wait for the store", "Nothing was taken. Try again later.",              true },
     {"bad_signature",          401, "The signature does not hold",
      "The request is not signed with a secret of this source.",                                                                 false},

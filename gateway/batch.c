@@ -272,6 +272,7 @@ static void after_flush(void *flight, const struct pg_rows *stored, const struct
     if (!err) {
         metric_add(BATCHES, METRIC_NO_PLATFORM, RESULT_STORED, 1);
         health_flushed(true, server_boot_us(b->server));
+        links_praise_pg(b->links, f->pg);
         mark_new(f, stored);
         end_all(f, NULL);
         return;

@@ -10,9 +10,10 @@
 #include <stdlib.h>
 
 enum {
-    ASK_MS = 5,     /* a hint later than this saves nothing */
-    KEY_BYTES = 32, /* of settle.hint_key */
-    MAC_BYTES = 16,
+    ASK_MS = 5,       /* a hint later than this saves nothing */
+    KEY_BYTES = 32,   /* of settle.hint_key */
+    NAME_BYTES = 16,  /* the MAC's first half, written in hex: what is asked for */
+    PROOF_BYTES = 16, /* and its second half: what must be there, and nobody knows before the commit */
     BOUND_BYTES = 16, /* cluster and server start, behind the dedup key under the MAC */
     LEARN_TIMEOUT_MS = 2000,
 };
@@ -22,14 +23,25 @@ enum {
 #define NOTE_TTL_S    "86400"
 #define FOLLOWERS_MAX "10000" /* entries of settle:events, about */
 
-enum { NOTE_BYTES = sizeof(NOTE_PREFIX) - 1 + 2 * MAC_BYTES };
+enum { NOTE_BYTES = sizeof(NOTE_PREFIX) - 1 + 2 * NAME_BYTES };
 enum hint { HINT_SEEN, HINT_UNSEEN, HINT_UNKNOWN }; /* the words of HINTS, in its order */
+
+struct note {
+    char name[NOTE_BYTES];
+    uint8_t proof[PROOF_BYTES];
+};
+
+/* What was asked of Postgres when a connection came or went; the answer to an earlier one counts no more. */
+struct lesson {
+    struct dedupe *dedupe;
+};
 
 /* One question of a round; delivery NULL: answered, or no longer waited for. */
 struct question {
     struct round *round;
     struct delivery *delivery;
     struct receipt *receipt;
+    uint8_t proof[PROOF_BYTES];
 };
 
 /* What was asked in one turn. Lives until Redis has answered all of it, however late. */
@@ -50,18 +62,20 @@ struct dedupe {
     size_t nreceipts;               /* of them */
     size_t nlate;                   /* rounds given up whose answers are still due: none is asked till then */
     int64_t alone_until_us;         /* boot time: leave Redis alone */
+    struct lesson *lesson;          /* the latest, until it is answered */
     bool knows_key;
     uint8_t key[KEY_BYTES], bound[BOUND_BYTES];
 };
 
 static void learn(struct dedupe *u, struct pg *pg);
-static void after_learn(void *dedupe, const struct pg_rows *rows, const struct err *err);
+static void after_learn(void *lesson, const struct pg_rows *rows, const struct err *err);
 static void ask(struct dedupe *u, struct redis *redis);
 static void after_answer(void *question, const struct redis_reply *reply, const struct err *err);
+static enum hint hint_of(const struct question *q, const struct redis_reply *reply);
 static void after_late(void *round);
 static void conclude(struct question *q, enum hint hint);
 static void round_end(struct round *r);
-static struct span note_name(const struct dedupe *u, const struct receipt *r, char room[NOTE_BYTES]);
+static void note_write(const struct dedupe *u, const struct receipt *r, struct note *ret);
 static bool can_ask(const struct dedupe *u);
 
 struct dedupe *dedupe_open(struct server *server, struct links *links)
@@ -101,17 +115,25 @@ static void learn(struct dedupe *u, struct pg *pg)
     struct arena *arena = arena_open(64);
     struct pg_args none;
 
+    u->lesson = calloc(1, sizeof(*u->lesson));
+    if (!u->lesson)
+        abort();
+    u->lesson->dedupe = u;
     pg_args_init(&none, arena);
-    pg_send(pg, SQL_HINT_KEY, &none, now_boot_us() + LEARN_TIMEOUT_MS * 1000, after_learn, u);
+    pg_send(pg, SQL_HINT_KEY, &none, now_boot_us() + LEARN_TIMEOUT_MS * 1000, after_learn, u->lesson);
     arena_close(arena);
 }
 
-static void after_learn(void *dedupe, const struct pg_rows *rows, const struct err *err)
+static void after_learn(void *lesson, const struct pg_rows *rows, const struct err *err)
 {
-    struct dedupe *u = dedupe;
+    struct dedupe *u = ((struct lesson *)lesson)->dedupe;
+    bool is_latest = lesson == u->lesson;
     uint64_t bound[2];
 
-    if (err && err->code == UNAVAILABLE)
+    if (is_latest)
+        u->lesson = NULL;
+    free(lesson);
+    if (!is_latest || (err && err->code == UNAVAILABLE))
         return; /* the next connection brings us back */
     if (err || pg_nrows(rows) != 1 || pg_bytes(rows, 0, 0).len != KEY_BYTES) {
         log_warn("hint_key_unknown", err ? LOG_ERR(err) : LOG_TEXT("error", "no key of the right length"));
@@ -183,8 +205,13 @@ static void ask(struct dedupe *u, struct redis *redis)
     u->nreceipts = 0;
     deadline_set(&u->deadlines, &r->deadline, after_late, r);
     for (size_t i = 0; i < r->nquestions; i++) {
-        char name[NOTE_BYTES];
-        struct span words[] = {SPAN("EXISTS"), note_name(u, r->questions[i].receipt, name)};
+        struct note note;
+        const struct span words[] = {
+            SPAN("GET"), {note.name, NOTE_BYTES}
+        };
+
+        note_write(u, r->questions[i].receipt, &note);
+        memcpy(r->questions[i].proof, note.proof, PROOF_BYTES);
         redis_send(redis, words, countof(words), after_answer, &r->questions[i]);
     }
 }
@@ -194,12 +221,18 @@ static void after_answer(void *question, const struct redis_reply *reply, const 
     struct question *q = question;
     struct round *r = q->round;
 
-    if (err || reply->kind != REDIS_NUMBER)
-        conclude(q, HINT_UNKNOWN);
-    else
-        conclude(q, reply->number > 0 ? HINT_SEEN : HINT_UNSEEN);
+    conclude(q, err ? HINT_UNKNOWN : hint_of(q, reply));
     if (--r->nunanswered == 0)
         round_end(r);
+}
+
+/* Who can read what we ask may plant a note of that name, or answer in Redis' place: but not with the proof. */
+static enum hint hint_of(const struct question *q, const struct redis_reply *reply)
+{
+    bool is_proof = reply->kind == REDIS_TEXT && reply->text.len == PROOF_BYTES &&
+                    sodium_memcmp(reply->text.at, q->proof, PROOF_BYTES) == 0;
+
+    return is_proof ? HINT_SEEN : HINT_UNSEEN;
 }
 
 /* The rest of the round is not waited for, and Redis gets a rest: it is slower than Postgres just now. */
@@ -239,14 +272,20 @@ static void round_end(struct round *r)
 void dedupe_remember(struct dedupe *u, const struct delivery *d)
 {
     struct redis *redis = links_redis(u->links);
-    char name[NOTE_BYTES], id[ID_TEXT_BYTES];
+    char id[ID_TEXT_BYTES];
 
     if (!can_ask(u))
         return;
     id_text(&d->id, id);
     for (const struct receipt *r = d->receipts; r < d->receipts + d->nreceipts; r++) {
-        const struct span note[] = {SPAN("SET"), note_name(u, r, name), SPAN("1"), SPAN("EX"),
-                                    SPAN(NOTE_TTL_S)};
+        struct note note;
+        const struct span set[] = {
+            SPAN("SET"),
+            {note.name,                NOTE_BYTES },
+            {(const char *)note.proof, PROOF_BYTES},
+            SPAN("EX"),
+            SPAN(NOTE_TTL_S)
+        };
         const struct span news[] = {
             SPAN("XADD"),     SPAN("settle:events"), SPAN("MAXLEN"),
             SPAN("~"),        SPAN(FOLLOWERS_MAX),   SPAN("*"),
@@ -254,26 +293,28 @@ void dedupe_remember(struct dedupe *u, const struct delivery *d)
             d->source->name,  SPAN("post"),          r->event->post_id.at ? r->event->post_id : SPAN(""),
             SPAN("delivery"), span_of(id),
         };
-        if (!r->seen)
-            redis_send(redis, note, countof(note), NULL, NULL);
+        if (!r->seen) {
+            note_write(u, r, &note);
+            redis_send(redis, set, countof(set), NULL, NULL);
+        }
         if (r->is_new)
             redis_send(redis, news, countof(news), NULL, NULL);
     }
 }
 
-static struct span note_name(const struct dedupe *u, const struct receipt *r, char room[NOTE_BYTES])
+static void note_write(const struct dedupe *u, const struct receipt *r, struct note *ret)
 {
     static const char digits[] = "0123456789abcdef";
-    uint8_t message[DEDUP_KEY_BYTES + BOUND_BYTES], mac[MAC_BYTES];
-    char *at = room + sizeof(NOTE_PREFIX) - 1;
+    uint8_t message[DEDUP_KEY_BYTES + BOUND_BYTES], mac[NAME_BYTES + PROOF_BYTES];
+    char *at = ret->name + sizeof(NOTE_PREFIX) - 1;
 
     memcpy(message, r->event->dedup_key, DEDUP_KEY_BYTES);
     memcpy(message + DEDUP_KEY_BYTES, u->bound, BOUND_BYTES);
     crypto_generichash(mac, sizeof(mac), message, sizeof(message), u->key, sizeof(u->key));
-    memcpy(room, NOTE_PREFIX, sizeof(NOTE_PREFIX) - 1);
-    for (size_t i = 0; i < MAC_BYTES; i++) {
+    memcpy(ret->name, NOTE_PREFIX, sizeof(NOTE_PREFIX) - 1);
+    for (size_t i = 0; i < NAME_BYTES; i++) {
         *at++ = digits[mac[i] >> 4];
         *at++ = digits[mac[i] & 15];
     }
-    return (struct span){room, NOTE_BYTES};
+    memcpy(ret->proof, mac + NAME_BYTES, PROOF_BYTES);
 }

@@ -1,9 +1,10 @@
 /*
  * dedupe: is it surely stored already? One look at Redis before the commit, one note after it.
  * Whatever goes wrong here means "not known", and the delivery goes its way: the primary key in Postgres
- * catches what slips through. A note's name is a MAC under a key from Postgres over the dedup key, the
- * cluster and its server's start: nobody who can write to Redis can plant one, and notes from before a
- * restart, failover or restore count for nothing.
+ * catches what slips through. A note's name and content are the halves of a MAC under a key from Postgres over
+ * the dedup key, the cluster and its server's start. The content leaves us only after the commit: nobody who can
+ * write to Redis, reads along or answers in its place can plant a note, and notes from before a restart, failover
+ * or restore count for nothing.
  */
 #ifndef SETTLE_GATEWAY_DEDUPE_H
 #define SETTLE_GATEWAY_DEDUPE_H

@@ -12,7 +12,7 @@ struct place {
     _Alignas(64) _Atomic int64_t turned_boot_us;
     _Atomic int64_t wrote_boot_us;
     atomic_int role; /* enum health_role */
-    atomic_bool can_store, can_spool;
+    atomic_bool can_store, can_spool, clock_agrees;
     _Atomic int64_t failed_boot_us; /* 0: the last commit was good, or there was none */
 };
 
@@ -55,6 +55,7 @@ void health_join(size_t place, enum health_role role, int64_t boot_us)
     health_turn(boot_us);
     health_wrote(boot_us);
     health_can_spool(false);
+    health_clock_agrees(false);
     health_can_store(false); /* its predecessor's word does not count */
     health_flushed(true, boot_us);
     atomic_store_explicit(&own->role, (int)role, memory_order_relaxed);
@@ -76,6 +77,12 @@ void health_can_spool(bool can)
 {
     if (own)
         atomic_store_explicit(&own->can_spool, can, memory_order_relaxed);
+}
+
+void health_clock_agrees(bool agrees)
+{
+    if (own)
+        atomic_store_explicit(&own->clock_agrees, agrees, memory_order_relaxed);
 }
 
 void health_flushed(bool good, int64_t boot_us)
@@ -107,6 +114,7 @@ struct health_place health_place(size_t place, int64_t boot_us)
         .role = (enum health_role)atomic_load_explicit(&p->role, memory_order_relaxed),
         .turned_lately = boot_us - turned < HEALTH_STALE_MS * INT64_C(1000),
         .writes = boot_us - wrote < HEALTH_STUCK_MS * INT64_C(1000),
+        .clock_agrees = atomic_load_explicit(&p->clock_agrees, memory_order_relaxed),
         .can_store = (atomic_load_explicit(&p->can_store, memory_order_relaxed) && !failed_lately) ||
                      atomic_load_explicit(&p->can_spool, memory_order_relaxed),
     };

@@ -22,7 +22,8 @@ enum {
 struct health_place {
     enum health_role role;
     bool turned_lately;
-    bool writes; /* nothing waits for its stores, or they gave some answer within HEALTH_STUCK_MS */
+    bool writes;       /* nothing waits for its stores, or they gave some answer within HEALTH_STUCK_MS */
+    bool clock_agrees; /* an ingest worker's, with the database's */
     bool
         can_store; /* an ingest worker with a Postgres connection whose last commit did not just fail, or with a spool */
 };
@@ -33,9 +34,10 @@ void health_drain(void); /* parent, first thing on TERM: from now on nothing is 
 
 /* Child, before its loop. Taking the place of one that died is fine. */
 void health_join(size_t place, enum health_role role, int64_t boot_us);
-void health_turn(int64_t boot_us); /* each turn of the loop */
-void health_can_store(bool can);   /* ingest workers, whenever it changes: there is a connection */
-void health_can_spool(bool can);   /* ingest workers, each turn: what Postgres does not take is kept */
+void health_turn(int64_t boot_us);     /* each turn of the loop */
+void health_can_store(bool can);       /* ingest workers, whenever it changes: there is a connection */
+void health_can_spool(bool can);       /* ingest workers, each turn: what Postgres does not take is kept */
+void health_clock_agrees(bool agrees); /* ingest workers, each turn */
 void health_flushed(bool good, int64_t boot_us); /* ingest workers, after each commit or failure of one */
 void health_wrote(int64_t boot_us); /* ingest workers, whenever nothing waits or something came to an end */
 

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/metric.h"
 #include "base/now.h"
+#include "clocks.h"
 #include "dedupe.h"
 #include "domain/handshake.h"
 #include "domain/scheme.h"
@@ -19,6 +20,7 @@ static bool method_is(const h2o_req_t *req, struct span method);
 static size_t body_cap(const struct platform *p, size_t max_body_bytes);
 static void greet(struct delivery *d);
 static enum status verify(struct delivery *d, struct err *err);
+static bool rests_on_time(const struct delivery *d);
 static bool greet_signed(struct delivery *d);
 static void conclude(struct delivery *d, const struct handshake_answer *a);
 static bool admit(const struct delivery *d, const struct handshake_answer *a);
@@ -160,6 +162,10 @@ static enum status verify(struct delivery *d, struct err *err)
             arena_print(d->arena, "%.*s%.*s", SPAN_ARG(d->ingest->public_url), SPAN_ARG(target_of(d))));
     delivery_keep_headers(d);
     status = scheme_verify(d->platform, d->source, &d->request, &d->verified, err);
+    if (status && rests_on_time(d) && clocks_may_be_apart(d->ingest->clocks))
+        return err_cause(err, UNAVAILABLE, "clock_suspect",
+                         "the signature is %s by a clock that may be wrong: the database's is another",
+                         scheme_refusal_word(d->verified.refusal));
     if (!status) {
         senders_verified(d->ingest->senders, d->platform, d->source, d->verified.secret);
     } else if (d->source) {
@@ -168,6 +174,15 @@ static enum status verify(struct delivery *d, struct err *err)
         metric_add(SIGNATURE_REFUSALS, d->platform->index, d->verified.refusal - REFUSAL_HEADER_MISSING, 1);
     }
     return status;
+}
+
+/* Would another clock have let it in? The same for known and unknown sources, which none shall tell apart. */
+static bool rests_on_time(const struct delivery *d)
+{
+    enum refusal refusal = d->verified.refusal;
+
+    return refusal == REFUSAL_TOO_OLD || refusal == REFUSAL_IN_FUTURE ||
+           (d->platform->has_dated_secrets && (refusal == REFUSAL_NO_MATCH || refusal == REFUSAL_NO_SECRET));
 }
 
 /* A handshake that came signed: answered, and nothing is stored. False: it is a delivery. */
@@ -404,6 +419,7 @@ static enum outcome outcome_of(const struct delivery *d, const struct err *failu
         {"method_not_allowed", OUTCOME_METHOD           },
         {"too_large",          OUTCOME_TOO_LARGE        },
         {"rate_limited",       OUTCOME_RATE_LIMITED     },
+        {"clock_suspect",      OUTCOME_CLOCK_SUSPECT    },
     };
 
     if (failure && failure->code == FORGED && d->platform->drops_forged)

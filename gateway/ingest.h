@@ -31,7 +31,8 @@ enum outcome {
     OUTCOME_HANDSHAKE,
     OUTCOME_HANDSHAKE_REFUSED,
     OUTCOME_RATE_LIMITED,
-    OUTCOME_SPOOLED, /* durable on our own disk, and on its way to Postgres */
+    OUTCOME_SPOOLED,       /* durable on our own disk, and on its way to Postgres */
+    OUTCOME_CLOCK_SUSPECT, /* perhaps a good signature, judged by a wrong clock of ours */
     NOUTCOMES
 };
 
@@ -47,6 +48,7 @@ struct ingest {
     struct server *server;
     struct links *links;
     struct dedupe *dedupe;
+    struct clocks *clocks;
     struct batch *batch;
     struct spool *spool; /* NULL: there is none */
     struct drain *drain;

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 
-enum { BACKOFF_FIRST_MS = 100, BACKOFF_MAX_MS = 5000 };
+enum { BACKOFF_FIRST_MS = 100, BACKOFF_MAX_MS = 1000 };
 
 /* Redis answers in well under a millisecond: silence for so long, with answers due, is a dead connection. */
 #define REDIS_SILENCE_US (5 * SECOND_US)
@@ -43,6 +43,7 @@ struct link {
     struct watch *watch;  /* of the attempt's event, then of the connection */
     bool is_lost;         /* closed at the end of the turn */
     int64_t try_again_us; /* boot time, while DOWN */
+    int64_t up_us;        /* since when, while UP */
     int64_t heard_us;     /* Redis: when it last had nothing to answer, or did answer */
     unsigned backoff_ms;
     char last_failure[sizeof((struct err){0}.text)]; /* logged already */
@@ -162,11 +163,19 @@ void links_drop_pg(struct links *l, const struct pg *pg)
             k->is_lost = true;
 }
 
+void links_praise_pg(struct links *l, const struct pg *pg)
+{
+    for (struct link *k = l->all; k < l->all + l->config.npg; k++)
+        if (k->pg == pg)
+            k->backoff_ms = BACKOFF_FIRST_MS;
+}
+
 static void connect_again(struct link *k)
 {
     struct attempt *a = attempt_new(k);
     pthread_t thread;
 
+    metric_add(STORE_CONNECTS, METRIC_NO_PLATFORM, k->store, 1);
     k->state = LINK_CONNECTING;
     k->attempt = a;
     k->watch = watch_open(server_loop(k->links->server), a->event, after_attempt, k);
@@ -220,9 +229,8 @@ static void come_up(struct link *k)
 
     k->state = LINK_UP;
     k->is_lost = false;
-    k->backoff_ms = BACKOFF_FIRST_MS;
     k->last_failure[0] = '\0';
-    k->heard_us = server_boot_us(k->links->server);
+    k->up_us = k->heard_us = server_boot_us(k->links->server);
     k->watch = watch_open(server_loop(k->links->server), fd, on_readable, k);
     log_info("store_connected", LOG_TEXT("store", store_names[k->store]));
     count_up(k);
@@ -300,6 +308,8 @@ static void go_down(struct link *k)
     k->pg = NULL;
     k->redis = NULL;
     k->is_lost = false;
+    if (server_boot_us(k->links->server) - k->up_us >= BACKOFF_MAX_MS * INT64_C(1000))
+        k->backoff_ms = BACKOFF_FIRST_MS;
     wait_to_try(k);
     count_up(k);
     server_again(k->links->server);

@@ -143,6 +143,8 @@ static bool write_ready(FILE *to)
         if (p.role != HEALTH_INGEST)
             continue;
         fprintf(to, "%s ingest %zu can store\n", can ? "ok" : "no", i);
+        /* Shown, and no more: what is stored is as durable as ever. */
+        fprintf(to, "%s ingest %zu clock agrees with the database's\n", p.clock_agrees ? "ok" : "no", i);
         can_store = can_store || can;
     }
     fputs(health_draining() ? "no draining\n" : "ok not draining\n", to);

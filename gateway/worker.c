@@ -6,6 +6,7 @@
 #include "base/metric.h"
 #include "base/now.h"
 #include "batch.h"
+#include "clocks.h"
 #include "dedupe.h"
 #include "drain.h"
 #include "health.h"
@@ -64,6 +65,7 @@ int ingest_run(const struct process *self)
         server_add_chore(g->server, drain_turn, g->drain); /* what was kept asks to be next */
         server_add_chore(g->server, spool_turn, g->spool);
     }
+    server_add_chore(g->server, clocks_turn, g->clocks);
     server_add_chore(g->server, batch_turn, g->batch);     /* what has asked, or need not, goes to Postgres */
     server_add_chore(g->server, refused_turn, g->refused); /* if Postgres has nothing better to do */
     server_add_chore(g->server, links_turn, g->links);     /* and all of it leaves */
@@ -119,6 +121,7 @@ static void open_stores(struct ingest *g, const struct config *config)
 
     g->links = links_open(g->server, &links);
     g->dedupe = dedupe_open(g->server, g->links);
+    g->clocks = clocks_open(g->server, g->links);
     g->batch = batch_open(g->server, g->links, &batch);
     g->senders = senders_open(g->server, g->platforms);
     g->refused = refused_open(g->server, g->links, g->batch, g->senders, config);
@@ -145,6 +148,8 @@ static void on_pg(void *ingest, struct pg *pg, bool up)
 {
     struct ingest *g = ingest;
 
+    if (up)
+        clocks_on_pg(g->clocks, pg); /* before anybody hears that it can store */
     health_can_store(links_pg_is_up(g->links));
     dedupe_on_pg(g->dedupe, pg, up);
 }
@@ -178,6 +183,7 @@ static void close_all(struct ingest *g)
     senders_close(g->senders);
     admit_close(g->admit);
     dedupe_close(g->dedupe);
+    clocks_close(g->clocks);
     deadlines_close(&g->commit_deadlines);
     server_close(g->server);
     while (g->nspare_arenas > 0)

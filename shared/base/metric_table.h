@@ -5,7 +5,8 @@
  */
 METRIC(WEBHOOK_REQUESTS, "settle_webhook_requests_total", COUNTER, true, "cause",
        "stored duplicate bad_signature unknown_source unknown_platform too_large malformed method "
-       "store_unavailable overload internal dropped handshake handshake_refused rate_limited spooled",
+       "store_unavailable overload internal dropped handshake handshake_refused rate_limited spooled "
+       "clock_suspect",
        "Webhook requests answered, by platform and by what became of them.")
 METRIC(SIGNATURE_REFUSALS, "settle_signature_refusals_total", COUNTER, true, "cause",
        "header_missing header_twice malformed_signature malformed_time too_old in_future bad_id bad_body "
@@ -38,6 +39,11 @@ METRIC(CONNECTIONS_REFUSED, "settle_connections_refused_total", COUNTER, false, 
        "Connections closed at once because their address had as many open as it may.")
 METRIC(STORE_UP, "settle_store_up", GAUGE_SUM, false, "store", "postgres redis",
        "Number of connections to the store that work and take writes.")
+METRIC(STORE_CONNECTS, "settle_store_connects_total", COUNTER, false, "store", "postgres redis",
+       "Tries to connect to the store.")
+METRIC(CLOCK_SKEW, "settle_clock_skew_seconds", GAUGE, false, NULL, NULL,
+       "How far the gateway's wall clock and the database's are apart, either way; the largest of all workers'. "
+       "Beyond 30 s a signature that looks too old or too new is answered 503 instead of 401.")
 METRIC(HINTS, "settle_redis_hints_total", COUNTER, false, "result", "seen unseen unknown",
        "Duplicate hints asked of Redis, by answer; unknown means late, down or left alone.")
 METRIC(SIGNATURE_STORM, "settle_signature_storm", GAUGE, true, NULL, NULL,

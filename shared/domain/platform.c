@@ -2,6 +2,7 @@
 
 #include "base/arena.h"
 #include "base/file.h"
+#include "base/now.h"
 #include "domain/descriptor.h"
 #include "domain/name.h"
 #include "domain/secret.h"
@@ -356,6 +357,9 @@ static void add_source(struct platforms *set, struct platform *p, const struct s
     p->nsources++;
     if (p->nsecrets_max < s->nsecrets)
         p->nsecrets_max = s->nsecrets;
+    for (size_t i = 0; i < s->nsecrets; i++)
+        if (s->secrets[i].not_before_us != TIME_NONE || s->secrets[i].expires_us != TIME_NONE)
+            p->has_dated_secrets = true;
 }
 
 static void lock_up(struct platforms *set, char *block, size_t nbytes)

@@ -188,8 +188,9 @@ struct platform {
     unsigned timeout_minutes; /* 0: none of its own */
     struct source *sources;   /* sorted by name */
     size_t nsources;
-    size_t nsecrets_max;  /* of any source, at least 1: the keys that a request is checked with */
-    struct source *decoy; /* what requests of unknown sources are checked against: a random key */
+    size_t nsecrets_max;    /* of any source, at least 1: the keys that a request is checked with */
+    bool has_dated_secrets; /* any that counts only from or until some time */
+    struct source *decoy;   /* what requests of unknown sources are checked against: a random key */
 };
 
 struct platforms; /* the set */

@@ -40,6 +40,7 @@ struct pg {
     bool closing;
     bool lost;
     char why_lost[160];
+    int64_t clock_us, clock_asked_boot_us, clock_heard_boot_us;
     struct pg_rows rows;             /* what came for the oldest statement, until its sync ends it */
     struct statement *oldest, **end; /* in the order of sending, which is that of the answers */
     size_t nwaiting;
@@ -177,9 +178,14 @@ static enum status check_server(struct pg *pg, const struct pg_config *config, u
     if (PQserverVersion(pg->conn) < 150000)
         return err_set(err, BROKEN, "Postgres %d is too old: settle needs 15",
                        PQserverVersion(pg->conn) / 10000);
+    pg->clock_asked_boot_us = now_boot_us();
     status = pg_run(pg, SQL_SERVER_CHECK, NULL, wait_ms, &rows, err);
-    if (status || config->read_only)
+    pg->clock_heard_boot_us = now_boot_us();
+    if (status)
         return status;
+    pg->clock_us = pg_time(rows, 0, 2);
+    if (config->read_only)
+        return OK;
     if (pg_int(rows, 0, 0))
         return err_cause(err, UNAVAILABLE, "read_only",
                          "Postgres takes no writes here: a standby, or set read-only");
@@ -307,6 +313,13 @@ static struct statement take_oldest(struct pg *pg)
     pg->nwaiting--;
     free(s);
     return taken;
+}
+
+int64_t pg_clock_at_connect(const struct pg *pg, int64_t *ret_asked_boot_us, int64_t *ret_heard_boot_us)
+{
+    *ret_asked_boot_us = pg->clock_asked_boot_us;
+    *ret_heard_boot_us = pg->clock_heard_boot_us;
+    return pg->clock_us;
 }
 
 size_t pg_waiting(const struct pg *pg)

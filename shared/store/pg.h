@@ -48,6 +48,8 @@ typedef void pg_done(void *ctx, const struct pg_rows *rows, const struct err *er
  * pg_close. */
 void pg_send(struct pg *pg, enum sql sql, const struct pg_args *args, int64_t deadline_boot_us, pg_done *done,
              void *ctx);
+/* The time that the server gave at connect, us since 1970, and between which of our boot times. */
+int64_t pg_clock_at_connect(const struct pg *pg, int64_t *ret_asked_boot_us, int64_t *ret_heard_boot_us);
 size_t pg_waiting(const struct pg *pg); /* statements sent and not answered yet */
 
 int pg_fd(const struct pg *pg);

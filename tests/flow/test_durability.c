@@ -1,5 +1,5 @@
 /* What happens to webhooks under load while something ends: a 200 must mean stored, whatever it was. */
-#include "load.h"
+#include "support/load.h"
 
 #include "base/now.h"
 
@@ -183,29 +183,6 @@ static void test_a_frozen_postgres_is_answered_503_in_time_and_given_up(void **s
     assert_int_equal(count.unknown, 0);
 }
 
-static void test_without_redis_nothing_changes_but_the_hint(void **state)
-{
-    struct world *w = *state;
-    struct load *l;
-    struct load_count count;
-
-    world_gateway(w, NULL);
-    l = load_start(w, SENDERS);
-    wait_for_acks(l, 300);
-    world_freeze(w, REDIS);
-    wait_for_acks(l, 1000);
-    world_thaw(w, REDIS);
-    wait_for_acks(l, 300);
-    world_redis(w, "flushall", NULL);
-    wait_for_acks(l, 300);
-    world_kill(w, REDIS);
-    wait_for_acks(l, 1000);
-    world_servers(w);
-    wait_for_acks(l, 300);
-    count = load_stop(l, w);
-    assert_int_equal(count.wrong + count.refused + count.unknown, 0);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -216,7 +193,6 @@ int main(void)
         cmocka_unit_test_setup(test_postgres_killed_costs_503s_and_comes_back_by_itself, reset),
         cmocka_unit_test_setup(test_connections_that_are_cut_cost_nothing, reset),
         cmocka_unit_test_setup(test_a_frozen_postgres_is_answered_503_in_time_and_given_up, reset),
-        cmocka_unit_test_setup(test_without_redis_nothing_changes_but_the_hint, reset),
     };
 
     return cmocka_run_group_tests(tests, up, down);

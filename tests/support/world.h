@@ -67,6 +67,8 @@ struct reply world_api(struct world *w, const char *method, const char *path, co
 /* Anything: url in full; headers "name: value", NULL ends the list, NULL for none; body NULL: none. */
 struct reply world_http(struct world *w, const char *method, const char *url, const char *const *headers,
                         struct span body);
+/* Of the gateway's /metrics, by its whole name: settle_store_up{store="redis"}; -1: not there. */
+double world_metric(struct world *w, const char *series);
 /* The header line(s) that sign body now: for world_http and for senders of one's own. */
 const char *const *world_sign(struct world *w, const char *platform, const char *source, struct span body);
 /* SETTLE_SECRET_<PLATFORM>[_<SOURCE>] of the environment. */

@@ -48,6 +48,7 @@ static const struct {
     {"a signature without a cause",     {.code = FORGED},                                  401, false},
     {"no such platform",                {.code = INVALID, .cause = "unknown_platform"},    404, false},
     {"a signature too old",             {.code = FORGED, .cause = "too_old"},              401, false},
+    {"a clock that may be wrong",       {.code = UNAVAILABLE, .cause = "clock_suspect"},   503, true },
     {"a handshake too many",            {.code = BUSY, .cause = "rate_limited"},           429, true },
     {"a handshake without a value",     {.code = INVALID, .cause = "handshake_malformed"}, 400, false},
     {"a handshake of somebody else",    {.code = INVALID, .cause = "handshake_refused"},   403, false},
