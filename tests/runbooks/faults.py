@@ -4,6 +4,7 @@ import os
 import pathlib
 import signal
 import socket
+import struct
 import time
 
 
@@ -155,6 +156,24 @@ def worker_crash_loop(w):
 def gateway_will_not_start(w):
     w.write("settle.yaml", "ingest:\n  workers: none\n")
     yield
+
+
+def clock_skew(w):
+    control = pathlib.Path(w.dir, "shim.control")
+    control.write_bytes(shim_control(0))
+    w.run("install", "-m", "0755", f"{os.environ['SETTLE_BUILD']}/tests/support/shim.so", f"{w.dir}/shim.so")
+    w.start(TEST_SHIM_FILE=str(control), RUNBOOKS_PRELOAD=f"{w.dir}/shim.so", ASAN_OPTIONS="verify_asan_link_order=0")
+    with control.open("r+b", buffering=0) as file:
+        file.write(shim_control(3600))
+    w.until(lambda: w.metric("settle_clock_skew_seconds") > 30, "it is seen")
+    yield
+    with control.open("r+b", buffering=0) as file:
+        file.write(shim_control(0))
+
+
+def shim_control(ahead_s):
+    """struct shim_control of tests/support/shim_control.h: the service's clock is so far ahead."""
+    return struct.pack("=qIII4x", ahead_s * 1000000, 0, 0, 0)
 
 
 def signature_storm(w):
