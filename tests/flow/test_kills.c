@@ -200,6 +200,8 @@ static void test_whatever_is_killed_nothing_acknowledged_is_lost(void **state)
         kills[victim][one_round(w, l, victim, i / NVICTIMS % NMOMENTS)]++;
         if (run.pid)
             world_wait(w, run); /* it may have failed: the next one goes on */
+        if ((i + 1) % ROUNDS == 0)
+            print_message("  %u rounds, %u acknowledged\n", i + 1, load_so_far(l).acked);
     }
     load_halt(l);
     world_until(PATIENCE_S, world_metric(w, "settle_spool_records") == 0);
