@@ -27,7 +27,7 @@ METRIC(SPOOL_STAYED, "settle_spool_stayed_records", GAUGE_SUM, false, NULL, NULL
 METRIC(SPOOL_BYTES, "settle_spool_bytes", GAUGE_SUM, false, NULL, NULL, "What the spool takes of its cap.")
 METRIC(SPOOL_OLDEST, "settle_spool_oldest_seconds", GAUGE, false, NULL, NULL,
        "Age of the oldest delivery in the spool; 0 if there is none.")
-METRIC(SPOOL_WRITES, "settle_spool_writes_total", COUNTER, false, "result", "stored full failed",
+METRIC(SPOOL_WRITES, "settle_spool_writes_total", COUNTER, false, "result", "stored full failed late",
        "Deliveries handed to the spool, by what became of them.")
 METRIC(SPOOL_DRAINED, "settle_spool_drained_total", COUNTER, false, NULL, NULL,
        "Deliveries of the spool whose receipts are all committed in Postgres.")
