@@ -1,10 +1,9 @@
 #include "command.h"
 
-#include "spoolfile.h"
-
 #include "base/log.h"
 #include "base/now.h"
 #include "domain/secret.h"
+#include "spoolfile.h"
 
 #include <stdio.h>
 #include <sysexits.h>

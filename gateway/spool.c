@@ -29,7 +29,12 @@ enum {
 #define TRY_AGAIN_US      SECOND_US
 #define RESERVE_AGAIN_US  (30 * SECOND_US)
 
-enum result { WRITE_STORED, WRITE_FULL, WRITE_FAILED, WRITE_LATE }; /* the words of SPOOL_WRITES, in its order */
+enum result {
+    WRITE_STORED,
+    WRITE_FULL,
+    WRITE_FAILED,
+    WRITE_LATE
+}; /* the words of SPOOL_WRITES, in its order */
 
 /* What the thread has to tell the log. */
 struct note {
@@ -84,8 +89,9 @@ struct spool {
     bool ends;
     struct spool_slip *waiting, **last_waiting, *done;
     size_t waiting_bytes;
-    uint64_t turn; /* of the thread: what waits came in this one */
-    bool stuck;    /* somebody gave up in this turn */
+    uint64_t turn;         /* of the thread: what waits came in this one */
+    int64_t turn_began_us; /* INT64_MAX: it has nothing to do */
+    bool stuck;            /* somebody gave up in this turn, and it has lasted long */
     struct forgotten *forgotten;
     bool page_wanted, page_ready, page_back;
     struct spool_page page;
@@ -243,7 +249,7 @@ bool spool_give_up(struct spool *s, struct spool_slip *slip)
         s->waiting_bytes -= spoolfile_bytes_of(&slip->record);
     }
     slip->given_up = true;
-    s->stuck = true;
+    s->stuck = s->stuck || now_boot_us() - s->turn_began_us >= SPOOL_STUCK_MS * INT64_C(1000);
     s->told.writes[WRITE_LATE]++;
     pthread_mutex_unlock(&s->lock);
     return waits;
@@ -425,6 +431,7 @@ static void take_work(struct spool *s, struct work *ret)
 {
     pthread_mutex_lock(&s->lock);
     s->stuck = false;
+    s->turn_began_us = INT64_MAX;
     if (!has_work(s))
         wait_for_work(s);
     *ret = (struct work){
@@ -438,6 +445,7 @@ static void take_work(struct spool *s, struct work *ret)
     s->last_waiting = &s->waiting;
     s->waiting_bytes = 0;
     s->turn++;
+    s->turn_began_us = now_boot_us();
     s->forgotten = NULL;
     s->page_wanted = s->page_back = false;
     pthread_mutex_unlock(&s->lock);
@@ -495,7 +503,8 @@ static struct spool_slip *write_some(struct spool *s, struct spool_slip *slips)
 {
     struct spool_slip *batch[WRITE_RECORDS_MAX];
     const struct err full = {.code = UNAVAILABLE, .cause = "spool_full", .text = "the spool is full"};
-    const struct err late = {.code = UNAVAILABLE, .cause = "spool_stuck", .text = "nobody waits for it any more"};
+    const struct err late = {
+        .code = UNAVAILABLE, .cause = "spool_stuck", .text = "nobody waits for it any more"};
     size_t n = 0, bytes = 0, used = 0;
     struct err err = {0};
 
@@ -637,7 +646,8 @@ static bool leave_spoilt(struct spool *s, struct err *err)
 
     spoolfile_name(own->id, name);
     if (!place) {
-        err_cause(err, UNAVAILABLE, "spool_broken", "%s could not be set aside, and it is not the first", name);
+        err_cause(err, UNAVAILABLE, "spool_broken", "%s could not be set aside, and it is not the first",
+                  name);
         return false;
     }
     *place = (struct held){.id = own->id, .lock = own->lock, .is_spoilt = true};

@@ -88,8 +88,7 @@ static int after_commit(void *file, sqlite3 *db, const char *schema_name, int np
 static enum status run(struct spoolfile *f, const char *sql, struct err *err);
 static void let_go(struct spoolfile *f, bool merge);
 static bool is_full_disk(int code);
-static void name_aside(const char *folder, const char *name, int64_t wall_us,
-                       char ret[2 * SPOOL_NAME_BYTES]);
+static void name_aside(const char *folder, const char *name, int64_t wall_us, char ret[2 * SPOOL_NAME_BYTES]);
 static bool is_set_aside(const char *folder, const char *name);
 static bool has_name_aside(const char *folder, const char *name, const struct stat *is);
 static bool drop_first_names(const char *folder, const char *name);
@@ -174,10 +173,11 @@ static enum status try_lock(const char *folder, int fd, struct err *err)
 {
     if (flock(fd, LOCK_EX | LOCK_NB) == 0)
         return OK;
-    return err_set(err, INVALID,
-                   "spool.folder \"%s\": its file system cannot lock (%s), so that two processes could write to "
-                   "one file. Put it on a local disk, or leave it empty",
-                   folder, strerror(errno));
+    return err_set(
+        err, INVALID,
+        "spool.folder \"%s\": its file system cannot lock (%s), so that two processes could write to "
+        "one file. Put it on a local disk, or leave it empty",
+        folder, strerror(errno));
 }
 
 static enum status try_link(const char *folder, const char *path, struct err *err)
@@ -191,10 +191,11 @@ static enum status try_link(const char *folder, const char *path, struct err *er
     }
     if (is_full_disk(errno))
         return OK;
-    return err_set(err, INVALID,
-                   "spool.folder \"%s\": its file system has no hard links (%s), so that a file which fails could "
-                   "not be set aside. Put it on ext4, xfs or btrfs, or leave it empty",
-                   folder, strerror(errno));
+    return err_set(
+        err, INVALID,
+        "spool.folder \"%s\": its file system has no hard links (%s), so that a file which fails could "
+        "not be set aside. Put it on ext4, xfs or btrfs, or leave it empty",
+        folder, strerror(errno));
 }
 
 static enum status time_sync(const char *folder, int fd, int64_t *ret_us, struct err *err)

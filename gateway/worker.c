@@ -125,9 +125,9 @@ static void open_stores(struct ingest *g, const struct config *config)
     deadlines_open(&g->commit_deadlines, server_loop(g->server),
                    config->spool.folder ? config->spool.after_ms : config->ingest.commit_timeout_ms);
     deadlines_open(&g->spool_deadlines, server_loop(g->server), ANSWER_MS);
-    deadlines_open(
-        &g->last_deadlines, server_loop(g->server),
-        config->spool.after_ms + SPOOL_MS_MIN < ANSWER_MS ? ANSWER_MS - config->spool.after_ms : SPOOL_MS_MIN);
+    deadlines_open(&g->last_deadlines, server_loop(g->server),
+                   config->spool.after_ms + SPOOL_MS_MIN < ANSWER_MS ? ANSWER_MS - config->spool.after_ms
+                                                                     : SPOOL_MS_MIN);
 }
 
 static void open_spool(struct ingest *g, const struct config *config, size_t place)

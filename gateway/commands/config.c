@@ -21,7 +21,8 @@ static const struct argp check_argp = {
     .children = common_children,
     .doc = "Reads the settings, every descriptor and every secret as serve would, and says what is wrong "
            "with file, "
-           "line and column, and tries whether spool.folder can keep what it is to keep. Exit 78 then. A source whose secrets are all out of force now is named, and no "
+           "line and column, and tries whether spool.folder can keep what it is to keep. Exit 78 then. A "
+           "source whose secrets are all out of force now is named, and no "
            "error.",
 };
 static const struct argp print_argp = {
@@ -58,8 +59,10 @@ static int check_spool(const struct config *c)
     if (command_check_spool(c, &too_fast, &err))
         return command_fail(&err, EX_CONFIG);
     if (too_fast)
-        fprintf(stderr, "warning: spool.folder \"%s\" syncs faster than a disk can: what is kept there may not "
-                        "outlive the machine\n", c->spool.folder);
+        fprintf(stderr,
+                "warning: spool.folder \"%s\" syncs faster than a disk can: what is kept there may not "
+                "outlive the machine\n",
+                c->spool.folder);
     return EX_OK;
 }
 

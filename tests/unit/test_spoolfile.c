@@ -594,7 +594,7 @@ static size_t nfiles(void)
     size_t n = 0;
 
     snprintf(command, sizeof(command), "ls -A %s | wc -l", folder);
-    from = popen(command, "re"); /* NOLINT(cert-env33-c): our own folder */
+    from = popen(command, "re");                  /* NOLINT(cert-env33-c): our own folder */
     assert_int_equal(fscanf(from, "%zu", &n), 1); /* NOLINT(cert-err34-c): of wc */
     pclose(from);
     return n;
@@ -763,8 +763,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_flipped_byte_is_found, up, down),
         cmocka_unit_test_setup_teardown(test_setting_aside_may_be_cut_short, up, down),
         cmocka_unit_test_setup_teardown(test_only_one_holds_a_lock, up, down),
-        cmocka_unit_test_setup_teardown(
-            test_a_file_system_that_cannot_lock_is_told_from_a_lock_that_is_held, up, down),
+        cmocka_unit_test_setup_teardown(test_a_file_system_that_cannot_lock_is_told_from_a_lock_that_is_held,
+                                        up, down),
         cmocka_unit_test_setup_teardown(test_a_folder_is_tried_out, up, down),
         cmocka_unit_test_setup_teardown(test_a_file_that_cannot_be_set_aside_stays_as_it_is, up, down),
         cmocka_unit_test_setup_teardown(test_names, up, down),
