@@ -40,7 +40,7 @@ struct batch {
     struct links *links;
     struct batch_config config;
     struct queue queue, backlog;
-    bool backlog_under_way;
+    size_t nbacklog;       /* flights of the backlog that are under way */
     unsigned nlive;        /* flights since the last one of the backlog */
     struct flight *halves; /* of refused flights: they go before the queue */
     struct flight *spare;
@@ -167,7 +167,7 @@ static bool has_work(const struct batch *b)
 
 static bool is_backlogs_turn(const struct batch *b)
 {
-    return b->backlog.n > 0 && !b->backlog_under_way && (b->queue.n == 0 || b->nlive >= LIVE_FLIGHTS);
+    return b->backlog.n > 0 && b->nbacklog == 0 && (b->queue.n == 0 || b->nlive >= LIVE_FLIGHTS);
 }
 
 static struct pg *idle_connection(const struct batch *b)
@@ -186,6 +186,7 @@ static void flush(struct batch *b, struct pg *pg)
 
     f->pg = pg;
     b->nunder_way += f->n;
+    b->nbacklog += f->is_backlog;
     send_flight(f);
 }
 
@@ -201,10 +202,8 @@ static struct flight *next_flight(struct batch *b)
     }
     f = flight_take(b);
     f->is_backlog = is_backlogs_turn(b);
-    if (f->is_backlog) {
+    if (f->is_backlog)
         from = &b->backlog;
-        b->backlog_under_way = true;
-    }
     b->nlive = f->is_backlog ? 0 : b->nlive + 1;
     while (from->first) {
         size_t n = of_one_delivery(from->first);
@@ -267,8 +266,7 @@ static void after_flush(void *flight, const struct pg_rows *stored, const struct
 
     b->nunder_way -= f->n;
     health_wrote(server_boot_us(b->server));
-    if (f->is_backlog)
-        b->backlog_under_way = false;
+    b->nbacklog -= f->is_backlog;
     if (!err) {
         metric_add(BATCHES, METRIC_NO_PLATFORM, RESULT_STORED, 1);
         health_flushed(true, server_boot_us(b->server));

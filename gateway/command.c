@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/now.h"
 #include "domain/secret.h"
+#include "spoolfile.h"
 
 #include <stdio.h>
 #include <sysexits.h>
@@ -88,6 +89,19 @@ int command_fail(const struct err *err, int invalid)
         break;
     }
     return EX_SOFTWARE;
+}
+
+enum status command_check_spool(const struct config *c, bool *ret_too_fast, struct err *err)
+{
+    int64_t sync_us = INT64_MAX;
+
+    *ret_too_fast = false;
+    if (!c->ingest.enabled || !c->spool.folder)
+        return OK;
+    if (spoolfile_check_folder(c->spool.folder, c->unsafe_ok, &sync_us, err))
+        return err->code;
+    *ret_too_fast = sync_us < SPOOLFILE_SYNC_US_MIN;
+    return OK;
 }
 
 enum status command_source(const struct settings *settings, struct span platform, struct span source,

@@ -43,6 +43,10 @@ int command_open(struct settings *ret, const struct common_options *options, con
 /* Says it on stderr and returns the exit code. invalid: of INVALID, which is the user's, the file's or the settings'. */
 int command_fail(const struct err *err, int invalid);
 
+/* INVALID: webhooks are to be kept in a folder that cannot keep them. Writes and syncs a file there for a moment.
+ * *ret_too_fast: it syncs faster than any disk can, so it lies, or something between us and it does. */
+enum status command_check_spool(const struct config *c, bool *ret_too_fast, struct err *err) MUST_CHECK;
+
 /* INVALID: there is no such platform, or it has no such source with a secret. */
 enum status command_source(const struct settings *settings, struct span platform, struct span source,
                            const struct platform **ret_platform, const struct source **ret_source,

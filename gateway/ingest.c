@@ -30,7 +30,8 @@ static const char *content_type_of(const struct handshake_answer *a);
 static void normalise(struct delivery *d);
 static void after_dedupe(struct delivery *d);
 static void on_overdue(void *delivery);
-static void keep_in_spool(struct delivery *d);
+static void keep_in_spool(struct delivery *d, struct deadlines *deadlines);
+static void on_spool_overdue(void *delivery);
 static void end_if_done(struct delivery *d);
 static void turn_away(struct delivery *d, const struct err *why);
 static void answer(struct delivery *d, const struct err *failure);
@@ -272,7 +273,7 @@ static void after_dedupe(struct delivery *d)
     if (nunseen == 0) {
         answer(d, NULL); /* all of it is stored already: a success */
     } else if (d->ingest->spool && !links_pg_is_up(d->ingest->links)) {
-        keep_in_spool(d); /* nobody is there to wait for */
+        keep_in_spool(d, &d->ingest->spool_deadlines); /* nobody is there to wait for */
     } else if (batch_add(d->ingest->batch, d, &busy)) {
         answer(d, &busy);
     } else {
@@ -290,7 +291,8 @@ void ingest_on_commit(struct delivery *d, const struct err *failure)
     }
     d->in_batch = false;
     d->committed = !failure;
-    deadline_clear(&d->deadline);
+    if (!failure || !d->gave_up) /* else it is the spool's */
+        deadline_clear(&d->deadline);
     if (!failure) {
         dedupe_remember(d->ingest->dedupe, d); /* not before: a crash must not cost an event */
         if (d->spooled)
@@ -299,7 +301,7 @@ void ingest_on_commit(struct delivery *d, const struct err *failure)
     } else if (!d->ingest->spool) {
         answer(d, failure);
     } else if (!d->gave_up) {
-        keep_in_spool(d);
+        keep_in_spool(d, &d->ingest->last_deadlines);
     }
     end_if_done(d);
 }
@@ -312,7 +314,7 @@ static void on_overdue(void *delivery)
     const struct err overdue = {.code = UNAVAILABLE, .text = "no commit in time"};
 
     if (d->ingest->spool) {
-        keep_in_spool(d);
+        keep_in_spool(d, &d->ingest->last_deadlines);
     } else {
         d->gave_up = true;
         answer(d, &overdue);
@@ -320,7 +322,7 @@ static void on_overdue(void *delivery)
     end_if_done(d);
 }
 
-static void keep_in_spool(struct delivery *d)
+static void keep_in_spool(struct delivery *d, struct deadlines *deadlines)
 {
     struct err err = {0};
 
@@ -335,10 +337,24 @@ static void keep_in_spool(struct delivery *d)
         .headers = d->headers,
         .body = d->body,
     };
-    if (spool_put(d->ingest->spool, &d->slip, &err))
+    if (spool_put(d->ingest->spool, &d->slip, &err)) {
         answer(d, &err);
-    else
+    } else {
         d->in_spool = true;
+        deadline_set(deadlines, &d->deadline, on_spool_overdue, d);
+    }
+}
+
+/* A disk that does not answer. What is written all the same, later, is drained, and the sender's next try a duplicate. */
+static void on_spool_overdue(void *delivery)
+{
+    struct delivery *d = delivery;
+    const struct err stuck = {
+        .code = UNAVAILABLE, .cause = "spool_stuck", .text = "the spool's disk does not answer"};
+
+    d->in_spool = !spool_give_up(d->ingest->spool, &d->slip);
+    answer(d, &stuck);
+    end_if_done(d);
 }
 
 void ingest_on_spooled(void *ingest, struct spool_slip *slip, const struct err *failure)
@@ -348,6 +364,7 @@ void ingest_on_spooled(void *ingest, struct spool_slip *slip, const struct err *
     (void)ingest;
     d->in_spool = false;
     d->spooled = !failure;
+    deadline_clear(&d->deadline);
     if (d->spooled && d->committed)
         spool_forget(d->ingest->spool, slip);
     answer(d, failure);

@@ -30,9 +30,9 @@ enum status notify_open(struct err *err)
         return OK;
     manager = connect_to(name);
     if (manager < 0)
-        return err_set(err, INVALID, "NOTIFY_SOCKET: \"%s\" cannot be reached: %s", name, strerror(errno));
-    unsetenv("NOTIFY_SOCKET");
-    return OK;
+        err_set(err, INVALID, "NOTIFY_SOCKET: \"%s\" cannot be reached: %s", name, strerror(errno));
+    unsetenv("NOTIFY_SOCKET"); /* no child of ours speaks for us */
+    return manager < 0 ? INVALID : OK;
 }
 
 /* "@" stands for the NUL that abstract names begin with. */

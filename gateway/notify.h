@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 /* Parent, once. Takes the variables out of the environment: they are not for its children. INVALID: there is a
- * NOTIFY_SOCKET that cannot be reached. */
+ * NOTIFY_SOCKET that cannot be reached; then it is as if there was none. */
 enum status notify_open(struct err *err) MUST_CHECK;
 void notify_close(void);
 

@@ -29,7 +29,12 @@ enum {
 #define TRY_AGAIN_US      SECOND_US
 #define RESERVE_AGAIN_US  (30 * SECOND_US)
 
-enum result { WRITE_STORED, WRITE_FULL, WRITE_FAILED }; /* the words of SPOOL_WRITES, in its order */
+enum result {
+    WRITE_STORED,
+    WRITE_FULL,
+    WRITE_FAILED,
+    WRITE_LATE
+}; /* the words of SPOOL_WRITES, in its order */
 
 /* What the thread has to tell the log. */
 struct note {
@@ -42,9 +47,10 @@ struct note {
 
 /* The thread's own. */
 struct held {
-    struct spoolfile *file; /* NULL: the place is free; of the own one: it does not open */
+    struct spoolfile *file; /* NULL: it does not open; without a lock either the place is free */
     unsigned id;
-    int lock; /* -1: it shares the own one's */
+    int lock;       /* -1: it shares the own one's */
+    bool is_spoilt; /* it failed and could not be set aside: nothing is written under its name any more */
     int64_t cursor;
     bool at_end;
     int64_t rewind_us;
@@ -76,12 +82,16 @@ struct spool {
     /* The loop's own. */
     spool_page_done *page_done;
     void *page_ctx;
+    bool told_stuck;
 
     pthread_mutex_t lock; /* over the rest, up to the thread's own */
     pthread_cond_t work;
     bool ends;
     struct spool_slip *waiting, **last_waiting, *done;
     size_t waiting_bytes;
+    uint64_t turn;         /* of the thread: what waits came in this one */
+    int64_t turn_began_us; /* INT64_MAX: it has nothing to do */
+    bool stuck;            /* somebody gave up in this turn, and it has lasted long */
     struct forgotten *forgotten;
     bool page_wanted, page_ready, page_back;
     struct spool_page page;
@@ -91,7 +101,7 @@ struct spool {
         uint64_t nrecords, bytes, nstayed;
         int64_t oldest_us;
         bool open, full, drained;
-        uint64_t writes[WRITE_FAILED + 1], ndrained;
+        uint64_t writes[WRITE_LATE + 1], ndrained;
     } told;
 
     /* The thread's own. */
@@ -104,6 +114,7 @@ struct spool {
     size_t nunreadable;
 };
 
+static void log_stuck(struct spool *s, bool stuck);
 static void *run(void *spool);
 static void take_work(struct spool *s, struct work *ret);
 static void hand_page(struct spool *s);
@@ -116,6 +127,9 @@ static void write_batch(struct spool *s, struct spool_slip *const *slips, size_t
 static enum status put(struct spool *s, struct spool_record *const *records, size_t n, struct err *err);
 static bool open_own(struct spool *s, struct err *err);
 static bool lock_own(struct spool *s, struct err *err);
+static bool leave_spoilt(struct spool *s, struct err *err);
+static struct held *free_place(struct spool *s);
+static bool has_given_up(struct spool *s, const struct spool_slip *slip);
 static void give_up_own(struct spool *s, const struct err *why);
 static void finish(struct spool *s, struct spool_slip *slip, const struct err *failure);
 static void take_back(struct spool *s, struct spool_page *page);
@@ -152,7 +166,8 @@ struct spool *spool_open(struct server *server, const struct spool_config *confi
     s->config = *config;
     s->last_waiting = &s->waiting;
     s->told.oldest_us = TIME_NONE;
-    s->held[0].lock = -1;
+    for (size_t i = 0; i < FILES_MAX; i++)
+        s->held[i].lock = -1;
     pthread_mutex_init(&s->lock, NULL);
     pthread_condattr_init(&by_uptime);
     pthread_condattr_setclock(&by_uptime, CLOCK_MONOTONIC);
@@ -199,19 +214,46 @@ void spool_close(struct spool *s)
 enum status spool_put(struct spool *s, struct spool_slip *slip, struct err *err)
 {
     size_t bytes = spoolfile_bytes_of(&slip->record);
-    bool room;
+    bool room, stuck;
 
     slip->next = NULL;
+    slip->given_up = false;
     pthread_mutex_lock(&s->lock);
+    stuck = s->stuck;
     room = s->has_thread && s->waiting_bytes + bytes <= WAITING_BYTES_MAX;
-    if (room) {
+    if (room && !stuck) {
+        slip->turn = s->turn;
+        slip->at = s->last_waiting;
         *s->last_waiting = slip;
         s->last_waiting = &slip->next;
         s->waiting_bytes += bytes;
         pthread_cond_signal(&s->work);
     }
     pthread_mutex_unlock(&s->lock);
+    if (stuck)
+        return err_cause(err, UNAVAILABLE, "spool_stuck", "the spool's disk does not answer");
     return room ? OK : err_cause(err, UNAVAILABLE, "spool_full", "too much waits for the spool already");
+}
+
+bool spool_give_up(struct spool *s, struct spool_slip *slip)
+{
+    bool waits;
+
+    pthread_mutex_lock(&s->lock);
+    waits = slip->turn == s->turn;
+    if (waits) {
+        *slip->at = slip->next;
+        if (slip->next)
+            slip->next->at = slip->at;
+        else
+            s->last_waiting = slip->at;
+        s->waiting_bytes -= spoolfile_bytes_of(&slip->record);
+    }
+    slip->given_up = true;
+    s->stuck = s->stuck || now_boot_us() - s->turn_began_us >= SPOOL_STUCK_MS * INT64_C(1000);
+    s->told.writes[WRITE_LATE]++;
+    pthread_mutex_unlock(&s->lock);
+    return waits;
 }
 
 void spool_forget(struct spool *s, const struct spool_slip *slip)
@@ -317,10 +359,11 @@ void spool_turn(void *spool)
 {
     struct spool *s = spool;
     uint64_t writes[countof(s->told.writes)], ndrained;
-    bool can_take;
+    bool can_take, stuck;
 
     pthread_mutex_lock(&s->lock);
-    can_take = s->told.open && !s->told.full;
+    stuck = s->stuck;
+    can_take = s->told.open && !s->told.full && !stuck;
     memcpy(writes, s->told.writes, sizeof(writes));
     memset(s->told.writes, 0, sizeof(s->told.writes));
     ndrained = s->told.ndrained;
@@ -339,6 +382,19 @@ void spool_turn(void *spool)
     if (ndrained > 0)
         metric_add(SPOOL_DRAINED, METRIC_NO_PLATFORM, 0, ndrained);
     health_can_spool(can_take);
+    log_stuck(s, stuck);
+}
+
+static void log_stuck(struct spool *s, bool stuck)
+{
+    if (stuck == s->told_stuck)
+        return;
+    s->told_stuck = stuck;
+    if (stuck)
+        log_error("spool_stuck", LOG_TEXT("folder", s->config.folder),
+                  LOG_TEXT("why", "its disk does not answer; what needs it is refused until it does"));
+    else
+        log_info("spool_goes_on", LOG_TEXT("folder", s->config.folder));
 }
 
 /* The thread's side. */
@@ -367,15 +423,16 @@ static void *run(void *spool)
         if (work.page_wanted)
             hand_page(s);
     }
-    for (struct held *h = s->held; h < s->held + FILES_MAX; h++)
-        if (h->file || h == s->held)
-            let_go(s, h);
+    for (size_t i = FILES_MAX; i-- > 0;) /* the own one last: others may share its lock */
+        let_go(s, &s->held[i]);
     return NULL;
 }
 
 static void take_work(struct spool *s, struct work *ret)
 {
     pthread_mutex_lock(&s->lock);
+    s->stuck = false;
+    s->turn_began_us = INT64_MAX;
     if (!has_work(s))
         wait_for_work(s);
     *ret = (struct work){
@@ -388,6 +445,8 @@ static void take_work(struct spool *s, struct work *ret)
     s->waiting = NULL;
     s->last_waiting = &s->waiting;
     s->waiting_bytes = 0;
+    s->turn++;
+    s->turn_began_us = now_boot_us();
     s->forgotten = NULL;
     s->page_wanted = s->page_back = false;
     pthread_mutex_unlock(&s->lock);
@@ -445,6 +504,8 @@ static struct spool_slip *write_some(struct spool *s, struct spool_slip *slips)
 {
     struct spool_slip *batch[WRITE_RECORDS_MAX];
     const struct err full = {.code = UNAVAILABLE, .cause = "spool_full", .text = "the spool is full"};
+    const struct err late = {
+        .code = UNAVAILABLE, .cause = "spool_stuck", .text = "nobody waits for it any more"};
     size_t n = 0, bytes = 0, used = 0;
     struct err err = {0};
 
@@ -465,6 +526,10 @@ static struct spool_slip *write_some(struct spool *s, struct spool_slip *slips)
         if (n > 0 && bytes + more > WRITE_BYTES_MAX)
             break;
         slips = slip->next;
+        if (has_given_up(s, slip)) {
+            finish(s, slip, &late);
+            continue;
+        }
         if (used + bytes + more > s->config.max_bytes) {
             s->full = true;
             finish(s, slip, &full);
@@ -476,6 +541,17 @@ static struct spool_slip *write_some(struct spool *s, struct spool_slip *slips)
     if (n > 0)
         write_batch(s, batch, n);
     return slips;
+}
+
+/* Its sender was refused: a disk that is slow already has better to do. */
+static bool has_given_up(struct spool *s, const struct spool_slip *slip)
+{
+    bool given_up;
+
+    pthread_mutex_lock(&s->lock);
+    given_up = slip->given_up;
+    pthread_mutex_unlock(&s->lock);
+    return given_up;
 }
 
 static void write_batch(struct spool *s, struct spool_slip *const *slips, size_t n)
@@ -521,16 +597,15 @@ static bool open_own(struct spool *s, struct err *err)
         err_cause(err, UNAVAILABLE, "spool_broken", "the spool could not be opened a moment ago");
         return false;
     }
-    if (own->lock < 0 && !lock_own(s, err)) {
-        s->open_again_us = now_boot_us() + TRY_AGAIN_US;
-        return false;
-    }
-    spoolfile_name(own->id, name);
-    own->file = spoolfile_open(s->config.folder, name, true, err);
-    if (!own->file && err->code == BROKEN) {
-        note(s, LOG_ERROR, "spool_set_aside", name, 0, err);
-        spoolfile_set_aside_name(s->config.folder, name, now_wall_us());
+    for (int i = 0; i < 2 && !own->file; i++) {
+        if ((own->is_spoilt && !leave_spoilt(s, err)) || (own->lock < 0 && !lock_own(s, err)))
+            break;
+        spoolfile_name(own->id, name);
         own->file = spoolfile_open(s->config.folder, name, true, err);
+        if (own->file || err->code != BROKEN)
+            break;
+        note(s, LOG_ERROR, "spool_set_aside", name, 0, err);
+        own->is_spoilt = !spoolfile_set_aside_name(s->config.folder, name, now_wall_us());
     }
     if (!own->file) {
         s->open_again_us = now_boot_us() + TRY_AGAIN_US;
@@ -564,6 +639,36 @@ static bool lock_own(struct spool *s, struct err *err)
     return false;
 }
 
+/* Its lock is kept, so that nobody writes under its name, and what is in it is drained from there. */
+static bool leave_spoilt(struct spool *s, struct err *err)
+{
+    struct held *own = &s->held[0], *place = free_place(s);
+    char name[SPOOL_NAME_BYTES];
+
+    spoolfile_name(own->id, name);
+    if (!place) {
+        err_cause(err, UNAVAILABLE, "spool_broken", "%s could not be set aside, and it is not the first",
+                  name);
+        return false;
+    }
+    *place = (struct held){.id = own->id, .lock = own->lock, .is_spoilt = true};
+    own->lock = -1;
+    own->is_spoilt = false;
+    place->file = spoolfile_open(s->config.folder, name, false, err);
+    *err = (struct err){.code = OK};
+    note(s, LOG_ERROR, "spool_not_set_aside", name,
+         place->file ? (int64_t)spoolfile_size(place->file).nrecords : 0, NULL);
+    return true;
+}
+
+static struct held *free_place(struct spool *s)
+{
+    for (struct held *h = s->held + 1; h < s->held + FILES_MAX; h++)
+        if (!h->file && h->lock < 0)
+            return h;
+    return NULL;
+}
+
 /* Nothing more is written to a file after a failed write or sync: what is in it stays as it is. */
 static void give_up_own(struct spool *s, const struct err *why)
 {
@@ -572,7 +677,7 @@ static void give_up_own(struct spool *s, const struct err *why)
 
     note(s, LOG_ERROR, "spool_set_aside", spoolfile_name_of(own->file),
          (int64_t)spoolfile_size(own->file).nrecords, why);
-    spoolfile_set_aside(own->file, now_wall_us());
+    own->is_spoilt = !spoolfile_set_aside(own->file, now_wall_us());
     own->file = NULL;
     if (!open_own(s, &err))
         note(s, LOG_ERROR, "spool_off", "", 0, &err);
@@ -586,7 +691,8 @@ static void finish(struct spool *s, struct spool_slip *slip, const struct err *f
     pthread_mutex_lock(&s->lock);
     slip->next = s->done;
     s->done = slip;
-    s->told.writes[!failure ? WRITE_STORED : full ? WRITE_FULL : WRITE_FAILED]++;
+    if (!slip->given_up) /* that was counted */
+        s->told.writes[!failure ? WRITE_STORED : full ? WRITE_FULL : WRITE_FAILED]++;
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -733,9 +839,10 @@ static void lose(struct spool *s, struct held *h, const struct err *why)
     note(s, LOG_ERROR, "spool_unreadable", spoolfile_name_of(h->file),
          (int64_t)spoolfile_size(h->file).nrecords, why);
     note_unreadable(s, spoolfile_name_of(h->file));
-    spoolfile_set_aside(h->file, now_wall_us());
+    h->is_spoilt = !spoolfile_set_aside(h->file, now_wall_us());
     h->file = NULL;
-    let_go(s, h);
+    if (!h->is_spoilt)
+        let_go(s, h);
 }
 
 static void fill_page(struct spool *s, struct spool_page *page)
@@ -817,12 +924,9 @@ static void look_around(struct spool *s)
 static bool take_over(struct spool *s, const char *name)
 {
     unsigned id = spoolfile_id(name);
-    struct held *h = NULL, *other = held_id(s, id);
+    struct held *h = free_place(s), *other = held_id(s, id);
     struct err err = {0};
 
-    for (size_t i = 1; i < FILES_MAX && !h; i++)
-        if (!s->held[i].file)
-            h = &s->held[i];
     if (!h || (other && other != &s->held[0]))
         return false; /* one that shares a lock would lose it with the other */
     *h = (struct held){.id = id, .lock = -1};
@@ -833,10 +937,10 @@ static bool take_over(struct spool *s, const char *name)
         if (err.code == BROKEN) {
             note(s, LOG_ERROR, "spool_unreadable", name, 0, &err);
             note_unreadable(s, name);
-            spoolfile_set_aside_name(s->config.folder, name, now_wall_us());
+            h->is_spoilt = !spoolfile_set_aside_name(s->config.folder, name, now_wall_us());
         }
-        if (h->lock >= 0)
-            close(h->lock);
+        if (!h->is_spoilt)
+            let_go(s, h);
         return false;
     }
     if (spoolfile_size(h->file).nrecords == 0) {
@@ -864,7 +968,7 @@ static bool is_held(const struct spool *s, const char *name)
 static struct held *held_id(struct spool *s, unsigned id)
 {
     for (struct held *h = s->held; h < s->held + FILES_MAX; h++)
-        if (h->id == id && (h == s->held ? h->lock >= 0 : h->file != NULL))
+        if (h->id == id && (h->lock >= 0 || (h != s->held && h->file)))
             return h;
     return NULL;
 }
@@ -894,6 +998,7 @@ static void let_go(struct spool *s, struct held *h)
     free(h->gone);
     h->gone = NULL;
     h->ngone = h->gone_room = 0;
+    h->is_spoilt = false;
     if (h->lock >= 0)
         close(h->lock);
     h->lock = -1;

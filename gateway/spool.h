@@ -17,7 +17,10 @@ struct spool;
 /* A member of what is to be kept; its record borrows until done. */
 struct spool_slip {
     struct spool_record record;
-    struct spool_slip *next;
+    /* The spool's own: */
+    struct spool_slip *next, **at;
+    uint64_t turn;
+    bool given_up;
     struct err err;
     size_t generation; /* of the file it went to */
 };
@@ -39,6 +42,11 @@ struct spool *spool_open(struct server *server, const struct spool_config *confi
 void spool_close(struct spool *s);
 
 enum status spool_put(struct spool *s, struct spool_slip *slip, struct err *err) MUST_CHECK;
+/* Its sender can wait no longer. True: nothing was done about it yet, and done will not run. False: done runs when the disk
+ * comes back, whatever it says then. If it has hung for SPOOL_STUCK_MS, the spool is not ready and takes nothing until then:
+ * less is a hiccup, over which further ones may well be in time. */
+enum { SPOOL_STUCK_MS = 400 };
+bool spool_give_up(struct spool *s, struct spool_slip *slip);
 /* It is in Postgres after all. Not waited for: if it is lost, the record is drained and found to be known. */
 void spool_forget(struct spool *s, const struct spool_slip *slip);
 

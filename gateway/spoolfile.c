@@ -73,7 +73,10 @@ struct spoolfile {
 };
 
 static enum status check_kind(const char *folder, bool unsafe_ok, struct err *err);
-static enum status time_sync(const char *folder, int64_t *ret_us, struct err *err);
+static enum status try_out(const char *folder, int64_t *ret_sync_us, struct err *err);
+static enum status try_lock(const char *folder, int fd, struct err *err);
+static enum status try_link(const char *folder, const char *path, struct err *err);
+static enum status time_sync(const char *folder, int fd, int64_t *ret_us, struct err *err);
 static void path_of(const char *folder, const char *name, const char *suffix, char ret[PATH_BYTES]);
 static void sync_folder(const char *folder);
 static int compare_names(const void *a, const void *b);
@@ -85,8 +88,10 @@ static int after_commit(void *file, sqlite3 *db, const char *schema_name, int np
 static enum status run(struct spoolfile *f, const char *sql, struct err *err);
 static void let_go(struct spoolfile *f, bool merge);
 static bool is_full_disk(int code);
-static bool finish_setting_aside(const char *folder, const char *name);
+static void name_aside(const char *folder, const char *name, int64_t wall_us, char ret[2 * SPOOL_NAME_BYTES]);
+static bool is_set_aside(const char *folder, const char *name);
 static bool has_name_aside(const char *folder, const char *name, const struct stat *is);
+static bool drop_first_names(const char *folder, const char *name);
 static enum status fail(struct spoolfile *f, int code, const char *doing, struct err *err);
 static bool is_full(const struct spoolfile *f, int code);
 static bool is_passing(int code);
@@ -119,7 +124,7 @@ enum status spoolfile_check_folder(const char *folder, bool unsafe_ok, int64_t *
         return err_set(err, INVALID, "spool.folder \"%s\": no folder that we may write to", folder);
     if (check_kind(folder, unsafe_ok, err))
         return err->code;
-    return time_sync(folder, ret_sync_us, err);
+    return try_out(folder, ret_sync_us, err);
 }
 
 /* What lies in memory, or in a container's own layer, ends with the machine or the container. */
@@ -140,36 +145,77 @@ static enum status check_kind(const char *folder, bool unsafe_ok, struct err *er
         is.f_type == OVERLAYFS_SUPER_MAGIC ? "the container" : "the machine");
 }
 
-static enum status time_sync(const char *folder, int64_t *ret_us, struct err *err)
+/* With a file of its own, what the spool is going to do to its files. */
+static enum status try_out(const char *folder, int64_t *ret_sync_us, struct err *err)
 {
     char path[PATH_BYTES];
-    enum status status = OK;
+    enum status status;
     int fd;
 
     snprintf(path, sizeof(path), "%s/.settle-sync-XXXXXX", folder);
-    *ret_us = INT64_MAX;
+    *ret_sync_us = INT64_MAX;
     fd = mkostemp(path, O_CLOEXEC);
     if (fd < 0 && is_full_disk(errno))
         return OK; /* what fills it may be the spool, which only a start can drain */
     if (fd < 0)
         return err_set(err, INVALID, "spool.folder \"%s\": %s", folder, strerror(errno));
+    status = try_lock(folder, fd, err);
+    if (status == OK)
+        status = try_link(folder, path, err);
     unlink(path);
+    if (status == OK)
+        status = time_sync(folder, fd, ret_sync_us, err);
+    close(fd);
+    return status;
+}
+
+static enum status try_lock(const char *folder, int fd, struct err *err)
+{
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+        return OK;
+    return err_set(
+        err, INVALID,
+        "spool.folder \"%s\": its file system cannot lock (%s), so that two processes could write to "
+        "one file. Put it on a local disk, or leave it empty",
+        folder, strerror(errno));
+}
+
+static enum status try_link(const char *folder, const char *path, struct err *err)
+{
+    char second[PATH_BYTES + 8];
+
+    snprintf(second, sizeof(second), "%s.link", path);
+    if (link(path, second) == 0) {
+        unlink(second);
+        return OK;
+    }
+    if (is_full_disk(errno))
+        return OK;
+    return err_set(
+        err, INVALID,
+        "spool.folder \"%s\": its file system has no hard links (%s), so that a file which fails could "
+        "not be set aside. Put it on ext4, xfs or btrfs, or leave it empty",
+        folder, strerror(errno));
+}
+
+static enum status time_sync(const char *folder, int fd, int64_t *ret_us, struct err *err)
+{
+    enum status status = OK;
+
     for (int i = 0; i < NSYNCS && status == OK; i++) {
         char block[4096] = {(char)(i + 1)};
         int64_t began_us = now_boot_us(), took_us;
 
         ssize_t n = pwrite(fd, block, sizeof(block), i * (off_t)sizeof(block));
-        bool written = n == (ssize_t)sizeof(block) && fdatasync(fd) == 0;
-        if (!written && (n >= 0 || is_full_disk(errno)))
+        if (n >= 0 ? n < (ssize_t)sizeof(block) : is_full_disk(errno))
             break;
-        if (!written)
+        if (n < 0 || fdatasync(fd) != 0)
             status = err_set(err, INVALID, "spool.folder \"%s\" cannot be written and synced: %s", folder,
                              strerror(errno));
         took_us = now_boot_us() - began_us;
         if (took_us < *ret_us)
             *ret_us = took_us;
     }
-    close(fd);
     return status;
 }
 
@@ -191,6 +237,8 @@ int spoolfile_lock(const char *folder, unsigned id, struct err *err)
     }
     if (flock(fd, LOCK_EX | LOCK_NB) == 0)
         return fd;
+    if (errno != EWOULDBLOCK)
+        err_set(err, UNAVAILABLE, "\"%s\": its file system cannot lock: %s", path, strerror(errno));
     close(fd);
     return -1;
 }
@@ -287,8 +335,12 @@ static bool make_file(const struct spoolfile *f, bool create, struct err *err)
     char path[PATH_BYTES];
     int fd;
 
-    finish_setting_aside(f->folder, f->name);
     path_of(f->folder, f->name, "", path);
+    if (is_set_aside(f->folder, f->name) && !drop_first_names(f->folder, f->name)) {
+        err_cause(err, UNAVAILABLE, "spool_unusable", "\"%s\" is set aside, but not to be removed: %s", path,
+                  strerror(errno));
+        return false;
+    }
     fd = open(path, O_RDWR | (create ? O_CREAT : 0) | O_CLOEXEC, 0600);
     if (fd < 0) {
         err_cause(err, errno == EIO ? BROKEN : UNAVAILABLE, "spool_unusable", "\"%s\": %s", path,
@@ -403,64 +455,70 @@ static void let_go(struct spoolfile *f, bool merge)
     free(f);
 }
 
-void spoolfile_set_aside(struct spoolfile *f, int64_t wall_us)
+bool spoolfile_set_aside(struct spoolfile *f, int64_t wall_us)
 {
     char folder[sizeof(f->folder)], name[sizeof(f->name)];
 
     memcpy(folder, f->folder, sizeof(folder));
     memcpy(name, f->name, sizeof(name));
     let_go(f, false);
-    spoolfile_set_aside_name(folder, name, wall_us);
+    return spoolfile_set_aside_name(folder, name, wall_us);
 }
 
-/* Its log goes with it, under the name by which SQLite finds it. By second names, so that at no moment one of the two is
- * without the other: once the file has both, finish_setting_aside may take away the first ones at any time. */
-void spoolfile_set_aside_name(const char *folder, const char *name, int64_t wall_us)
+/* Its log goes with it, under the name by which SQLite finds it, and first. By second names, so that at no moment one of
+ * the two is without the other: once the file has both, the first ones may be taken away at any time. */
+bool spoolfile_set_aside_name(const char *folder, const char *name, int64_t wall_us)
 {
     char from[PATH_BYTES], to[PATH_BYTES], aside[2 * SPOOL_NAME_BYTES];
+
+    if (strstr(name, ".broken-"))
+        return true; /* it is already, and stays */
+    name_aside(folder, name, wall_us, aside);
+    path_of(folder, name, "-wal", from);
+    path_of(folder, aside, "-wal", to);
+    if (link(from, to) != 0 && errno != ENOENT)
+        return false;
+    sync_folder(folder); /* no power cut may keep the second link alone */
+    path_of(folder, name, "", from);
+    path_of(folder, aside, "", to);
+    if (link(from, to) != 0) {
+        path_of(folder, aside, "-wal", to);
+        unlink(to);
+        return false;
+    }
+    sync_folder(folder);
+    return drop_first_names(folder, name);
+}
+
+/* Several in one second do not replace each other. */
+static void name_aside(const char *folder, const char *name, int64_t wall_us, char ret[2 * SPOOL_NAME_BYTES])
+{
     time_t at = (time_t)(wall_us / SECOND_US);
+    char path[PATH_BYTES];
     struct tm tm;
     bool taken;
 
-    if (strstr(name, ".broken-"))
-        return; /* it is already, and stays */
-    do {        /* several in one second do not replace each other */
+    do {
         gmtime_r(&at, &tm);
-        snprintf(aside, sizeof(aside), "%s.broken-%04d%02d%02dT%02d%02d%02dZ", name, tm.tm_year + 1900,
+        snprintf(ret, 2 * SPOOL_NAME_BYTES, "%s.broken-%04d%02d%02dT%02d%02d%02dZ", name, tm.tm_year + 1900,
                  tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
-        path_of(folder, aside, "", to);
-        taken = access(to, F_OK) == 0;
-        path_of(folder, aside, "-wal", to);
-        taken = taken || access(to, F_OK) == 0;
+        path_of(folder, ret, "", path);
+        taken = access(path, F_OK) == 0;
+        path_of(folder, ret, "-wal", path);
+        taken = taken || access(path, F_OK) == 0;
         at++;
     } while (taken);
-    path_of(folder, name, "-wal", from);
-    if (link(from, to) != 0 && errno != ENOENT)
-        return; /* it stays where it is, and does not open */
-    path_of(folder, name, "", from);
-    path_of(folder, aside, "", to);
-    if (link(from, to) != 0)
-        return;
-    sync_folder(folder);
-    finish_setting_aside(folder, name);
 }
 
-/* True: the file has a second name, and is away under its first one now. */
-static bool finish_setting_aside(const char *folder, const char *name)
+/* Perhaps not to the end: then it still has its first name too. */
+static bool is_set_aside(const char *folder, const char *name)
 {
     char path[PATH_BYTES];
     struct stat is;
 
     path_of(folder, name, "", path);
-    if (stat(path, &is) != 0 || is.st_nlink < 2 || strstr(name, ".broken-") ||
-        !has_name_aside(folder, name, &is))
-        return false;
-    path_of(folder, name, "-wal", path);
-    unlink(path);
-    path_of(folder, name, "", path);
-    unlink(path);
-    sync_folder(folder);
-    return true;
+    return !strstr(name, ".broken-") && stat(path, &is) == 0 && is.st_nlink >= 2 &&
+           has_name_aside(folder, name, &is);
 }
 
 /* A second name may also be an operator's, of a copy by links: that one changes nothing. */
@@ -480,6 +538,19 @@ static bool has_name_aside(const char *folder, const char *name, const struct st
     if (listing)
         closedir(listing);
     return found;
+}
+
+static bool drop_first_names(const char *folder, const char *name)
+{
+    char path[PATH_BYTES];
+
+    path_of(folder, name, "-wal", path);
+    unlink(path);
+    path_of(folder, name, "", path);
+    if (unlink(path) != 0)
+        return false;
+    sync_folder(folder);
+    return true;
 }
 
 void spoolfile_discard(struct spoolfile *f)

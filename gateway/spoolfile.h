@@ -42,8 +42,8 @@ struct spoolfile_size {
     int64_t oldest_us; /* received; TIME_NONE: there is none */
 };
 
-/* INVALID: no folder we can write to, or one that forgets (tmpfs, the upper side of an overlay) unless unsafe_ok.
- * *ret_sync_us: the shortest sync of a few. */
+/* INVALID: no folder we can write to, one that cannot lock or link, or one that forgets (tmpfs, the upper side of an
+ * overlay) unless unsafe_ok. *ret_sync_us: the shortest sync of a few. */
 enum status spoolfile_check_folder(const char *folder, bool unsafe_ok, int64_t *ret_sync_us,
                                    struct err *err) MUST_CHECK;
 
@@ -63,9 +63,10 @@ struct spoolfile *spoolfile_open(const char *folder, const char *name, bool crea
                                  struct err *err) MUST_CHECK;
 void spoolfile_close(struct spoolfile *f); /* NULL is fine */
 
-/* After BROKEN: nothing that was synced is touched again. Closes it and renames it. */
-void spoolfile_set_aside(struct spoolfile *f, int64_t wall_us);
-void spoolfile_set_aside_name(const char *folder, const char *name, int64_t wall_us);
+/* After BROKEN: nothing that was synced is touched again. Closes it and renames it. False: that failed, it still has its
+ * name, and nothing may be written under this name any more. */
+bool spoolfile_set_aside(struct spoolfile *f, int64_t wall_us) MUST_CHECK;
+bool spoolfile_set_aside_name(const char *folder, const char *name, int64_t wall_us) MUST_CHECK;
 /* Deletes an empty file from the disk, or renames a broken one to ".drained"; closes it. */
 void spoolfile_retire(struct spoolfile *f);
 

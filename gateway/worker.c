@@ -127,6 +127,10 @@ static void open_stores(struct ingest *g, const struct config *config)
     g->refused = refused_open(g->server, g->links, g->batch, g->senders, config);
     deadlines_open(&g->commit_deadlines, server_loop(g->server),
                    config->spool.folder ? config->spool.after_ms : config->ingest.commit_timeout_ms);
+    deadlines_open(&g->spool_deadlines, server_loop(g->server), ANSWER_MS);
+    deadlines_open(&g->last_deadlines, server_loop(g->server),
+                   config->spool.after_ms + SPOOL_MS_MIN < ANSWER_MS ? ANSWER_MS - config->spool.after_ms
+                                                                     : SPOOL_MS_MIN);
 }
 
 static void open_spool(struct ingest *g, const struct config *config, size_t place)
@@ -185,6 +189,8 @@ static void close_all(struct ingest *g)
     dedupe_close(g->dedupe);
     clocks_close(g->clocks);
     deadlines_close(&g->commit_deadlines);
+    deadlines_close(&g->spool_deadlines);
+    deadlines_close(&g->last_deadlines);
     server_close(g->server);
     while (g->nspare_arenas > 0)
         arena_close(g->spare_arenas[--g->nspare_arenas]);

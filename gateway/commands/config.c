@@ -6,6 +6,7 @@
 #include <sysexits.h>
 
 static int run_check(int argc, char **argv);
+static int check_spool(const struct config *c);
 static int run_print(int argc, char **argv);
 static error_t parse_option(int key, char *value, struct argp_state *state);
 static void warn_of_idle(const struct platform *p, const struct source *s, const char *why, void *unused);
@@ -20,7 +21,8 @@ static const struct argp check_argp = {
     .children = common_children,
     .doc = "Reads the settings, every descriptor and every secret as serve would, and says what is wrong "
            "with file, "
-           "line and column. Exit 78 then. A source whose secrets are all out of force now is named, and no "
+           "line and column, and tries whether spool.folder can keep what it is to keep. Exit 78 then. A "
+           "source whose secrets are all out of force now is named, and no "
            "error.",
 };
 static const struct argp print_argp = {
@@ -30,7 +32,7 @@ static const struct argp print_argp = {
            "passwords as ***.",
 };
 
-/* command_open has checked all there is. */
+/* command_open has checked all that is read. */
 static int run_check(int argc, char **argv)
 {
     struct common_options o = {.config_file = NULL};
@@ -41,9 +43,26 @@ static int run_check(int argc, char **argv)
     code = command_open(&settings, &o, NULL);
     if (code)
         return code;
+    code = check_spool(settings.config);
     settings_each_idle(settings.platforms, now_wall_us(), warn_of_idle, NULL);
-    fprintf(stderr, "the configuration is good: %zu platforms\n", platforms_count(settings.platforms));
+    if (code == EX_OK)
+        fprintf(stderr, "the configuration is good: %zu platforms\n", platforms_count(settings.platforms));
     settings_close(&settings);
+    return code;
+}
+
+static int check_spool(const struct config *c)
+{
+    struct err err = {0};
+    bool too_fast;
+
+    if (command_check_spool(c, &too_fast, &err))
+        return command_fail(&err, EX_CONFIG);
+    if (too_fast)
+        fprintf(stderr,
+                "warning: spool.folder \"%s\" syncs faster than a disk can: what is kept there may not "
+                "outlive the machine\n",
+                c->spool.folder);
     return EX_OK;
 }
 

@@ -9,7 +9,6 @@
 #include "listen.h"
 #include "notify.h"
 #include "parent.h"
-#include "spoolfile.h"
 #include "storms.h"
 
 #include <errno.h>
@@ -40,8 +39,9 @@ static int run(int argc, char **argv);
 static error_t parse_option(int key, char *value, struct argp_state *state);
 static enum status serve(struct settings *settings, const char *ports_file, int *ret_exit_code,
                          struct err *err);
-static enum status share_memory(const struct settings *settings, size_t nchildren, struct err *err);
+static void open_notify(void);
 static enum status check_spool(const struct config *c, struct err *err);
+static enum status share_memory(const struct settings *settings, size_t nchildren, struct err *err);
 static enum status listen_all(struct role *role, const struct listen_handed *handed, struct child *children,
                               struct err *err);
 static enum status check_names(const struct listen_handed *handed, const struct role *roles, struct err *err);
@@ -117,9 +117,8 @@ static enum status serve(struct settings *settings, const char *ports_file, int 
     struct listen_handed handed;
     size_t nchildren = 0;
 
-    if (notify_open(err) || listen_take_handed(&handed, err) || check_names(&handed, roles, err))
-        return err->code;
-    if (c->ingest.enabled && c->spool.folder && check_spool(c, err))
+    open_notify();
+    if (listen_take_handed(&handed, err) || check_names(&handed, roles, err) || check_spool(c, err))
         return err->code;
     if (geteuid() == 0)
         log_warn("runs_as_root", LOG_TEXT("why", "nothing here needs it: give it a user of its own"));
@@ -142,15 +141,24 @@ static enum status serve(struct settings *settings, const char *ports_file, int 
     return OK;
 }
 
-/* A disk that syncs faster than any disk can lies, or something between us and it does. */
+/* Webhooks are worth more than what a manager wants to hear. */
+static void open_notify(void)
+{
+    struct err err = {0};
+
+    if (notify_open(&err))
+        log_warn("notify_off", LOG_ERR(&err),
+                 LOG_TEXT("cure", "unset NOTIFY_SOCKET, or let the service manager listen there"));
+}
+
 static enum status check_spool(const struct config *c, struct err *err)
 {
-    int64_t sync_us;
+    bool too_fast;
 
-    if (spoolfile_check_folder(c->spool.folder, c->unsafe_ok, &sync_us, err))
+    if (command_check_spool(c, &too_fast, err))
         return err->code;
-    if (sync_us < SPOOLFILE_SYNC_US_MIN)
-        log_warn("spool_sync_too_fast", LOG_TEXT("folder", c->spool.folder), LOG_INT("sync_us", sync_us));
+    if (too_fast)
+        log_warn("spool_sync_too_fast", LOG_TEXT("folder", c->spool.folder));
     return OK;
 }
 

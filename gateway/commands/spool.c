@@ -182,6 +182,10 @@ static enum status visit(struct job *j, const char *name, struct err *err)
     enum status status = OK;
     int lock = spoolfile_lock(j->folder, spoolfile_id(name), &why);
 
+    if (lock < 0 && why.code) {
+        *err = why;
+        return err->code;
+    }
     if (lock < 0) {
         j->nheld++;
         list_file(j, name, "held", NULL);

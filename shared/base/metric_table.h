@@ -30,7 +30,7 @@ METRIC(SPOOL_CAPACITY, "settle_spool_capacity_bytes", GAUGE_SUM, false, NULL, NU
        "The cap, of all workers together; 0 without a spool.")
 METRIC(SPOOL_OLDEST, "settle_spool_oldest_seconds", GAUGE, false, NULL, NULL,
        "Age of the oldest delivery in the spool; 0 if there is none.")
-METRIC(SPOOL_WRITES, "settle_spool_writes_total", COUNTER, false, "result", "stored full failed",
+METRIC(SPOOL_WRITES, "settle_spool_writes_total", COUNTER, false, "result", "stored full failed late",
        "Deliveries handed to the spool, by what became of them.")
 METRIC(SPOOL_DRAINED, "settle_spool_drained_total", COUNTER, false, NULL, NULL,
        "Deliveries of the spool whose receipts are all committed in Postgres.")

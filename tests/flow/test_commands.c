@@ -824,6 +824,40 @@ static void test_check_config_names_sources_without_a_secret_in_force(void **sta
     assert_null(strstr(o.err, "youtube"));
 }
 
+/* As the start does: what it would refuse is found before it. */
+static void test_check_config_tries_the_spools_folder(void **state)
+{
+    struct world *w = *state;
+    char folder[100];
+    struct outcome o;
+
+    setenv("SETTLE_SPOOL_FOLDER", "/nowhere/at/all", 1);
+    o = world_wait(w, world_spawn(w, "settle-gateway", "check-config", NULL));
+    assert_status(&o, 78);
+    assert_non_null(strstr(o.err, "spool.folder \"/nowhere/at/all\": No such file"));
+    assert_null(strstr(o.err, "is good"));
+    setenv("SETTLE_INGEST_ENABLED", "false", 1); /* nothing is kept then */
+    o = world_wait(w, world_spawn(w, "settle-gateway", "check-config", NULL));
+    unsetenv("SETTLE_INGEST_ENABLED");
+    assert_status(&o, 0);
+    if (access("/dev/shm", W_OK) == 0) {
+        setenv("SETTLE_SPOOL_FOLDER", "/dev/shm", 1);
+        setenv("SETTLE_UNSAFE_OK", "false", 1);
+        o = world_wait(w, world_spawn(w, "settle-gateway", "check-config", NULL));
+        assert_status(&o, 78);
+        assert_non_null(strstr(o.err, "would be lost with the machine. Put it on a disk"));
+    }
+    snprintf(folder, sizeof(folder), "%s/checked", w->dir);
+    assert_int_equal(mkdir(folder, 0700), 0);
+    setenv("SETTLE_SPOOL_FOLDER", folder, 1);
+    setenv("SETTLE_UNSAFE_OK", "true", 1);
+    o = world_wait(w, world_spawn(w, "settle-gateway", "check-config", NULL));
+    unsetenv("SETTLE_SPOOL_FOLDER");
+    unsetenv("SETTLE_UNSAFE_OK");
+    assert_status(&o, 0);
+    assert_int_equal(rmdir(folder), 0); /* nothing stays behind */
+}
+
 static struct process subscribe(struct world *w, const char *further)
 {
     return world_spawn(w, "settle-gateway", "subscribe", "--json", "--platform", "feed", "--config", settings,
@@ -1138,6 +1172,7 @@ int main(void)
         cmocka_unit_test_setup(test_requarantine_says_how_to_learn_why_some_stay, reset),
         cmocka_unit_test_setup(test_requarantine_wants_a_source, reset),
         cmocka_unit_test_setup(test_check_config_names_sources_without_a_secret_in_force, reset),
+        cmocka_unit_test_setup(test_check_config_tries_the_spools_folder, reset),
         cmocka_unit_test_setup(test_subscribe_asks_and_the_hub_is_answered, reset),
         cmocka_unit_test_setup(test_subscribe_asks_again_only_for_what_is_due, reset),
         cmocka_unit_test_setup(test_subscribe_without_a_hub_or_a_topic, reset),

@@ -410,10 +410,24 @@ static void test_each_process_has_given_up_what_it_can(void **state)
     assert_int_equal(strstr(read_log(w), "\"runs_as_root\"") != NULL, geteuid() == 0);
 }
 
+/* Webhooks are taken all the same. */
+static void test_a_manager_that_cannot_be_reached_is_a_warning(void **state)
+{
+    struct world *w = *state;
+
+    setenv("NOTIFY_SOCKET", "/nowhere/notify", 1);
+    setenv("WATCHDOG_USEC", "400000", 1);
+    world_gateway(w, "--workers", "1", NULL);
+    assert_int_equal(world_post(w, "instagram", NULL, "{}").status, 200);
+    assert_non_null(strstr(read_log(w), "\"notify_off\""));
+    assert_int_equal(world_gateway_stop(w), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_the_manager_is_told_each_step, reset),
+        cmocka_unit_test_setup(test_a_manager_that_cannot_be_reached_is_a_warning, reset),
         cmocka_unit_test_setup(test_the_start_waits_for_no_store, reset),
         cmocka_unit_test_setup(test_a_worker_that_hangs_starves_the_watchdog, reset),
         cmocka_unit_test_setup(test_a_store_that_is_away_starves_nobody, reset),

@@ -658,6 +658,28 @@ static void test_a_backlog_takes_one_connection_and_fills_no_queue(void **state)
     expect_ended(20, NDELIVERIES - 20, OK);
 }
 
+/* Halves are flights of the backlog too: until they have landed, no further one takes a connection. */
+static void test_a_backlog_whose_halves_fly_sends_nothing_else(void **state)
+{
+    struct pg *first = &connections[0], *second = &connections[1];
+
+    (void)state;
+    second->up = true;
+    for (size_t i = 0; i < 3 * MAX_ROWS; i++)
+        batch_add_backlog(batch, &deliveries[i]);
+    batch_turn(batch);
+    refuse(first, REJECTED, "22P05");
+    batch_turn(batch);
+    assert_int_equal(first->nrows + second->nrows, MAX_ROWS); /* a half each */
+    commit(second);
+    batch_turn(batch);
+    assert_int_equal(second->nwaiting, 0); /* kept for who is in a hurry */
+    commit(first);
+    for (batch_turn(batch); first->nwaiting > 0; batch_turn(batch))
+        commit(first);
+    expect_ended(0, 3 * MAX_ROWS, OK);
+}
+
 static void test_a_backlog_that_is_refused_is_split_and_one_that_is_lost_goes_again(void **state)
 {
     struct pg *pg = &connections[0];
@@ -715,6 +737,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_backlog_gets_one_flight_in_five_while_live_ones_wait, begin,
                                         end),
         cmocka_unit_test_setup_teardown(test_a_backlog_takes_one_connection_and_fills_no_queue, begin, end),
+        cmocka_unit_test_setup_teardown(test_a_backlog_whose_halves_fly_sends_nothing_else, begin, end),
         cmocka_unit_test_setup_teardown(
             test_a_backlog_that_is_refused_is_split_and_one_that_is_lost_goes_again, begin, end),
     };

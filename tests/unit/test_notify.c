@@ -107,6 +107,8 @@ static void test_a_manager_that_is_not_there_is_a_mistake(void **state)
         setenv("NOTIFY_SOCKET", names[i], 1);
         assert_int_equal(notify_open(&err), INVALID);
         assert_non_null(strstr(err.text, names[i]));
+        assert_null(getenv("NOTIFY_SOCKET"));
+        assert_false(notify_is_open());
     }
     unsetenv("NOTIFY_SOCKET");
 }

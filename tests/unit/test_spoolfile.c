@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -69,6 +70,39 @@ ssize_t pwrite64(int fd, const void *bytes, size_t n, off64_t at)
     return strikes(&write_fault) ? -1 : real(fd, bytes, n, at);
 }
 
+/* Errors of these calls, until they are 0 again. */
+static int lock_error, link_error, unlink_error;
+
+int flock(int fd, int operation)
+{
+    static int (*real)(int, int);
+
+    if (!real)
+        *(void **)&real = dlsym(RTLD_NEXT, "flock");
+    errno = lock_error;
+    return lock_error ? -1 : real(fd, operation);
+}
+
+int link(const char *from, const char *to)
+{
+    static int (*real)(const char *, const char *);
+
+    if (!real)
+        *(void **)&real = dlsym(RTLD_NEXT, "link");
+    errno = link_error;
+    return link_error ? -1 : real(from, to);
+}
+
+int unlink(const char *path)
+{
+    static int (*real)(const char *);
+
+    if (!real)
+        *(void **)&real = dlsym(RTLD_NEXT, "unlink");
+    errno = unlink_error;
+    return unlink_error ? -1 : real(path);
+}
+
 static int up(void **state)
 {
     (void)state;
@@ -86,6 +120,7 @@ static int down(void **state)
 
     (void)state;
     sync_fault = write_fault = (struct fault){0};
+    lock_error = link_error = unlink_error = 0;
     arena_close(arena);
     snprintf(command, sizeof(command), "rm -rf %s", folder);
     return system(command); /* NOLINT(cert-env33-c): our own folder */
@@ -349,7 +384,7 @@ static void test_nothing_is_acknowledged_on_a_failed_sync(void **state)
                 break;
             }
             sync_fault = (struct fault){0};
-            spoolfile_set_aside(f, now_wall_us());
+            assert_true(spoolfile_set_aside(f, now_wall_us()));
             f = open_file(); /* a fresh one, at once */
             put_good(f, 0, 1);
             assert_int_equal(spoolfile_size(f).nrecords, 1);
@@ -384,7 +419,7 @@ static void test_a_write_that_fails_is_no_success(void **state)
         }
         assert_true(write_fault.hit);
         write_fault = (struct fault){0};
-        spoolfile_set_aside(f, now_wall_us());
+        assert_true(spoolfile_set_aside(f, now_wall_us()));
         down(state);
         up(state);
     }
@@ -496,7 +531,7 @@ static void test_a_flipped_byte_is_found(void **state)
                 }
             } while (last != after);
             ndamaged_files += alldamaged > 0;
-            spoolfile_set_aside(f, 0); /* nothing is written back by closing */
+            assert_true(spoolfile_set_aside(f, 0)); /* nothing is written back by closing */
             char aside[256];
             snprintf(aside, sizeof(aside), "%s.broken-19700101T000000Z", path);
             assert_int_equal(rename(aside, path), 0);
@@ -531,6 +566,81 @@ static void test_only_one_holds_a_lock(void **state)
     close(lock);
     assert_int_equal(spoolfile_lock("/nowhere/at/all", 7, &err), -1);
     assert_int_equal(err.code, UNAVAILABLE);
+}
+
+/* As of NFS without its lock service. Nobody else holds it, so that no other id would do either. */
+static void test_a_file_system_that_cannot_lock_is_told_from_a_lock_that_is_held(void **state)
+{
+    static const int errors[] = {ENOLCK, ENOSYS, EOPNOTSUPP, EIO};
+    int64_t sync_us;
+
+    (void)state;
+    for (size_t i = 0; i < countof(errors); i++) {
+        struct err err = {0};
+
+        lock_error = errors[i];
+        assert_int_equal(spoolfile_lock(folder, 7, &err), -1);
+        assert_int_equal(err.code, UNAVAILABLE);
+        assert_non_null(strstr(err.text, "file system cannot lock"));
+        assert_int_equal(spoolfile_check_folder(folder, true, &sync_us, &err), INVALID);
+        assert_non_null(strstr(err.text, "Put it on a local disk"));
+    }
+}
+
+static size_t nfiles(void)
+{
+    char command[128];
+    FILE *from;
+    size_t n = 0;
+
+    snprintf(command, sizeof(command), "ls -A %s | wc -l", folder);
+    from = popen(command, "re");                  /* NOLINT(cert-env33-c): our own folder */
+    assert_int_equal(fscanf(from, "%zu", &n), 1); /* NOLINT(cert-err34-c): of wc */
+    pclose(from);
+    return n;
+}
+
+static void test_a_folder_is_tried_out(void **state)
+{
+    struct err err = {0};
+    int64_t sync_us;
+
+    (void)state;
+    assert_int_equal(spoolfile_check_folder(folder, true, &sync_us, &err), OK);
+    assert_true(sync_us < 10 * SECOND_US);
+    link_error = EPERM; /* as vfat says it */
+    assert_int_equal(spoolfile_check_folder(folder, true, &sync_us, &err), INVALID);
+    assert_non_null(strstr(err.text, "no hard links"));
+    link_error = ENOSPC; /* passes, and perhaps with what is drained */
+    assert_int_equal(spoolfile_check_folder(folder, true, &sync_us, &err), OK);
+    link_error = 0;
+    sync_fault = (struct fault){.at = 1, .error = EIO};
+    assert_int_equal(spoolfile_check_folder(folder, true, &sync_us, &err), INVALID);
+    assert_int_equal(nfiles(), 0); /* nothing stays behind */
+}
+
+/* It keeps its name, and says so: under this name nothing may be written. */
+static void test_a_file_that_cannot_be_set_aside_stays_as_it_is(void **state)
+{
+    struct err err = {0};
+    bool seen[8] = {false};
+    size_t ndamaged;
+    struct spoolfile *f = open_file();
+
+    (void)state;
+    put_good(f, 0, 4);
+    link_error = EPERM;
+    assert_false(spoolfile_set_aside(f, now_wall_us()));
+    assert_int_equal(nfiles(), 2); /* it and its log */
+    link_error = 0;
+    unlink_error = EIO; /* now it has both names, and cannot lose the first */
+    assert_false(spoolfile_set_aside_name(folder, "spool-0.db", now_wall_us()));
+    assert_null(spoolfile_open(folder, "spool-0.db", true, &err));
+    assert_int_equal(err.code, UNAVAILABLE);
+    unlink_error = 0;
+    f = open_file();
+    assert_int_equal(read_all(f, seen, 8, 100, &ndamaged), 0); /* a fresh one */
+    spoolfile_close(f);
 }
 
 static void test_names(void **state)
@@ -583,7 +693,7 @@ static void test_two_set_aside_in_a_second_keep_both(void **state)
     for (unsigned i = 0; i < 2; i++) {
         struct spoolfile *f = open_file();
         put_good(f, i, 1);
-        spoolfile_set_aside(f, SECOND_US);
+        assert_true(spoolfile_set_aside(f, SECOND_US));
     }
     assert_int_equal(spoolfile_names(folder, arena, &names, &n, &err), OK);
     assert_int_equal(n, 2);
@@ -622,7 +732,7 @@ static void test_setting_aside_may_be_cut_short(void **state)
     assert_int_equal(link(log, aside), 0);
     f = open_file(); /* nothing has happened yet */
     assert_int_equal(spoolfile_size(f).nrecords, 4);
-    spoolfile_set_aside(f, now_wall_us());
+    assert_true(spoolfile_set_aside(f, now_wall_us()));
     assert_int_equal(spoolfile_names(folder, arena, &names, &n, &err), OK);
     assert_int_equal(n, 1);
     snprintf(command, sizeof(command), "cd %s && ln %s spool-0.db && ln %s-wal spool-0.db-wal", folder,
@@ -653,6 +763,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_flipped_byte_is_found, up, down),
         cmocka_unit_test_setup_teardown(test_setting_aside_may_be_cut_short, up, down),
         cmocka_unit_test_setup_teardown(test_only_one_holds_a_lock, up, down),
+        cmocka_unit_test_setup_teardown(test_a_file_system_that_cannot_lock_is_told_from_a_lock_that_is_held,
+                                        up, down),
+        cmocka_unit_test_setup_teardown(test_a_folder_is_tried_out, up, down),
+        cmocka_unit_test_setup_teardown(test_a_file_that_cannot_be_set_aside_stays_as_it_is, up, down),
         cmocka_unit_test_setup_teardown(test_names, up, down),
         cmocka_unit_test_setup_teardown(test_the_reserve_is_real_and_given_up_once, up, down),
         cmocka_unit_test_setup_teardown(test_two_set_aside_in_a_second_keep_both, up, down),
