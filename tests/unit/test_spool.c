@@ -216,7 +216,8 @@ static int up(void **state)
     page_came = false;
     can_spool = false;
     nlocks_tried = 0;
-    loop = h2o_evloop_create();
+    if (!loop)
+        loop = h2o_evloop_create(); /* this version cannot destroy one */
     open_spool();
     return sodium_init() < 0;
 }
