@@ -20,11 +20,16 @@
 enum {
     CONNECT_TIMEOUT_S = 2,
     REDIS_CONNECT_TIMEOUT_MS = 1000,
+    SPOOL_PATIENCE_MS = 150, /* behind what Postgres was waited for: senders wait 450 ms at most */
+    LINE_WAIT_MS = 100,      /* for a store that is at work: what does not fit in is turned away */
+    LINE_BYTES_MAX = 64 * 1024 * 1024,
+    FLIGHTS_AT_LEAST = 2, /* of a connection: one under way, one to follow */
 };
 
 static void lock_secrets(struct platforms *set);
 static struct server *open_server(const struct process *self, struct err *err);
 static void open_stores(struct ingest *g, const struct config *config);
+static void open_lines(struct ingest *g, const struct config *config);
 static void open_spool(struct ingest *g, const struct config *config, size_t place);
 static void on_pg(void *ingest, struct pg *pg, bool up);
 static void on_malformed(void *ingest);
@@ -54,6 +59,7 @@ int ingest_run(const struct process *self)
         g->public_url = span_of(self->settings->config->ingest.public_url);
     g->max_body_bytes = self->settings->config->ingest.max_body_bytes;
     open_stores(g, self->settings->config);
+    open_lines(g, self->settings->config);
     if (self->settings->config->spool.folder)
         open_spool(g, self->settings->config, self->place);
     server_handle(g->server, ingest_on_request, on_malformed, g);
@@ -64,7 +70,8 @@ int ingest_run(const struct process *self)
         server_add_chore(g->server, drain_turn, g->drain); /* what was kept asks to be next */
         server_add_chore(g->server, spool_turn, g->spool);
     }
-    server_add_chore(g->server, batch_turn, g->batch);     /* what has asked, or need not, goes to Postgres */
+    server_add_chore(g->server, batch_turn, g->batch); /* what has asked, or need not, goes to Postgres */
+    server_add_chore(g->server, ingest_turn, g);       /* who had to wait shows what the stores can take */
     server_add_chore(g->server, refused_turn, g->refused); /* if Postgres has nothing better to do */
     server_add_chore(g->server, links_turn, g->links);     /* and all of it leaves */
     all_answered = server_run(g->server);
@@ -124,6 +131,24 @@ static void open_stores(struct ingest *g, const struct config *config)
     g->refused = refused_open(g->server, g->links, g->batch, g->senders, config);
     deadlines_open(&g->commit_deadlines, server_loop(g->server),
                    config->spool.folder ? config->spool.after_ms : config->ingest.commit_timeout_ms);
+    deadlines_open(&g->spool_deadlines, server_loop(g->server), SPOOL_PATIENCE_MS);
+}
+
+/* Connections are left over for those who are turned away: who finds none waits in the backlog, where nobody tells it
+ * anything. */
+static void open_lines(struct ingest *g, const struct config *config)
+{
+    size_t connections = config->ingest.max_connections - config->ingest.max_connections / 4;
+    struct line line = {
+        .least = config->ingest.connections * (size_t)config->ingest.batch_rows * FLIGHTS_AT_LEAST,
+        .most = config->ingest.queue < connections ? config->ingest.queue : connections,
+        .most_bytes = LINE_BYTES_MAX,
+        .wait_us = LINE_WAIT_MS * INT64_C(1000),
+    };
+
+    if (line.least > line.most)
+        line.least = line.most;
+    g->store_line = g->spool_line = line;
 }
 
 static void open_spool(struct ingest *g, const struct config *config, size_t place)
@@ -179,6 +204,7 @@ static void close_all(struct ingest *g)
     admit_close(g->admit);
     dedupe_close(g->dedupe);
     deadlines_close(&g->commit_deadlines);
+    deadlines_close(&g->spool_deadlines);
     server_close(g->server);
     while (g->nspare_arenas > 0)
         arena_close(g->spare_arenas[--g->nspare_arenas]);
