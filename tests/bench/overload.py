@@ -1,0 +1,216 @@
+"""ops/bench overload: what is left of the peak when more comes than can be stored."""
+
+import dataclasses
+import json
+import os
+import time
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import table
+from measure import RECORD_BYTES, requests_file, sign_requests
+from options import Parser, decimals, number
+from proof import prove
+from targets import SETTLE_TABLE, Target, settle
+from world import BenchError, World, children_cpu_seconds, cpu_seconds, family, memory_kib, run, say, wait_for
+
+FIRST_RATE = 2000  # of the ramp
+RAMP_FACTOR = 1.25
+ENOUGH = 0.97  # of what is offered: below it, a step is beyond the capacity
+WARM_SECONDS = 1  # of each run, not counted
+DRAIN_SECONDS = 120
+NOTES = """\
+Load generator, gateway, Postgres and Redis share this machine's {cores} cores. The load is open: webhooks come at a
+constant rate, whatever becomes of the earlier ones, and all latencies count from the moment when they were meant to
+come. Goodput: answered 200 within the run, stored or spooled. cores: what the processes used of the machine."""
+
+
+@dataclass
+class Measured:
+    factor: float  # of the peak; 0: a step of the ramp
+    seconds: float
+    offered: float  # a second; so are all below up to cut
+    good: float
+    spooled: float
+    refused: float
+    other: float
+    cut: float
+    unsent: float  # were meant to be sent, but no connection was free
+    good_ms: tuple[float, float]  # p50, p99
+    refused_ms: tuple[float, float]
+    refused_from_sent_p99_ms: float  # the same without the generator's own delay
+    retry_after_s: list[list[int]]  # [seconds, how many]
+    opened: int  # connections
+    rss_mib: float
+    cores: dict[str, float]
+
+
+def run_overload(options) -> None:
+    with World() as world:
+        say("signing requests")
+        sign_requests(world, options.seconds + WARM_SECONDS)
+        results = [_run_bound(world, commit_ms, options) for commit_ms in options.commit_ms]
+
+    if options.json:
+        print(json.dumps([{"commit_ms": commit_ms, "ramp": [dataclasses.asdict(one) for one in ramp],
+                           "rounds": [[dataclasses.asdict(one) for one in turn] for turn in rounds]}
+                          for commit_ms, ramp, rounds in results]))
+        return
+    for result in results:
+        _print(*result, options)
+    print(NOTES.format(cores=os.cpu_count()))
+
+
+def _run_bound(world: World, commit_ms: float, options):
+    """One capacity: the machine's, or that of a Postgres each of whose commits takes so long."""
+    target = _target(world, options)
+    _empty(world)
+    target.start(world)
+    prove(world, target)
+    _pause_commits(world, commit_ms)
+    say(f"each commit takes {commit_ms:g} ms more" if commit_ms else "Postgres as fast as it is")
+    ramp, rounds = [], []
+    rate = FIRST_RATE
+    while True:
+        ramp.append(_measure(world, target, 0, rate, 2, options))
+        if ramp[-1].good < ENOUGH * ramp[-1].offered and rate > 1.5 * max(one.good for one in ramp):
+            break
+        rate *= RAMP_FACTOR
+    peak = max(one.good for one in ramp)
+    for _ in range(options.rounds):
+        turn = [_measure(world, target, 1, peak, options.seconds, options)]
+        # What it stores of the load that it can take is the peak of this round: the machine's speed drifts.
+        turn += [_measure(world, target, factor, factor * peak, options.seconds, options) for factor in (2, 3)]
+        rounds.append(turn)
+    _pause_commits(world, 0)
+    world.stop(target.process)
+    return commit_ms, ramp, rounds
+
+
+def _target(world: World, options) -> Target:
+    target = settle(world, Path(os.environ["BENCH_BUILD"]))
+    target.name = "settle-overload"
+    target.env["SETTLE_INGEST_MAX_CONNECTIONS"] = "4096"
+    if not options.no_spool:
+        spool = world.folder / "spool"
+        spool.mkdir(exist_ok=True)
+        target.env["SETTLE_SPOOL_FOLDER"] = str(spool)
+    return target
+
+
+def _pause_commits(world: World, commit_ms: float) -> None:
+    """A store that is far away or has a slow disk: its statements take longer, and nobody's CPU."""
+    world.sql(f"drop trigger if exists pause on {SETTLE_TABLE}; drop function if exists settle.pause()")
+    if commit_ms:
+        world.sql(f"create function settle.pause() returns trigger language plpgsql as "
+                  f"$$ begin perform pg_sleep({commit_ms / 1000}); return null; end $$; "
+                  f"create trigger pause after insert on {SETTLE_TABLE} for each statement "
+                  f"execute function settle.pause()")
+
+
+def _empty(world: World) -> None:
+    world.sql(f"truncate {SETTLE_TABLE}; checkpoint;")
+    world.redis("flushall")
+
+
+def _measure(world: World, target: Target, factor: float, rate: float, seconds: float, options) -> Measured:
+    _empty(world)
+    target.check_alive(world)
+    before = _cpu(world, target)
+    began = time.monotonic()
+    pids = []
+    out = run([Path(os.environ["BENCH_BUILD"]) / "tests/bench/arrivals", str(target.port), requests_file(world),
+               str(RECORD_BYTES), str(options.connections), f"{rate:.0f}", str(WARM_SECONDS), f"{seconds:g}"],
+              timeout=seconds + 60, on_start=pids.append)
+    took = time.monotonic() - began
+    after = _cpu(world, target)
+    result = json.loads(out)
+    one = Measured(
+        factor, seconds, rate, result["good_in_time"] / seconds, result["spooled"] / seconds,
+        result["refused"] / seconds, result["other"] / seconds, result["cut"] / seconds,
+        result["meant_but_not_sent"] / (seconds + WARM_SECONDS),
+        (result.get("stored_p50_ms", 0), result.get("stored_p99_ms", 0)),
+        (result.get("refused_p50_ms", 0), result.get("refused_p99_ms", 0)), result["refused_from_sent_p99_ms"],
+        result["retry_after_s"], result["opened"], max((memory_kib(pid, "VmHWM") or 0) / 1024 for pid in
+                                                       family(target.process.pid)),
+        {kind: (after[kind] - before[kind]) / took for kind in after})
+    _check(world, target, result)
+    say(f"{rate:,.0f}/s offered: {one.good:,.0f} good ({one.spooled:,.0f} spooled), {one.refused:,.0f} refused, "
+        f"{one.other + one.cut:,.0f} other, {one.unsent:,.0f} unsent; good p99 {one.good_ms[1]:.0f} ms, refused p99 "
+        f"{one.refused_ms[1]:.0f} ms; gateway {one.cores['gateway']:.2f} cores, Postgres {one.cores['postgres']:.2f}, "
+        f"load {one.cores['load']:.2f}")
+    return one
+
+
+def _check(world: World, target: Target, result: dict) -> None:
+    """What was acknowledged is stored, once; nothing was answered but 200 and 503 with Retry-After."""
+    wait_for(lambda: _metric(target, "settle_spool_records") == 0, "the spool to be drained", DRAIN_SECONDS)
+    stored, distinct = map(int, world.sql(f"select count(*), count(distinct body) from {SETTLE_TABLE}").split("|"))
+    if result["other"] or stored != distinct or not result["acked"] <= stored <= result["sent"]:
+        raise BenchError(f"{result['other']} other answers; {result['acked']:,} acknowledged, {stored:,} stored of "
+                         f"{distinct:,} bodies:\n" + world.log_tail(f"{target.name}.log"))
+
+
+def _metric(target: Target, name: str) -> float:
+    with urllib.request.urlopen(f"http://{target.env['SETTLE_MONITOR_LISTEN']}/metrics", timeout=5) as answer:
+        for line in answer.read().decode().splitlines():
+            if line.startswith(name + " "):
+                return float(line.split()[1])
+    return 0
+
+
+def _cpu(world: World, target: Target) -> dict[str, float]:
+    return {"gateway": cpu_seconds(target.process.pid), **world.cpu(), "load": children_cpu_seconds()}
+
+
+# What is shown.
+
+
+def _print(commit_ms: float, ramp: list[Measured], rounds: list[list[Measured]], options) -> None:
+    peak = max(ramp, key=lambda one: one.good)
+    what = f"each commit takes {commit_ms:g} ms more" if commit_ms else "Postgres as fast as it is"
+    print(f"\n{what}; ramp of {len(ramp)} steps: peak {peak.good:,.0f}/s; {options.rounds} rounds of "
+          f"{options.seconds} s: medians (least-most)")
+    rows = []
+    for at, factor in enumerate((1, 2, 3)):
+        runs = [turn[at] for turn in rounds]
+        rows.append([
+            f"{factor}x",
+            table.spread([one.offered for one in runs], "{:,.0f}"),
+            table.spread([one.good for one in runs], "{:,.0f}"),
+            table.spread([one.good / max(peak.good, turn[0].good) for one, turn in zip(runs, rounds)], "{:.2f}"),
+            f"{median(one.spooled for one in runs):,.0f}",
+            table.spread([one.refused for one in runs], "{:,.0f}"),
+            f"{median(one.good_ms[0] for one in runs):.0f} / {median(one.good_ms[1] for one in runs):.0f}",
+            f"{median(one.refused_ms[0] for one in runs):.1f} / {median(one.refused_ms[1] for one in runs):.1f}",
+            _retries(runs),
+            f"{median(one.rss_mib for one in runs):.0f}",
+            " ".join(f"{median(one.cores[kind] for one in runs):.2f}" for kind in ("gateway", "postgres", "load")),
+        ])
+    print(table.render(["load", "offered/s", "goodput/s", "of the peak", "spooled/s", "refused/s", "200: p50 / p99 ms",
+                        "503: p50 / p99 ms", "Retry-After s", "RSS MiB", "cores: gateway, Postgres, load"], rows))
+
+
+def _retries(runs: list[Measured]) -> str:
+    seconds = sorted(s for one in runs for s, n in one.retry_after_s for _ in range(max(1, n // 100)))
+    return f"{seconds[0]}-{seconds[-1]}, median {median(seconds):.0f}" if seconds else ""
+
+
+# The command line.
+
+
+def parse_overload(arguments: list[str]):
+    parser = Parser(prog="ops/bench overload", description="Goodput at one, two and three times the peak, which a ramp "
+                    "finds first. Open load: webhooks come at a constant rate.")
+    parser.add_argument("--seconds", type=number(2, 60), default=6, metavar="N", help="of each run (default: 6)")
+    parser.add_argument("--rounds", type=number(1, 20), default=2, metavar="N", help="default: 2")
+    parser.add_argument("--connections", type=number(1, 20000), default=3500, metavar="N",
+                        help="that the load may open; opened when needed (default: %(default)s)")
+    parser.add_argument("--commit-ms", type=decimals(0, 1000), default="10,0", metavar="LIST",
+                        help="how much longer each commit takes than it must: with some, the store is what limits, as "
+                        "one on another machine; with 0, all processes share the machine's CPU (default: %(default)s)")
+    parser.add_argument("--no-spool", action="store_true", help="without a spool")
+    parser.add_argument("--json", action="store_true", help="every single run as JSON instead of the table")
+    return parser.parse_args(arguments)
