@@ -23,6 +23,7 @@ enum {
     SPOOL_PATIENCE_MS = 150, /* behind what Postgres was waited for: senders wait 450 ms at most */
     LINE_WAIT_MS = 100,      /* for a store that is at work: what does not fit in is turned away */
     LINE_BYTES_MAX = 64 * 1024 * 1024,
+    SPOOL_LINE_LEAST = 512, /* they share one sync */
     FLIGHTS_AT_LEAST = 2, /* of a connection: one under way, one to follow */
 };
 
@@ -149,6 +150,7 @@ static void open_lines(struct ingest *g, const struct config *config)
     if (line.least > line.most)
         line.least = line.most;
     g->store_line = g->spool_line = line;
+    g->spool_line.least = SPOOL_LINE_LEAST < line.most ? SPOOL_LINE_LEAST : line.most;
 }
 
 static void open_spool(struct ingest *g, const struct config *config, size_t place)
