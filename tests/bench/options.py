@@ -1,7 +1,6 @@
 """What the benches' command lines share."""
 
 import argparse
-import re
 import sys
 
 EXIT_USAGE = 64
@@ -26,16 +25,6 @@ def numbers(least: int, most: int):
     """An argparse type: whole numbers within bounds, comma-separated."""
     one = number(least, most)
     return lambda text: [one(part) for part in text.split(",")]
-
-
-def decimals(least: float, most: float):
-    """An argparse type: numbers within bounds, comma-separated."""
-    def parse(text: str) -> list[float]:
-        parts = text.split(",")
-        if not all(re.fullmatch(r"\d+(\.\d+)?", part) and least <= float(part) <= most for part in parts):
-            raise argparse.ArgumentTypeError(f"{text!r} are not numbers from {least:g} to {most:g}")
-        return [float(part) for part in parts]
-    return parse
 
 
 def some_of(names):

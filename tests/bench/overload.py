@@ -11,26 +11,42 @@ from statistics import median
 
 import table
 from measure import RECORD_BYTES, requests_file, sign_requests
-from options import Parser, decimals, number
+from options import Parser, number, some_of
 from proof import prove
 from targets import SETTLE_TABLE, Target, settle
 from world import BenchError, World, children_cpu_seconds, cpu_seconds, family, memory_kib, run, say, wait_for
 
 FIRST_RATE = 2000  # of the ramp
-RAMP_FACTOR = 1.25
+RAMP_FACTOR = 1.4
+RAMP_SECONDS = 2
+PAUSE_MS = 10
+FACTORS = (1, 2, 3)  # of the peak
 ENOUGH = 0.97  # of what is offered: below it, a step is beyond the capacity
 WARM_SECONDS = 1  # of each run, not counted
 DRAIN_SECONDS = 120
 NOTES = """\
 Load generator, gateway, Postgres and Redis share this machine's {cores} cores. The load is open: webhooks come at a
 constant rate, whatever becomes of the earlier ones, and all latencies count from the moment when they were meant to
-come. Goodput: answered 200 within the run, stored or spooled. cores: what the processes used of the machine."""
+come. Goodput: answered 200 within the run, stored or spooled. No connection: were meant to come, but all connections were waiting. cores: used of the machine."""
+
+
+@dataclass
+class Limit:
+    what: str
+    commit_ms: float  # so much longer takes each commit than it must
+    spool: bool
+
+
+# What the capacity is a matter of.
+LIMITS = {
+    "store": Limit(f"Postgres, each of whose commits takes {PAUSE_MS} ms more", PAUSE_MS, False),
+    "spool": Limit("the same, and a spool for what it does not take", PAUSE_MS, True),
+    "cpu": Limit("the CPU, which gateway, Postgres and load generator share", 0, False),
+}
 
 
 @dataclass
 class Measured:
-    factor: float  # of the peak; 0: a step of the ramp
-    seconds: float
     offered: float  # a second; so are all below up to cut
     good: float
     spooled: float
@@ -51,51 +67,44 @@ def run_overload(options) -> None:
     with World() as world:
         say("signing requests")
         sign_requests(world, options.seconds + WARM_SECONDS)
-        results = [_run_bound(world, commit_ms, options) for commit_ms in options.commit_ms]
+        results = [(LIMITS[name], *_run_limit(world, LIMITS[name], options)) for name in options.limits]
 
     if options.json:
-        print(json.dumps([{"commit_ms": commit_ms, "ramp": [dataclasses.asdict(one) for one in ramp],
+        print(json.dumps([{"limit": limit.what, "ramp": [dataclasses.asdict(one) for one in ramp],
                            "rounds": [[dataclasses.asdict(one) for one in turn] for turn in rounds]}
-                          for commit_ms, ramp, rounds in results]))
+                          for limit, ramp, rounds in results]))
         return
     for result in results:
         _print(*result, options)
     print(NOTES.format(cores=os.cpu_count()))
 
 
-def _run_bound(world: World, commit_ms: float, options):
-    """One capacity: the machine's, or that of a Postgres each of whose commits takes so long."""
-    target = _target(world, options)
+def _run_limit(world: World, limit: Limit, options) -> tuple[list[Measured], list[list[Measured]]]:
+    target = _target(world, limit)
     _empty(world)
     target.start(world)
     prove(world, target)
-    _pause_commits(world, commit_ms)
-    say(f"each commit takes {commit_ms:g} ms more" if commit_ms else "Postgres as fast as it is")
-    ramp, rounds = [], []
-    rate = FIRST_RATE
-    while True:
-        ramp.append(_measure(world, target, 0, rate, 2, options))
-        if ramp[-1].good < ENOUGH * ramp[-1].offered and rate > 1.5 * max(one.good for one in ramp):
-            break
-        rate *= RAMP_FACTOR
+    _pause_commits(world, limit.commit_ms)
+    say(f"the limit: {limit.what}")
+    ramp = []
+    while len(ramp) < 2 or any(one.good >= ENOUGH * one.offered for one in ramp[-2:]):
+        rate = FIRST_RATE * RAMP_FACTOR ** len(ramp)
+        ramp.append(_measure(world, target, rate, RAMP_SECONDS, options))
     peak = max(one.good for one in ramp)
-    for _ in range(options.rounds):
-        turn = [_measure(world, target, 1, peak, options.seconds, options)]
-        # What it stores of the load that it can take is the peak of this round: the machine's speed drifts.
-        turn += [_measure(world, target, factor, factor * peak, options.seconds, options) for factor in (2, 3)]
-        rounds.append(turn)
+    rounds = [[_measure(world, target, factor * peak, options.seconds, options) for factor in FACTORS]
+              for _ in range(options.rounds)]
     _pause_commits(world, 0)
     world.stop(target.process)
-    return commit_ms, ramp, rounds
+    return ramp, rounds
 
 
-def _target(world: World, options) -> Target:
+def _target(world: World, limit: Limit) -> Target:
     target = settle(world, Path(os.environ["BENCH_BUILD"]))
     target.name = "settle-overload"
     target.env["SETTLE_INGEST_MAX_CONNECTIONS"] = "4096"
-    if not options.no_spool:
+    if limit.spool:
         spool = world.folder / "spool"
-        spool.mkdir(exist_ok=True)
+        spool.mkdir()
         target.env["SETTLE_SPOOL_FOLDER"] = str(spool)
     return target
 
@@ -115,20 +124,19 @@ def _empty(world: World) -> None:
     world.redis("flushall")
 
 
-def _measure(world: World, target: Target, factor: float, rate: float, seconds: float, options) -> Measured:
+def _measure(world: World, target: Target, rate: float, seconds: float, options) -> Measured:
     _empty(world)
     target.check_alive(world)
     before = _cpu(world, target)
     began = time.monotonic()
-    pids = []
     out = run([Path(os.environ["BENCH_BUILD"]) / "tests/bench/arrivals", str(target.port), requests_file(world),
                str(RECORD_BYTES), str(options.connections), f"{rate:.0f}", str(WARM_SECONDS), f"{seconds:g}"],
-              timeout=seconds + 60, on_start=pids.append)
+              timeout=seconds + 60)
     took = time.monotonic() - began
     after = _cpu(world, target)
     result = json.loads(out)
     one = Measured(
-        factor, seconds, rate, result["good_in_time"] / seconds, result["spooled"] / seconds,
+        rate, result["good_in_time"] / seconds, result["spooled"] / seconds,
         result["refused"] / seconds, result["other"] / seconds, result["cut"] / seconds,
         result["meant_but_not_sent"] / (seconds + WARM_SECONDS),
         (result.get("stored_p50_ms", 0), result.get("stored_p99_ms", 0)),
@@ -168,29 +176,33 @@ def _cpu(world: World, target: Target) -> dict[str, float]:
 # What is shown.
 
 
-def _print(commit_ms: float, ramp: list[Measured], rounds: list[list[Measured]], options) -> None:
-    peak = max(ramp, key=lambda one: one.good)
-    what = f"each commit takes {commit_ms:g} ms more" if commit_ms else "Postgres as fast as it is"
-    print(f"\n{what}; ramp of {len(ramp)} steps: peak {peak.good:,.0f}/s; {options.rounds} rounds of "
+def _print(limit: Limit, ramp: list[Measured], rounds: list[list[Measured]], options) -> None:
+    peak = max(one.good for one in ramp)
+    print(f"\nThe limit is {limit.what}: peak {peak:,.0f}/s in a ramp of {len(ramp)} steps; {options.rounds} rounds of "
           f"{options.seconds} s: medians (least-most)")
     rows = []
-    for at, factor in enumerate((1, 2, 3)):
-        runs = [turn[at] for turn in rounds]
+    for factor, *runs in zip(FACTORS, *rounds):
         rows.append([
             f"{factor}x",
-            table.spread([one.offered for one in runs], "{:,.0f}"),
+            f"{runs[0].offered:,.0f}",
             table.spread([one.good for one in runs], "{:,.0f}"),
-            table.spread([one.good / max(peak.good, turn[0].good) for one, turn in zip(runs, rounds)], "{:.2f}"),
+            table.spread([one.good / peak for one in runs], "{:.2f}"),
             f"{median(one.spooled for one in runs):,.0f}",
-            table.spread([one.refused for one in runs], "{:,.0f}"),
-            f"{median(one.good_ms[0] for one in runs):.0f} / {median(one.good_ms[1] for one in runs):.0f}",
-            f"{median(one.refused_ms[0] for one in runs):.1f} / {median(one.refused_ms[1] for one in runs):.1f}",
+            f"{median(one.refused for one in runs):,.0f}",
+            f"{median(one.unsent for one in runs):,.0f}",
+            _pair([one.good_ms for one in runs]),
+            _pair([one.refused_ms for one in runs]),
             _retries(runs),
-            f"{median(one.rss_mib for one in runs):.0f}",
+            f"{max(one.rss_mib for one in runs):.0f}",
             " ".join(f"{median(one.cores[kind] for one in runs):.2f}" for kind in ("gateway", "postgres", "load")),
         ])
-    print(table.render(["load", "offered/s", "goodput/s", "of the peak", "spooled/s", "refused/s", "200: p50 / p99 ms",
-                        "503: p50 / p99 ms", "Retry-After s", "RSS MiB", "cores: gateway, Postgres, load"], rows))
+    print(table.render(["load", "offered/s", "goodput/s", "of the peak", "spooled/s", "refused/s", "no connection/s",
+                        "200: p50 / p99 ms", "503: p50 / p99 ms", "Retry-After s", "RSS MiB",
+                        "cores: gateway, Postgres, load"], rows))
+
+
+def _pair(values: list[tuple[float, float]]) -> str:
+    return f"{median(p50 for p50, _ in values):.1f} / {median(p99 for _, p99 in values):.1f}"
 
 
 def _retries(runs: list[Measured]) -> str:
@@ -206,11 +218,9 @@ def parse_overload(arguments: list[str]):
                     "finds first. Open load: webhooks come at a constant rate.")
     parser.add_argument("--seconds", type=number(2, 60), default=6, metavar="N", help="of each run (default: 6)")
     parser.add_argument("--rounds", type=number(1, 20), default=2, metavar="N", help="default: 2")
-    parser.add_argument("--connections", type=number(1, 20000), default=3500, metavar="N",
+    parser.add_argument("--connections", type=number(1, 20000), default=3000, metavar="N",
                         help="that the load may open; opened when needed (default: %(default)s)")
-    parser.add_argument("--commit-ms", type=decimals(0, 1000), default="10,0", metavar="LIST",
-                        help="how much longer each commit takes than it must: with some, the store is what limits, as "
-                        "one on another machine; with 0, all processes share the machine's CPU (default: %(default)s)")
-    parser.add_argument("--no-spool", action="store_true", help="without a spool")
+    parser.add_argument("--limits", type=some_of(LIMITS), default=list(LIMITS), metavar="LIST",
+                        help=f"what the capacity is a matter of, comma-separated (all: {','.join(LIMITS)})")
     parser.add_argument("--json", action="store_true", help="every single run as JSON instead of the table")
     return parser.parse_args(arguments)

@@ -96,7 +96,8 @@ static double metric(struct world *w, const char *name, const char *labels)
 
     snprintf(url, sizeof(url), "%s/metrics", w->monitor_url);
     r = world_http(w, "GET", url, NULL, SPAN_NONE);
-    for (const char *line = r.body; line && *line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL) {
+    for (const char *line = r.body; line && *line;
+         line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL) {
         const char *end = strchrnul(line, '\n'), *value = memrchr(line, ' ', (size_t)(end - line));
         size_t len = strlen(name);
         if (strncmp(line, name, len) != 0 || (line[len] != '{' && line[len] != ' ') || !value ||
@@ -118,7 +119,8 @@ static long lines(struct world *w, const char *pattern)
 {
     char command[400];
 
-    snprintf(command, sizeof(command), "tail -c +%ld '%s' | grep -Ec '%s'", log_began + 1, log_path(w), pattern);
+    snprintf(command, sizeof(command), "tail -c +%ld '%s' | grep -Ec '%s'", log_began + 1, log_path(w),
+             pattern);
     return strtol(world_wait(w, world_spawn(w, "sh", "-c", command, NULL)).out, NULL, 10);
 }
 
@@ -196,8 +198,9 @@ static void test_what_is_too_much_is_refused_at_once_and_the_rest_is_stored(void
     count = load_stop(l, w);
     expect_honest(count);
     assert_true(metric(w, "settle_webhook_requests_total", "cause=\"overload\"") >= count.refused);
-    assert_in_range(lines(w, "\"overload\".*\"turned_away\":[0-9]+,\"waiting\":[0-9]+,\"taken_a_second\":[0-9]+,"
-                             "\"retry_after_s\":[0-9]+,\"cure\":"),
+    assert_in_range(lines(w,
+                          "\"overload\".*\"turned_away\":[0-9]+,\"waiting\":[0-9]+,\"taken_a_second\":[0-9]+,"
+                          "\"retry_after_s\":[0-9]+,\"cure\":"),
                     1, 10);
     world_sql(w, "drop trigger slow on settle.webhook_receipts");
     for (unsigned i = 0; i < 20; i++) /* and it is as before */
@@ -262,8 +265,8 @@ static void test_the_time_to_come_back_follows_the_rate_of_the_store(void **stat
         earliest = seconds[i] > 0 && seconds[i] < earliest ? seconds[i] : earliest;
     }
     capacity = metric(w, "settle_commit_capacity_receipts", "");
-    print_message("%u refused, told to come in %ld to %ld s; %.0f receipts a second\n", refused, earliest, latest,
-                  capacity);
+    print_message("%u refused, told to come in %ld to %ld s; %.0f receipts a second\n", refused, earliest,
+                  latest, capacity);
     assert_true(refused > BURST / 2);
     assert_in_range((long)capacity, 4, 44);
     assert_true((double)(latest - earliest) > refused / capacity / 2 || latest == 60);
@@ -330,7 +333,8 @@ static void test_a_disk_that_does_not_answer_is_not_waited_for(void **state)
     expect_in_time(l);
     fault_end(w, slow);
     world_thaw(w, POSTGRES);
-    world_until(60, metric(w, "settle_spool_records", "") == 0); /* kept after all, and known to whoever comes again */
+    world_until(60, metric(w, "settle_spool_records", "") ==
+                        0); /* kept after all, and known to whoever comes again */
     expect_honest(load_stop(l, w));
 }
 
@@ -373,7 +377,8 @@ static void test_connections_that_are_too_many_leave_one_line(void **state)
         fds[i] = call(w);
     for (size_t i = 2; i < countof(fds); i++)
         assert_true(recv(fds[i], &byte, 1, 0) <= 0);
-    world_until(10, lines(w, "\"connections_refused\",.*\"address\":\"127.0.0.1\",\"open\":2,\"cure\":") == 1);
+    world_until(10,
+                lines(w, "\"connections_refused\",.*\"address\":\"127.0.0.1\",\"open\":2,\"cure\":") == 1);
     assert_true(metric(w, "settle_connections_refused_total", "") == countof(fds) - 2);
     for (size_t i = 0; i < countof(fds); i++)
         close(fds[i]);
@@ -384,13 +389,13 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_what_is_too_much_is_refused_at_once_and_the_rest_is_stored, reset),
         cmocka_unit_test_setup(test_the_time_to_come_back_follows_the_rate_of_the_store, reset),
-        cmocka_unit_test_setup(test_what_postgres_has_no_time_for_goes_to_the_spool_while_that_keeps_up, reset),
+        cmocka_unit_test_setup(test_what_postgres_has_no_time_for_goes_to_the_spool_while_that_keeps_up,
+                               reset),
         cmocka_unit_test_setup(test_overload_leaves_half_of_the_spool_to_faults, reset),
         cmocka_unit_test_setup(test_a_disk_that_does_not_answer_is_not_waited_for, reset),
         cmocka_unit_test_setup(test_a_connection_ends_after_a_thousand_requests_and_cuts_nothing, reset),
         cmocka_unit_test_setup(test_connections_that_are_too_many_leave_one_line, reset),
     };
 
-    cmocka_set_test_filter(getenv("F"));
     return cmocka_run_group_tests(tests, up, down);
 }
