@@ -139,12 +139,13 @@ static void add_retry_after(h2o_req_t *req, unsigned seconds)
 
 void answer_overload(h2o_req_t *req, const struct id *request_id, unsigned retry_s)
 {
+    const struct err overload = {.code = BUSY};
     static char made[PROBLEM_BYTES];
     static size_t len;
     char id[ID_TEXT_BYTES], *text;
 
     if (len == 0)
-        len = print_problem(made, sizeof(made), find("overload"), request_id, NULL);
+        len = print_problem(made, sizeof(made), answer_kind_of(&overload), request_id, &overload);
     text = h2o_mem_alloc_pool(&req->pool, len);
     memcpy(text, made, len);
     id_text(request_id, id);

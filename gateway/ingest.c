@@ -328,6 +328,8 @@ static void stand_in(struct delivery *d, struct line *line)
 static void after_dedupe(struct delivery *d)
 {
     struct ingest *g = d->ingest;
+    /* Nobody is there to wait for, or too many wait already. */
+    bool to_spool = g->spool && (d->overflows || !links_pg_is_up(g->links));
     struct err busy = {0};
     size_t nunseen = 0;
 
@@ -335,9 +337,7 @@ static void after_dedupe(struct delivery *d)
         nunseen += !d->receipts[i].seen;
     if (nunseen == 0) {
         answer(d, NULL); /* all of it is stored already: a success */
-    } else if (g->spool && (d->overflows || !links_pg_is_up(g->links))) {
-        keep_in_spool(d, &g->commit_deadlines); /* nobody is there to wait for, or too many wait already */
-    } else if (!batch_add(g->batch, d, &busy)) {
+    } else if (!to_spool && !batch_add(g->batch, d, &busy)) {
         d->in_batch = true; /* to ingest_on_commit, perhaps by way of on_overdue */
         deadline_set(&g->commit_deadlines, &d->deadline, on_overdue, d);
     } else if (g->spool) {

@@ -251,6 +251,11 @@ void server_release(struct server *s)
     s->held--;
 }
 
+size_t server_max_connections(const struct server *s)
+{
+    return s->max_connections;
+}
+
 bool server_is_draining(const struct server *s)
 {
     return s->drain_began_us != 0;

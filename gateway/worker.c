@@ -27,6 +27,7 @@ enum {
     FLIGHTS_AT_LEAST = 2,   /* of a connection: one under way, one to follow */
 };
 
+static void add_chores(struct ingest *g);
 static void lock_secrets(struct platforms *set);
 static struct server *open_server(const struct process *self, struct err *err);
 static void open_stores(struct ingest *g, const struct config *config);
@@ -60,12 +61,20 @@ int ingest_run(const struct process *self)
         g->public_url = span_of(self->settings->config->ingest.public_url);
     g->max_body_bytes = self->settings->config->ingest.max_body_bytes;
     open_stores(g, self->settings->config);
-    open_lines(g, self->settings->config);
     if (self->settings->config->spool.folder)
         open_spool(g, self->settings->config, self->place);
     server_handle(g->server, ingest_on_request, on_malformed, g);
     g->reload = reload_open(server_loop(g->server), self, after_reload, g);
     server_on_hup(g->server, reload_start, g->reload);
+    add_chores(g);
+    all_answered = server_run(g->server);
+    close_all(g);
+    return all_answered ? EX_OK : EX_TEMPFAIL;
+}
+
+/* What a turn ends with, in this order. */
+static void add_chores(struct ingest *g)
+{
     server_add_chore(g->server, dedupe_turn, g->dedupe); /* what came in asks Redis */
     if (g->spool) {
         server_add_chore(g->server, drain_turn, g->drain); /* what was kept asks to be next */
@@ -75,9 +84,6 @@ int ingest_run(const struct process *self)
     server_add_chore(g->server, ingest_turn, g);       /* who had to wait shows what the stores can take */
     server_add_chore(g->server, refused_turn, g->refused); /* if Postgres has nothing better to do */
     server_add_chore(g->server, links_turn, g->links);     /* and all of it leaves */
-    all_answered = server_run(g->server);
-    close_all(g);
-    return all_answered ? EX_OK : EX_TEMPFAIL;
 }
 
 static void lock_secrets(struct platforms *set)
@@ -133,13 +139,14 @@ static void open_stores(struct ingest *g, const struct config *config)
     deadlines_open(&g->commit_deadlines, server_loop(g->server),
                    config->spool.folder ? config->spool.after_ms : config->ingest.commit_timeout_ms);
     deadlines_open(&g->spool_deadlines, server_loop(g->server), SPOOL_PATIENCE_MS);
+    open_lines(g, config);
 }
 
 /* Connections are left over for those who are turned away: who finds none waits in the backlog, where nobody tells it
  * anything. */
 static void open_lines(struct ingest *g, const struct config *config)
 {
-    size_t connections = config->ingest.max_connections - config->ingest.max_connections / 4;
+    size_t all = server_max_connections(g->server), connections = all - all / 4;
     struct line line = {
         .least = config->ingest.connections * (size_t)config->ingest.batch_rows * FLIGHTS_AT_LEAST,
         .most = config->ingest.queue < connections ? config->ingest.queue : connections,

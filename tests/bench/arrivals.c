@@ -91,6 +91,7 @@ static void remember(struct times *t, int64_t us);
 static void shut(struct run *r, struct connection *c);
 static void report(struct run *r);
 static void print_times(const char *name, struct times *t);
+static double percentile_ms(const struct times *t, size_t percent);
 static int compare(const void *a, const void *b);
 static NORETURN void give_up(const char *what, const char *why);
 
@@ -299,7 +300,7 @@ static bool is_whole(const struct connection *c, size_t *ret_head)
 static void take_answer(struct run *r, struct connection *c, size_t head)
 {
     const char *closes = header(c, head, "\nconnection: close"), *retry, *where;
-    int status = atoi(c->answer + strlen("HTTP/1.1 "));
+    long status = strtol(c->answer + strlen("HTTP/1.1 "), NULL, 10);
     enum outcome outcome = OTHER;
 
     if (status == 200) {
@@ -401,7 +402,7 @@ static void report(struct run *r)
         print_times(outcome_names[i], &r->from_meant[i]);
         printf(", \"%s_from_sent_p99_ms\": ", outcome_names[i]);
         qsort(r->from_sent[i].us, r->from_sent[i].n, sizeof(int32_t), compare);
-        printf("%.3f", r->from_sent[i].n ? r->from_sent[i].us[r->from_sent[i].n * 99 / 100] / 1e3 : 0.0);
+        printf("%.3f", percentile_ms(&r->from_sent[i], 99));
     }
     printf(", \"retry_after_s\": [");
     for (unsigned s = 0; s <= RETRY_S_MAX; s++) {
@@ -414,11 +415,17 @@ static void report(struct run *r)
 
 static void print_times(const char *name, struct times *t)
 {
-    if (t->n == 0)
-        return;
     qsort(t->us, t->n, sizeof(*t->us), compare);
-    printf(", \"%s_p50_ms\": %.3f, \"%s_p99_ms\": %.3f, \"%s_max_ms\": %.3f", name, t->us[t->n / 2] / 1e3,
-           name, t->us[t->n * 99 / 100] / 1e3, name, t->us[t->n - 1] / 1e3);
+    printf(", \"%s_p50_ms\": %.3f, \"%s_p99_ms\": %.3f", name, percentile_ms(t, 50), name,
+           percentile_ms(t, 99));
+}
+
+/* Of what is in order; 0: there is none. */
+static double percentile_ms(const struct times *t, size_t percent)
+{
+    size_t at = t->n * percent / 100;
+
+    return t->n > 0 ? (double)t->us[at] / 1000 : 0;
 }
 
 static int compare(const void *a, const void *b)

@@ -27,7 +27,8 @@ DRAIN_SECONDS = 120
 NOTES = """\
 Load generator, gateway, Postgres and Redis share this machine's {cores} cores. The load is open: webhooks come at a
 constant rate, whatever becomes of the earlier ones, and all latencies count from the moment when they were meant to
-come. Goodput: answered 200 within the run, stored or spooled. No connection: were meant to come, but all connections were waiting. cores: used of the machine."""
+come. Goodput: answered 200 within the run, stored or spooled. No connection: were meant to come, but all connections
+were waiting. Cores: used of the machine."""
 
 
 @dataclass
@@ -139,8 +140,8 @@ def _measure(world: World, target: Target, rate: float, seconds: float, options)
         rate, result["good_in_time"] / seconds, result["spooled"] / seconds,
         result["refused"] / seconds, result["other"] / seconds, result["cut"] / seconds,
         result["meant_but_not_sent"] / (seconds + WARM_SECONDS),
-        (result.get("stored_p50_ms", 0), result.get("stored_p99_ms", 0)),
-        (result.get("refused_p50_ms", 0), result.get("refused_p99_ms", 0)), result["refused_from_sent_p99_ms"],
+        (result["stored_p50_ms"], result["stored_p99_ms"]), (result["refused_p50_ms"], result["refused_p99_ms"]),
+        result["refused_from_sent_p99_ms"],
         result["retry_after_s"], result["opened"], max((memory_kib(pid, "VmHWM") or 0) / 1024 for pid in
                                                        family(target.process.pid)),
         {kind: (after[kind] - before[kind]) / took for kind in after})

@@ -17,6 +17,7 @@ enum {
     SENDERS = 64,
     ANSWER_MS_MAX = 450,
     BURST = 200,
+    CALLS = 8, /* of one address */
     REQUESTS_A_CONNECTION = 1000,
     ANSWERS_BYTES = 1 << 20,
 };
@@ -150,7 +151,7 @@ static int call(struct world *w)
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-    to.sin_port = htons((uint16_t)atoi(strrchr(w->ingest_url, ':') + 1));
+    to.sin_port = htons((uint16_t)strtoul(strrchr(w->ingest_url, ':') + 1, NULL, 10));
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
     assert_int_equal(connect(fd, (const struct sockaddr *)&to, sizeof(to)), 0);
     return fd;
@@ -367,20 +368,20 @@ static void test_a_connection_ends_after_a_thousand_requests_and_cuts_nothing(vo
 static void test_connections_that_are_too_many_leave_one_line(void **state)
 {
     struct world *w = *state;
-    int fds[8];
+    int fds[CALLS];
     char byte;
 
     setenv("SETTLE_INGEST_TRUSTED_PROXIES", "", 1);
     setenv("SETTLE_INGEST_MAX_CONNECTIONS_PER_ADDRESS", "2", 1);
     begin(w);
-    for (size_t i = 0; i < countof(fds); i++)
+    for (size_t i = 0; i < CALLS; i++)
         fds[i] = call(w);
-    for (size_t i = 2; i < countof(fds); i++)
+    for (size_t i = 2; i < CALLS; i++)
         assert_true(recv(fds[i], &byte, 1, 0) <= 0);
     world_until(10,
                 lines(w, "\"connections_refused\",.*\"address\":\"127.0.0.1\",\"open\":2,\"cure\":") == 1);
-    assert_true(metric(w, "settle_connections_refused_total", "") == countof(fds) - 2);
-    for (size_t i = 0; i < countof(fds); i++)
+    assert_true(metric(w, "settle_connections_refused_total", "") == CALLS - 2);
+    for (size_t i = 0; i < CALLS; i++)
         close(fds[i]);
 }
 
