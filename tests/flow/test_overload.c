@@ -17,6 +17,7 @@ enum {
     SENDERS = 64,
     ANSWER_MS_MAX = 450,
     BURST = 200,
+    MEASURED = 20,
     CALLS = 8, /* of one address */
     REQUESTS_A_CONNECTION = 1000,
     ANSWERS_BYTES = 1 << 20,
@@ -221,14 +222,15 @@ static long retry_after(const char *answer)
     return strtol(retry + 15, NULL, 10);
 }
 
-static void post_burst(struct world *w, long ret_seconds[BURST])
+/* So many at once, each on a connection of its own. */
+static void post_burst(struct world *w, unsigned n, long ret_seconds[BURST])
 {
     int fds[BURST];
     char answer[2048], request[1024], body[64];
 
-    for (unsigned i = 0; i < BURST; i++)
+    for (unsigned i = 0; i < n; i++)
         fds[i] = call(w);
-    for (unsigned i = 0; i < BURST; i++) {
+    for (unsigned i = 0; i < n; i++) {
         size_t len = 0;
         snprintf(body, sizeof(body), "{\"external_post_id\":\"burst-%u\"}", i);
         len += sprintf(request, "POST /publishing/webhooks/instagram HTTP/1.1\r\nHost: t\r\n");
@@ -237,7 +239,7 @@ static void post_burst(struct world *w, long ret_seconds[BURST])
         sprintf(request + len, "Content-Length: %zu\r\n\r\n%s", strlen(body), body);
         say(fds[i], span_of(request));
     }
-    for (unsigned i = 0; i < BURST; i++) {
+    for (unsigned i = 0; i < n; i++) {
         assert_int_equal(hear(fds[i], answer, sizeof(answer), 1), 1);
         ret_seconds[i] = retry_after(answer);
         close(fds[i]);
@@ -248,18 +250,18 @@ static void post_burst(struct world *w, long ret_seconds[BURST])
 static void test_the_time_to_come_back_follows_the_rate_of_the_store(void **state)
 {
     struct world *w = *state;
-    struct load *l;
     long seconds[BURST], earliest = 60, latest = 0;
     double capacity;
     unsigned refused = 0;
 
+    setenv("SETTLE_INGEST_COMMIT_TIMEOUT_MS", "20000", 1);
     slow_down(w, 100); /* 40 a second */
     begin(w);
-    l = load_start(w, 16);
-    world_until(60, load_so_far(l).refused >= 5 && load_so_far(l).acked >= 40);
-    load_halt(l);
-    expect_honest(load_stop(l, w));
-    post_burst(w, seconds);
+    unsetenv("SETTLE_INGEST_COMMIT_TIMEOUT_MS");
+    post_burst(w, MEASURED, seconds);
+    for (unsigned i = 0; i < MEASURED; i++)
+        assert_int_equal(seconds[i], -1); /* nothing was known yet: all were let in */
+    post_burst(w, BURST, seconds);
     for (unsigned i = 0; i < BURST; i++) {
         refused += seconds[i] > 0;
         latest = seconds[i] > latest ? seconds[i] : latest;
@@ -269,7 +271,7 @@ static void test_the_time_to_come_back_follows_the_rate_of_the_store(void **stat
     print_message("%u refused, told to come in %ld to %ld s; %.0f receipts a second\n", refused, earliest,
                   latest, capacity);
     assert_true(refused > BURST / 2);
-    assert_in_range((long)capacity, 4, 44);
+    assert_in_range((long)capacity, 2, 80);
     assert_true((double)(latest - earliest) > refused / capacity / 2 || latest == 60);
     world_until(30, metric(w, "settle_queue_waiting_deliveries", "") == 0);
 }
