@@ -59,7 +59,8 @@ static size_t print_problem(char *room, size_t size, const struct answer_kind *k
                             const struct id *request_id, const struct err *err);
 static const char *quotable(char *room, size_t size, const char *text);
 static void add_request_id(h2o_req_t *req, const struct id *request_id);
-static void add_retry_after(h2o_req_t *req);
+static unsigned some_seconds(void);
+static void add_retry_after(h2o_req_t *req, unsigned seconds);
 
 const struct answer_kind *answer_kind_of(const struct err *err)
 {
@@ -92,7 +93,7 @@ void answer_problem_with(h2o_req_t *req, const struct id *request_id, const stru
         len = len - 1 + (size_t)sprintf(text + len - 1, ",\"errors\":%.*s}", SPAN_ARG(errors));
 
     if (kind->may_retry) {
-        add_retry_after(req);
+        add_retry_after(req, some_seconds());
         req->http1_is_persistent = 0; /* a balancer had better try another worker */
     }
     answer_body(req, request_id, kind->code, "application/problem+json", (struct span){text, len});
@@ -124,13 +125,35 @@ static const char *quotable(char *room, size_t size, const char *text)
     return room;
 }
 
-static void add_retry_after(h2o_req_t *req)
+static unsigned some_seconds(void)
 {
-    char *seconds = h2o_mem_alloc_pool(&req->pool, 16);
-    int len = snprintf(seconds, 16, "%u", RETRY_FIRST_S + arc4random_uniform(RETRY_SPREAD_S + 1));
+    return RETRY_FIRST_S + arc4random_uniform(RETRY_SPREAD_S + 1);
+}
 
-    h2o_add_header_by_str(&req->pool, &req->res.headers, H2O_STRLIT("retry-after"), 0, NULL, seconds,
+static void add_retry_after(h2o_req_t *req, unsigned seconds)
+{
+    char *text = h2o_mem_alloc_pool(&req->pool, 16);
+    int len = snprintf(text, 16, "%u", seconds);
+
+    h2o_add_header_by_str(&req->pool, &req->res.headers, H2O_STRLIT("retry-after"), 0, NULL, text,
                           (size_t)len);
+}
+
+void answer_overload(h2o_req_t *req, const struct id *request_id, unsigned retry_s)
+{
+    const struct err overload = {.code = BUSY};
+    static char made[PROBLEM_BYTES];
+    static size_t len;
+    char id[ID_TEXT_BYTES], *text;
+
+    if (len == 0)
+        len = print_problem(made, sizeof(made), answer_kind_of(&overload), request_id, &overload);
+    text = h2o_mem_alloc_pool(&req->pool, len);
+    memcpy(text, made, len);
+    id_text(request_id, id);
+    memcpy(text + len - strlen("\"}") - strlen(id), id, strlen(id)); /* it stands last */
+    add_retry_after(req, retry_s > 0 ? retry_s : some_seconds());
+    answer_body(req, request_id, 503, "application/problem+json", (struct span){text, len});
 }
 
 void answer_body(h2o_req_t *req, const struct id *request_id, int code, const char *content_type,

@@ -71,7 +71,7 @@ void delivery_end(struct delivery *d)
     struct ingest *ingest = d->ingest;
     bool held = !d->drain;
 
-    assert(!d->tie.req);
+    assert(!d->tie.req && !d->line);
     deadline_clear(&d->deadline);
     platforms_close(d->platforms);
     arena_give_back(ingest, d->arena);

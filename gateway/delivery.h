@@ -9,6 +9,7 @@
 #include "base/id.h"
 #include "domain/event.h"
 #include "evloop.h"
+#include "line.h"
 #include "spool.h"
 #include "tie.h"
 
@@ -47,7 +48,9 @@ struct delivery {
     size_t nreceipts;
     size_t nwaiting;           /* receipts the present step has not ended */
     const struct err *failure; /* of the first receipt that could not be stored; in the arena; NULL: none */
-    struct deadline deadline;  /* for the commit */
+    struct line *line;         /* where its receipts stand; NULL: in none */
+    struct deadline deadline;  /* for the commit, then for the spool */
+    bool overflows;            /* so much waits for Postgres that it goes to the spool at once */
     bool gave_up; /* the deadline has passed: answered or spooled, not worth a statement of its own */
     bool in_batch, in_spool; /* who still works on it: the last one ends it */
     bool committed, spooled; /* where it is durable */

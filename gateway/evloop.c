@@ -2,14 +2,21 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 
+enum { LOOK_MAX = 64 }; /* a process has a dozen */
+
 struct watch {
+    struct watch *next, **back; /* among all of the process */
     h2o_socket_t *sock;
     watch_ready *on_readable, *after_writable;
     void *ctx;
 };
 
+static struct watch *open_watches;
+
+static bool is_open(const struct watch *w);
 static void on_readable(h2o_socket_t *sock, const char *err);
 static void after_writable(h2o_socket_t *sock, const char *err);
 static uint64_t now_ms(void);
@@ -28,6 +35,11 @@ struct watch *watch_open(h2o_loop_t *loop, int fd, watch_ready *on_ready, void *
     w->sock = h2o_evloop_socket_create(loop, copy, H2O_SOCKET_FLAG_DONT_READ);
     w->sock->data = w;
     h2o_socket_read_start(w->sock, on_readable);
+    w->next = open_watches;
+    w->back = &open_watches;
+    if (open_watches)
+        open_watches->back = &w->next;
+    open_watches = w;
     return w;
 }
 
@@ -43,8 +55,38 @@ void watch_close(struct watch *w)
 {
     if (!w)
         return;
+    *w->back = w->next;
+    if (w->next)
+        w->next->back = w->back;
     h2o_socket_close(w->sock); /* h2o frees it in the next turn, and calls it no more */
     free(w);
+}
+
+void watches_look(void)
+{
+    struct pollfd fds[LOOK_MAX];
+    struct watch *watches[LOOK_MAX];
+    nfds_t n = 0;
+
+    for (struct watch *w = open_watches; w && n < LOOK_MAX; w = w->next) {
+        watches[n] = w;
+        fds[n++] = (struct pollfd){.fd = h2o_socket_get_fd(w->sock), .events = POLLIN};
+    }
+    if (poll(fds, n, 0) <= 0)
+        return;
+    for (nfds_t i = 0; i < n; i++)
+        if (fds[i].revents && is_open(watches[i]))
+            watches[i]->on_readable(watches[i]->ctx);
+}
+
+/* One's callback may have closed another. */
+static bool is_open(const struct watch *w)
+{
+    const struct watch *one = open_watches;
+
+    while (one && one != w)
+        one = one->next;
+    return one;
 }
 
 static void on_readable(h2o_socket_t *sock, const char *err)

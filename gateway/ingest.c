@@ -13,6 +13,13 @@
 #include "refused.h"
 #include "websub.h"
 
+#define SPOOL_FOR_OVERLOAD 0.5 /* of its room */
+
+enum way { TO_POSTGRES, TO_SPOOL, AWAY };
+
+static enum way way_in(const struct ingest *g);
+static void refuse_unread(struct ingest *g, h2o_req_t *req);
+static void complain_of_overload(struct ingest *g, const struct line *line, unsigned retry_s);
 static enum status route(struct delivery *d, struct err *err);
 static struct span target_of(const struct delivery *d);
 static enum status check_method(struct delivery *d, struct err *err);
@@ -28,6 +35,7 @@ static void answer_handshake(struct delivery *d, const struct handshake_answer *
 static const char *refusal_of(int status);
 static const char *content_type_of(const struct handshake_answer *a);
 static void normalise(struct delivery *d);
+static void stand_in(struct delivery *d, struct line *line);
 static void after_dedupe(struct delivery *d);
 static void on_overdue(void *delivery);
 static void keep_in_spool(struct delivery *d, struct deadlines *deadlines);
@@ -44,19 +52,78 @@ static void log_complaint(const struct delivery *d, enum outcome outcome, uint64
 
 void ingest_on_request(void *ingest, h2o_req_t *req)
 {
-    struct delivery *d = delivery_begin(ingest, req);
     bool by_get = method_is(req, SPAN("GET"));
+    enum way way = by_get ? TO_POSTGRES : way_in(ingest);
     struct err err = {0};
+    struct delivery *d;
 
+    if (way == AWAY) {
+        refuse_unread(ingest, req);
+        return;
+    }
+    d = delivery_begin(ingest, req);
+    d->overflows = way == TO_SPOOL;
     if (route(d, &err) || (!by_get && verify(d, &err))) {
         turn_away(d, &err);
     } else if (by_get) {
         greet(d);
     } else if (!greet_signed(d)) {
         normalise(d);
+        stand_in(d, d->overflows ? &d->ingest->spool_line : &d->ingest->store_line);
         if (!dedupe_check(d->ingest->dedupe, d, after_dedupe))
             after_dedupe(d);
     }
+}
+
+/* Before anything is spent on it. What would wait too long for Postgres goes to the spool, as long as that keeps up; but
+ * while Postgres takes what it can, half of the spool is kept for when it does not. */
+static enum way way_in(const struct ingest *g)
+{
+    bool up = links_pg_is_up(g->links), moves;
+
+    if ((up || !g->spool) && !line_is_full(&g->store_line))
+        return TO_POSTGRES;
+    if (!g->spool || line_is_full(&g->spool_line))
+        return AWAY;
+    moves = up && server_boot_us(g->server) - g->store_line.moved_us < SECOND_US;
+    return moves && spool_fill(g->spool) > SPOOL_FOR_OVERLOAD ? AWAY : TO_SPOOL;
+}
+
+/* Neither verified nor copied: there are too many of them. */
+static void refuse_unread(struct ingest *g, h2o_req_t *req)
+{
+    const struct err unavailable = {.code = UNAVAILABLE};
+    struct id id = id_make(server_wall_us(g->server));
+    struct span target = {req->path.base, req->path.len}, name, source;
+    const struct platform *p =
+        ingest_read_path(span_cut(&target, '?'), &name, &source) ? platforms_find(g->platforms, name) : NULL;
+    bool up = links_pg_is_up(g->links), has_store = up || g->spool;
+    enum outcome outcome = has_store ? OUTCOME_OVERLOAD : OUTCOME_STORE_UNAVAILABLE;
+    struct line *line = up ? &g->store_line : &g->spool_line;
+    unsigned retry_s = line_turn_away(line, id.bytes[sizeof(id.bytes) - 1], server_boot_us(g->server));
+
+    metric_add(WEBHOOK_REQUESTS, p ? p->index : METRIC_NO_PLATFORM, outcome, 1);
+    metric_observe_us(WEBHOOK_ACK, 0);
+    complain_of_overload(g, line, retry_s);
+    if (has_store)
+        answer_overload(req, &id, retry_s);
+    else
+        answer_problem(req, &id, &unavailable);
+}
+
+static void complain_of_overload(struct ingest *g, const struct line *line, unsigned retry_s)
+{
+    struct complaint *c = &g->complaints[OUTCOME_OVERLOAD];
+    int64_t now_us = server_boot_us(g->server);
+
+    c->nsilent++;
+    if (now_us < c->again_us)
+        return;
+    log_warn("overload", LOG_INT("turned_away", (int64_t)c->nsilent), LOG_INT("waiting", (int64_t)line->n),
+             LOG_INT("taken_a_second", (int64_t)line->rate), LOG_INT("retry_after_s", retry_s),
+             LOG_TEXT("cure", "more comes than the store takes: find what slows it, or give it more"));
+    c->again_us = now_us + 10 * SECOND_US;
+    c->nsilent = 0;
 }
 
 static enum status route(struct delivery *d, struct err *err)
@@ -263,8 +330,21 @@ static void normalise(struct delivery *d)
     delivery_take_events(d, events);
 }
 
+/* NULL: in none any more. */
+static void stand_in(struct delivery *d, struct line *line)
+{
+    if (d->line)
+        line_leave(d->line, d->nreceipts, d->body.len);
+    d->line = line;
+    if (line)
+        line_enter(line, d->nreceipts, d->body.len);
+}
+
 static void after_dedupe(struct delivery *d)
 {
+    struct ingest *g = d->ingest;
+    /* Nobody is there to wait for, or too many wait already. */
+    bool to_spool = g->spool && (d->overflows || !links_pg_is_up(g->links));
     struct err busy = {0};
     size_t nunseen = 0;
 
@@ -272,13 +352,13 @@ static void after_dedupe(struct delivery *d)
         nunseen += !d->receipts[i].seen;
     if (nunseen == 0) {
         answer(d, NULL); /* all of it is stored already: a success */
-    } else if (d->ingest->spool && !links_pg_is_up(d->ingest->links)) {
-        keep_in_spool(d, &d->ingest->spool_deadlines); /* nobody is there to wait for */
-    } else if (batch_add(d->ingest->batch, d, &busy)) {
-        answer(d, &busy);
-    } else {
+    } else if (!to_spool && !batch_add(g->batch, d, &busy)) {
         d->in_batch = true; /* to ingest_on_commit, perhaps by way of on_overdue */
-        deadline_set(&d->ingest->commit_deadlines, &d->deadline, on_overdue, d);
+        deadline_set(&g->commit_deadlines, &d->deadline, on_overdue, d);
+    } else if (g->spool) {
+        keep_in_spool(d, &g->spool_deadlines);
+    } else {
+        answer(d, &busy);
     }
     end_if_done(d);
 }
@@ -294,6 +374,7 @@ void ingest_on_commit(struct delivery *d, const struct err *failure)
     if (!failure || !d->gave_up) /* else it is the spool's */
         deadline_clear(&d->deadline);
     if (!failure) {
+        line_moved(&d->ingest->store_line, d->nreceipts, server_boot_us(d->ingest->server));
         dedupe_remember(d->ingest->dedupe, d); /* not before: a crash must not cost an event */
         if (d->spooled)
             spool_forget(d->ingest->spool, &d->slip);
@@ -322,11 +403,13 @@ static void on_overdue(void *delivery)
     end_if_done(d);
 }
 
+/* deadlines: how long the disk is waited for. */
 static void keep_in_spool(struct delivery *d, struct deadlines *deadlines)
 {
     struct err err = {0};
 
     d->gave_up = true;
+    stand_in(d, &d->ingest->spool_line);
     d->slip.record = (struct spool_record){
         .delivery_id = d->id,
         .received_us = d->received_us,
@@ -365,6 +448,8 @@ void ingest_on_spooled(void *ingest, struct spool_slip *slip, const struct err *
     d->in_spool = false;
     d->spooled = !failure;
     deadline_clear(&d->deadline);
+    if (d->spooled)
+        line_moved(&d->ingest->spool_line, d->nreceipts, server_boot_us(d->ingest->server));
     if (d->spooled && d->committed)
         spool_forget(d->ingest->spool, slip);
     answer(d, failure);
@@ -394,12 +479,18 @@ static void answer(struct delivery *d, const struct err *failure)
     enum outcome outcome = outcome_of(d, failure);
     int stored;
 
+    if (!d->in_spool)
+        stand_in(d, NULL);
     if (!req)
         return;
     count(d, outcome);
     metric_observe_us(WEBHOOK_ACK, server_boot_us(d->ingest->server) - d->began_us);
     if (failure)
         complain(d, outcome, failure);
+    if (outcome == OUTCOME_OVERLOAD) {
+        answer_overload(req, &d->id, 0);
+        return;
+    }
     if (failure && outcome != OUTCOME_DROPPED) {
         answer_problem(req, &d->id, failure);
         return;
@@ -454,6 +545,16 @@ static enum outcome outcome_of(const struct delivery *d, const struct err *failu
         if (d->receipts[i].is_new)
             return OUTCOME_STORED;
     return OUTCOME_DUPLICATE;
+}
+
+void ingest_turn(void *ingest)
+{
+    struct ingest *g = ingest;
+    int64_t now_us = server_boot_us(g->server);
+
+    line_turn(&g->store_line, !batch_is_idle(g->batch), now_us);
+    line_turn(&g->spool_line, g->spool_line.n > 0, now_us);
+    metric_set(COMMIT_CAPACITY, METRIC_NO_PLATFORM, 0, g->store_line.rate);
 }
 
 /* A storm of one kind fills the metric, not the log: of each kind one line in ten seconds. */

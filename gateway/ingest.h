@@ -56,6 +56,7 @@ struct ingest {
     struct batch *batch;
     struct spool *spool; /* NULL: there is none */
     struct drain *drain;
+    struct line store_line, spool_line; /* of live deliveries: for Postgres, for the spool */
     struct refused *refused;
     struct senders *senders;
     struct reload *reload;
@@ -78,6 +79,7 @@ size_t ingest_body_bytes(const struct platforms *platforms, size_t max_body_byte
 bool ingest_read_path(struct span path, struct span *ret_platform, struct span *ret_source);
 
 void ingest_on_request(void *ingest, h2o_req_t *req);
+void ingest_turn(void *ingest); /* a chore, behind the batch's: how the lines move */
 void ingest_on_commit(struct delivery *d, const struct err *failure); /* the batch's done */
 /* The spool's done. */
 void ingest_on_spooled(void *ingest, struct spool_slip *slip, const struct err *failure);

@@ -12,9 +12,11 @@
 #include <h2o/http1.h>
 
 #include <errno.h>
+#include <netdb.h>
 #include <netinet/tcp.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/time.h>
@@ -27,6 +29,11 @@ enum {
     SPARE_DESCRIPTORS = 128, /* stores, logs, pipes */
     BACKLOG_MAX = 4096,      /* what listen.c asks for */
     CHORES_MAX = 12,
+    EVENTS_A_TURN = 64,
+    CROWDED_US = 500, /* a turn that takes so long had many clients */
+    REQUESTS_A_CONNECTION =
+        1000, /* then it is closed: what heaps up with one ends with it, and callers spread anew */
+    COMPLAIN_S = 10,
     PEER_TIMEOUT_MS = 5000, /* for a client that does not take its answer */
 };
 
@@ -39,6 +46,7 @@ struct handler {
 struct guest {
     struct server *server;
     uint64_t ticket; /* of peers */
+    unsigned nrequests;
 };
 
 struct server {
@@ -57,6 +65,9 @@ struct server {
     size_t nchores;
     size_t nconnections, max_connections;
     struct peers *peers;
+    unsigned max_per_address;
+    uint64_t nturned_away; /* connections since the last line about them */
+    int64_t complain_again_us;
     size_t held;
     int64_t boot_us, wall_us; /* of this turn; 0: not read yet */
     int64_t accept_again_us;  /* accept failed for want of descriptors: not before this; 0: it did not */
@@ -73,10 +84,13 @@ static bool take_signals(struct server *s, struct err *err);
 static void on_connection(h2o_socket_t *listener, const char *err);
 static bool accept_one(struct server *s);
 static struct guest *let_in(struct server *s, h2o_socket_t *sock);
+static void complain(struct server *s, const struct sockaddr *from);
 static void on_connection_closed(void *connected);
 static void listen_if_room(struct server *s);
 static int on_request(h2o_handler_t *self, h2o_req_t *req);
+static bool is_last_sent(const h2o_req_t *req, const h2o_buffer_t *input);
 static void turn(struct server *s);
+static void look_past_the_crowd(struct server *s);
 static void on_signal(void *server);
 static void begin_drain(struct server *s);
 static bool is_done(struct server *s);
@@ -101,6 +115,15 @@ int gettimeofday(struct timeval *restrict tv, void *restrict zone)
     return 0;
 }
 
+/*
+ * Nor can h2o be told how many clients a turn may have. With its 256 a store stands idle for the milliseconds that they take,
+ * since what it has answered is seen between two turns. This stands before libc's as well.
+ */
+int epoll_wait(int epoll, struct epoll_event *events, int most, int wait_ms)
+{
+    return epoll_pwait(epoll, events, most < EVENTS_A_TURN ? most : EVENTS_A_TURN, wait_ms, NULL);
+}
+
 struct server *server_open(int listener, const struct server_limits *limits, struct err *err)
 {
     const unsigned peer_timeout_ms = PEER_TIMEOUT_MS;
@@ -115,6 +138,7 @@ struct server *server_open(int listener, const struct server_limits *limits, str
     }
     s->max_connections = connections_allowed(limits->max_connections);
     s->peers = peers_open(limits->max_per_address, limits->exempt, limits->nexempt, s->max_connections);
+    s->max_per_address = limits->max_per_address;
     s->drain_ms = limits->drain_ms;
     configure(s, limits);
     h2o_context_init(&s->context, s->loop, &s->config);
@@ -238,6 +262,11 @@ void server_release(struct server *s)
     s->held--;
 }
 
+size_t server_max_connections(const struct server *s)
+{
+    return s->max_connections;
+}
+
 bool server_is_draining(const struct server *s)
 {
     return s->drain_began_us != 0;
@@ -291,7 +320,6 @@ static bool accept_one(struct server *s)
     }
     guest = let_in(s, sock);
     if (!guest) {
-        metric_add(CONNECTIONS_REFUSED, METRIC_NO_PLATFORM, 0, 1);
         h2o_socket_close(sock);
         return true;
     }
@@ -309,13 +337,35 @@ static struct guest *let_in(struct server *s, h2o_socket_t *sock)
     uint64_t ticket;
 
     (void)h2o_socket_getpeername(sock, (struct sockaddr *)&from);
-    if (!peers_enter(s->peers, (const struct sockaddr *)&from, &ticket))
+    if (!peers_enter(s->peers, (const struct sockaddr *)&from, &ticket)) {
+        metric_add(CONNECTIONS_REFUSED, METRIC_NO_PLATFORM, 0, 1);
+        complain(s, (const struct sockaddr *)&from);
         return NULL;
+    }
     guest = malloc(sizeof(*guest));
     if (!guest)
         abort();
-    *guest = (struct guest){s, ticket};
+    *guest = (struct guest){.server = s, .ticket = ticket};
     return guest;
+}
+
+/* One line in ten seconds; the metric counts all. */
+static void complain(struct server *s, const struct sockaddr *from)
+{
+    char address[NI_MAXHOST];
+
+    s->nturned_away++;
+    if (server_boot_us(s) < s->complain_again_us)
+        return;
+    if (getnameinfo(from, sizeof(struct sockaddr_storage), address, sizeof(address), NULL, 0, NI_NUMERICHOST))
+        address[0] = '\0';
+    log_warn("connections_refused", LOG_INT("connections", (int64_t)s->nturned_away),
+             LOG_TEXT("address", address), LOG_INT("open", s->max_per_address),
+             LOG_TEXT("cure",
+                      "if it is a proxy of yours, name it in ingest.trusted_proxies; else it has more open "
+                      "than ingest.max_connections_per_address"));
+    s->complain_again_us = server_boot_us(s) + COMPLAIN_S * SECOND_US;
+    s->nturned_away = 0;
 }
 
 static void on_connection_closed(void *connected)
@@ -345,7 +395,9 @@ static void listen_if_room(struct server *s)
 static int on_request(h2o_handler_t *self, h2o_req_t *req)
 {
     struct server *s = ((struct handler *)self)->server;
-    const h2o_buffer_t *input = req->conn->callbacks->get_socket(req->conn)->input;
+    h2o_socket_t *sock = req->conn->callbacks->get_socket(req->conn);
+    const h2o_buffer_t *input = sock->input;
+    struct guest *guest = sock->on_close.data;
     struct err err = {0};
     bool chunked;
 
@@ -357,10 +409,19 @@ static int on_request(h2o_handler_t *self, h2o_req_t *req)
             s->on_malformed(s->request_ctx);
         return 0;
     }
-    if (chunked)
+    if (chunked || (++guest->nrequests >= REQUESTS_A_CONNECTION && is_last_sent(req, input)))
         req->http1_is_persistent = 0;
     s->on_request(s->request_ctx, req);
     return 0;
+}
+
+/* To close on what was sent behind it would cut the answer off. */
+static bool is_last_sent(const h2o_req_t *req, const h2o_buffer_t *input)
+{
+    const char *end = input->bytes + input->size;
+    const char *head = memmem(input->bytes, input->size, "\r\n\r\n", 4);
+
+    return req->entity.len > 0 ? req->entity.base + req->entity.len == end : head && head + 4 == end;
 }
 
 bool server_run(struct server *s)
@@ -380,6 +441,8 @@ static void turn(struct server *s)
         log_error("loop_failed", LOG_TEXT("why", strerror(errno)));
         s->broken = true; /* a descriptor was closed behind the loop's back: the parent starts us afresh */
     }
+    if (s->boot_us != 0 && now_boot_us() - s->boot_us > CROWDED_US)
+        look_past_the_crowd(s);
     health_turn(server_boot_us(s));
     if (s->accept_again_us != 0 && server_boot_us(s) >= s->accept_again_us) {
         s->accept_again_us = 0;
@@ -387,6 +450,14 @@ static void turn(struct server *s)
     }
     for (size_t i = 0; i < s->nchores; i++)
         s->chores[i].run(s->chores[i].ctx);
+}
+
+/* Many clients were ready: more may be, and whoever else is stands behind them. */
+static void look_past_the_crowd(struct server *s)
+{
+    watches_look();
+    if (s->listening)
+        on_connection(s->listener, NULL);
 }
 
 static void on_signal(void *server)

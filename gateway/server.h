@@ -51,6 +51,8 @@ void server_on_hup(struct server *s, server_chore *on_hup, void *ctx);
 void server_hold(struct server *s);
 void server_release(struct server *s);
 
+size_t
+server_max_connections(const struct server *s); /* that it will hold: what the limits and the system allow */
 bool server_is_draining(const struct server *s);
 
 void server_again(struct server *s); /* a chore has made new work: do not wait before the next turn */

@@ -291,6 +291,17 @@ void spool_return(struct spool *s, struct spool_page *page)
     pthread_mutex_unlock(&s->lock);
 }
 
+double spool_fill(const struct spool *s)
+{
+    struct spool *mutable = (struct spool *)(uintptr_t)s;
+    double fill;
+
+    pthread_mutex_lock(&mutable->lock);
+    fill = s->told.full ? 1 : (double)s->told.bytes / (double)s->config.max_bytes;
+    pthread_mutex_unlock(&mutable->lock);
+    return fill;
+}
+
 uint64_t spool_nrecords(const struct spool *s)
 {
     struct spool *mutable = (struct spool *)(uintptr_t)s;

@@ -69,6 +69,7 @@ typedef void spool_page_done(void *ctx, struct spool_page *page);
 void spool_read(struct spool *s, spool_page_done *done, void *ctx); /* one at a time */
 void spool_return(struct spool *s, struct spool_page *page);
 
+double spool_fill(const struct spool *s);       /* of its own file's cap: 0 to 1 */
 uint64_t spool_nrecords(const struct spool *s); /* of all files it holds */
 bool spool_is_drained(const struct spool *s);   /* all that is left has stayed */
 

@@ -21,11 +21,17 @@
 enum {
     CONNECT_TIMEOUT_S = 2,
     REDIS_CONNECT_TIMEOUT_MS = 1000,
+    LINE_WAIT_MS = 100,      /* for a store that is at work: what does not fit in is turned away */
+    LINE_BYTES_MAX = 64 * 1024 * 1024,
+    SPOOL_LINE_LEAST = 512, /* they share one sync */
+    FLIGHTS_AT_LEAST = 2,   /* of a connection: one under way, one to follow */
 };
 
+static void add_chores(struct ingest *g);
 static void lock_secrets(struct platforms *set);
 static struct server *open_server(const struct process *self, struct err *err);
 static void open_stores(struct ingest *g, const struct config *config);
+static void open_lines(struct ingest *g, const struct config *config);
 static void open_spool(struct ingest *g, const struct config *config, size_t place);
 static void on_pg(void *ingest, struct pg *pg, bool up);
 static void on_malformed(void *ingest);
@@ -60,18 +66,25 @@ int ingest_run(const struct process *self)
     server_handle(g->server, ingest_on_request, on_malformed, g);
     g->reload = reload_open(server_loop(g->server), self, after_reload, g);
     server_on_hup(g->server, reload_start, g->reload);
+    add_chores(g);
+    all_answered = server_run(g->server);
+    close_all(g);
+    return all_answered ? EX_OK : EX_TEMPFAIL;
+}
+
+/* What a turn ends with, in this order. */
+static void add_chores(struct ingest *g)
+{
     server_add_chore(g->server, dedupe_turn, g->dedupe); /* what came in asks Redis */
     if (g->spool) {
         server_add_chore(g->server, drain_turn, g->drain); /* what was kept asks to be next */
         server_add_chore(g->server, spool_turn, g->spool);
     }
     server_add_chore(g->server, clocks_turn, g->clocks);
-    server_add_chore(g->server, batch_turn, g->batch);     /* what has asked, or need not, goes to Postgres */
+    server_add_chore(g->server, batch_turn, g->batch); /* what has asked, or need not, goes to Postgres */
+    server_add_chore(g->server, ingest_turn, g);       /* who had to wait shows what the stores can take */
     server_add_chore(g->server, refused_turn, g->refused); /* if Postgres has nothing better to do */
     server_add_chore(g->server, links_turn, g->links);     /* and all of it leaves */
-    all_answered = server_run(g->server);
-    close_all(g);
-    return all_answered ? EX_OK : EX_TEMPFAIL;
 }
 
 static void lock_secrets(struct platforms *set)
@@ -131,6 +144,25 @@ static void open_stores(struct ingest *g, const struct config *config)
     deadlines_open(&g->last_deadlines, server_loop(g->server),
                    config->spool.after_ms + SPOOL_MS_MIN < ANSWER_MS ? ANSWER_MS - config->spool.after_ms
                                                                      : SPOOL_MS_MIN);
+    open_lines(g, config);
+}
+
+/* Connections are left over for those who are turned away: who finds none waits in the backlog, where nobody tells it
+ * anything. */
+static void open_lines(struct ingest *g, const struct config *config)
+{
+    size_t all = server_max_connections(g->server), connections = all - all / 4;
+    struct line line = {
+        .least = config->ingest.connections * (size_t)config->ingest.batch_rows * FLIGHTS_AT_LEAST,
+        .most = config->ingest.queue < connections ? config->ingest.queue : connections,
+        .most_bytes = LINE_BYTES_MAX,
+        .wait_us = LINE_WAIT_MS * INT64_C(1000),
+    };
+
+    if (line.least > line.most)
+        line.least = line.most;
+    g->store_line = g->spool_line = line;
+    g->spool_line.least = SPOOL_LINE_LEAST < line.most ? SPOOL_LINE_LEAST : line.most;
 }
 
 static void open_spool(struct ingest *g, const struct config *config, size_t place)

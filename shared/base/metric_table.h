@@ -20,6 +20,8 @@ METRIC(BATCHES, "settle_batches_total", COUNTER, false, "result", "stored split 
        "Group commits, by result.")
 METRIC(QUEUE_WAITING, "settle_queue_waiting_deliveries", GAUGE_SUM, false, NULL, NULL,
        "Verified deliveries that wait for their commit.")
+METRIC(COMMIT_CAPACITY, "settle_commit_capacity_receipts", GAUGE_SUM, false, NULL, NULL,
+       "Receipts a second that Postgres was seen to commit while others had to wait; 0: none had to of late.")
 METRIC(SPOOL_RECORDS, "settle_spool_records", GAUGE_SUM, false, NULL, NULL,
        "Acknowledged deliveries in the spool, which wait for Postgres.")
 METRIC(SPOOL_STAYED, "settle_spool_stayed_records", GAUGE_SUM, false, NULL, NULL,

@@ -7,12 +7,14 @@ import signal
 import sys
 
 import ingest
+import overload
 import reconcile
 from world import BenchError, say
 
 COMMANDS = {
     "ingest": (ingest.parse_ingest, ingest.run_ingest),
     "duplicates": (ingest.parse_duplicates, ingest.run_duplicates),
+    "overload": (overload.parse_overload, overload.run_overload),
     "reconcile": (reconcile.parse_reconcile, reconcile.run_reconcile),
 }
 LONGEST_SECONDS = 3 * 3600  # nothing here takes as long: a bench that hangs ends by itself

@@ -32,7 +32,7 @@ class Measured:
 
 
 def sign_requests(world: World, seconds: float) -> None:
-    sign.write_requests(_requests_file(world), int(REQUESTS_A_SECOND * seconds))
+    sign.write_requests(requests_file(world), int(REQUESTS_A_SECOND * seconds))
 
 
 def empty(world: World) -> None:
@@ -62,7 +62,7 @@ def measure_ceiling(world: World, lanes: int, connections: int, seconds: float) 
     """The same statement, fed from memory by `lanes` connections."""
     empty(world)
     before = {**world.cpu(), "server": children_cpu_seconds()}
-    out = run([Path(os.environ["BENCH_BUILD"]) / "tests/bench/loader", world.database_url(), _requests_file(world),
+    out = run([Path(os.environ["BENCH_BUILD"]) / "tests/bench/loader", world.database_url(), requests_file(world),
                str(RECORD_BYTES), str(sign.BODY_BYTES), str(lanes), str(CEILING_ROWS), f"{seconds:g}"],
               timeout=seconds + 60)
     after = {**world.cpu(), "server": children_cpu_seconds()}
@@ -95,7 +95,7 @@ def _measure(world: World, target: Target, connections: int, seconds: float, wra
 def _wrk(world: World, target: Target, connections: int, seconds: float, wrap_after: int) -> dict:
     out = run(["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--timeout", "10s",
                "-s", TOP / "tests/bench/wrk.lua", f"http://127.0.0.1:{target.port}",
-               "--", _requests_file(world), str(RECORD_BYTES), str(wrap_after)], timeout=seconds + 60)
+               "--", requests_file(world), str(RECORD_BYTES), str(wrap_after)], timeout=seconds + 60)
     result = json.loads(out.splitlines()[-1])
     if result["requests"] == 0 or result["non_2xx"] or result["socket_errors"]:
         raise BenchError(f"{target.name}: {result['non_2xx']} answers were not 2xx, {result['socket_errors']} socket "
@@ -125,5 +125,5 @@ def _cpu(world: World, target: Target) -> dict[str, float]:
     return {"server": cpu_seconds(target.process.pid), **world.cpu(), "wrk": children_cpu_seconds()}
 
 
-def _requests_file(world: World) -> str:
+def requests_file(world: World) -> str:
     return str(world.folder / "requests")

@@ -1,0 +1,404 @@
+/* More than the store can take: some is stored, the rest is told at once when to come back, and nothing that was
+ * acknowledged is lost. And what a connection, an address and a disk that does not answer may cost. */
+#include "support/fault.h"
+#include "support/load.h"
+
+#include "base/now.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+enum {
+    SENDERS = 64,
+    ANSWER_MS_MAX = 450,
+    BURST = 200,
+    MEASURED = 20,
+    CALLS = 8, /* of one address */
+    REQUESTS_A_CONNECTION = 1000,
+    ANSWERS_BYTES = 1 << 20,
+};
+
+static char folder[200];
+static long log_began; /* what earlier tests logged does not count */
+
+static const char *log_path(struct world *w)
+{
+    static char path[200];
+
+    snprintf(path, sizeof(path), "%s/gateway/log", w->dir);
+    return path;
+}
+
+static int up(void **state)
+{
+    *state = world_open();
+    setenv("SETTLE_UNSAFE_OK", "true", 1);
+    setenv("SETTLE_ADMIN_ENABLED", "false", 1);
+    setenv("SETTLE_INGEST_CONNECTIONS", "1", 1);
+    setenv("SETTLE_INGEST_BATCH_ROWS", "4", 1);
+    return 0;
+}
+
+static int reset(void **state)
+{
+    struct world *w = *state;
+    struct stat log;
+
+    if (w->gateway)
+        world_kill(w, GATEWAY);
+    world_servers(w);
+    world_sql(w, "drop trigger if exists slow on settle.webhook_receipts;"
+                 "drop function if exists settle.slow()");
+    world_reset(w);
+    snprintf(folder, sizeof(folder), "%s/spool", w->dir);
+    world_wait(w, world_spawn(w, "rm", "-rf", folder, NULL));
+    assert_int_equal(mkdir(folder, 0700), 0);
+    unsetenv("SETTLE_SPOOL_FOLDER");
+    unsetenv("SETTLE_SPOOL_MEGABYTES");
+    unsetenv("SETTLE_INGEST_TRUSTED_PROXIES");
+    unsetenv("SETTLE_INGEST_MAX_CONNECTIONS_PER_ADDRESS");
+    setenv("SETTLE_SPOOL_RESERVE_MEGABYTES", "0", 1);
+    log_began = stat(log_path(w), &log) == 0 ? (long)log.st_size : 0;
+    return 0;
+}
+
+static int down(void **state)
+{
+    struct world *w = *state;
+
+    if (w->gateway)
+        world_kill(w, GATEWAY);
+    world_close(w);
+    return 0;
+}
+
+/* Four receipts each so many milliseconds: that is all it takes from now on. */
+static void slow_down(struct world *w, unsigned ms)
+{
+    world_sql(w,
+              "create or replace function settle.slow() returns trigger language plpgsql as "
+              "$$ begin perform pg_sleep(%u / 1000.0); return null; end $$;"
+              "drop trigger if exists slow on settle.webhook_receipts;"
+              "create trigger slow after insert on settle.webhook_receipts for each statement "
+              "execute function settle.slow()",
+              ms);
+}
+
+/* The sum of a metric's series of /metrics whose labels hold this; -1: there is none. */
+static double metric(struct world *w, const char *name, const char *labels)
+{
+    char url[100];
+    struct reply r;
+    double sum = -1;
+
+    snprintf(url, sizeof(url), "%s/metrics", w->monitor_url);
+    r = world_http(w, "GET", url, NULL, SPAN_NONE);
+    for (const char *line = r.body; line && *line;
+         line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL) {
+        const char *end = strchrnul(line, '\n'), *value = memrchr(line, ' ', (size_t)(end - line));
+        size_t len = strlen(name);
+        if (strncmp(line, name, len) != 0 || (line[len] != '{' && line[len] != ' ') || !value ||
+            !memmem(line, (size_t)(value - line), labels, strlen(labels)))
+            continue;
+        sum = (sum < 0 ? 0 : sum) + strtod(value, NULL);
+    }
+    return sum;
+}
+
+static void begin(struct world *w)
+{
+    world_gateway(w, "--workers", "1", NULL);
+    world_until(20, metric(w, "settle_store_up", "postgres") == 1);
+}
+
+/* How many lines this test has logged that match. */
+static long lines(struct world *w, const char *pattern)
+{
+    char command[400];
+
+    snprintf(command, sizeof(command), "tail -c +%ld '%s' | grep -Ec '%s'", log_began + 1, log_path(w),
+             pattern);
+    return strtol(world_wait(w, world_spawn(w, "sh", "-c", command, NULL)).out, NULL, 10);
+}
+
+/* All answers came in time, give or take what a busy machine does to one in a hundred. */
+static void expect_in_time(struct load *l)
+{
+    struct load_count count = load_so_far(l);
+    unsigned slowest_ms, late = load_later_than(l, ANSWER_MS_MAX, &slowest_ms);
+
+    print_message("%u acknowledged, %u refused, %u later than %d ms, the slowest %u ms\n", count.acked,
+                  count.refused, late, ANSWER_MS_MAX, slowest_ms);
+    if (late > 1 + (count.acked + count.refused) / 100)
+        fail_msg("%u of %u answers were late", late, count.acked + count.refused);
+}
+
+static void expect_honest(struct load_count count)
+{
+    assert_int_equal(count.wrong, 0);
+    assert_int_equal(count.unknown, 0);
+}
+
+/* Sockets of our own: what comes back, byte for byte. */
+
+static int call(struct world *w)
+{
+    const struct timeval patience = {.tv_sec = 20};
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    to.sin_port = htons((uint16_t)strtoul(strrchr(w->ingest_url, ':') + 1, NULL, 10));
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+    assert_int_equal(connect(fd, (const struct sockaddr *)&to, sizeof(to)), 0);
+    return fd;
+}
+
+static void say(int fd, struct span text)
+{
+    assert_int_equal(send(fd, text.at, text.len, MSG_NOSIGNAL), text.len);
+}
+
+/* Up to the end of so many answers, or of the connection. Returns how many heads came. */
+static size_t hear(int fd, char *room, size_t size, size_t answers)
+{
+    size_t len = 0, heads = 0;
+    ssize_t n = 0;
+
+    do {
+        len += (size_t)n;
+        room[len] = '\0';
+        heads = 0;
+        for (const char *at = room; (at = strstr(at, "HTTP/1.1 ")); at++)
+            heads++;
+        if (heads == answers && room[len - 1] == '}')
+            break;
+    } while ((n = recv(fd, room + len, size - 1 - len, 0)) > 0);
+    assert_true(n >= 0); /* never a reset */
+    return heads;
+}
+
+static void test_what_is_too_much_is_refused_at_once_and_the_rest_is_stored(void **state)
+{
+    struct world *w = *state;
+    struct load *l;
+    struct load_count count;
+
+    slow_down(w, 20); /* 200 a second: a line of 20 */
+    begin(w);
+    l = load_start(w, SENDERS);
+    world_until(60, load_so_far(l).acked >= 300 && load_so_far(l).refused >= 300 &&
+                        metric(w, "settle_commit_capacity_receipts", "") > 0);
+    assert_in_range((long)metric(w, "settle_commit_capacity_receipts", ""), 20, 220);
+    assert_in_range((long)metric(w, "settle_queue_waiting_deliveries", ""), 1, 40);
+    load_halt(l);
+    expect_in_time(l);
+    count = load_stop(l, w);
+    expect_honest(count);
+    assert_true(metric(w, "settle_webhook_requests_total", "cause=\"overload\"") >= count.refused);
+    assert_in_range(lines(w,
+                          "\"overload\".*\"turned_away\":[0-9]+,\"waiting\":[0-9]+,\"taken_a_second\":[0-9]+,"
+                          "\"retry_after_s\":[0-9]+,\"cure\":"),
+                    1, 10);
+    world_sql(w, "drop trigger slow on settle.webhook_receipts");
+    for (unsigned i = 0; i < 20; i++) /* and it is as before */
+        world_until(20, world_post(w, "instagram", NULL, "{\"external_post_id\":\"after\"}").status == 200);
+}
+
+/* The header's number of an answer; -1: it is no 503. */
+static long retry_after(const char *answer)
+{
+    const char *retry = strcasestr(answer, "\r\nretry-after: ");
+
+    assert_true(strncmp(answer, "HTTP/1.1 503 ", 13) == 0 || strncmp(answer, "HTTP/1.1 200 ", 13) == 0);
+    if (answer[9] == '2')
+        return -1;
+    assert_non_null(retry);
+    assert_null(strcasestr(answer, "\r\nconnection: close")); /* to come back by another one costs more */
+    return strtol(retry + 15, NULL, 10);
+}
+
+/* So many at once, each on a connection of its own. */
+static void post_burst(struct world *w, unsigned n, long ret_seconds[BURST])
+{
+    int fds[BURST];
+    char answer[2048], request[1024], body[64];
+
+    for (unsigned i = 0; i < n; i++)
+        fds[i] = call(w);
+    for (unsigned i = 0; i < n; i++) {
+        size_t len = 0;
+        snprintf(body, sizeof(body), "{\"external_post_id\":\"burst-%u\"}", i);
+        len += sprintf(request, "POST /publishing/webhooks/instagram HTTP/1.1\r\nHost: t\r\n");
+        for (const char *const *line = world_sign(w, "instagram", NULL, span_of(body)); *line; line++)
+            len += sprintf(request + len, "%s\r\n", *line);
+        sprintf(request + len, "Content-Length: %zu\r\n\r\n%s", strlen(body), body);
+        say(fds[i], span_of(request));
+    }
+    for (unsigned i = 0; i < n; i++) {
+        assert_int_equal(hear(fds[i], answer, sizeof(answer), 1), 1);
+        ret_seconds[i] = retry_after(answer);
+        close(fds[i]);
+    }
+}
+
+/* As many are told to come in a second as the store takes in one. */
+static void test_the_time_to_come_back_follows_the_rate_of_the_store(void **state)
+{
+    struct world *w = *state;
+    long seconds[BURST], earliest = 60, latest = 0;
+    double capacity;
+    unsigned refused = 0;
+
+    setenv("SETTLE_INGEST_COMMIT_TIMEOUT_MS", "20000", 1);
+    slow_down(w, 100); /* 40 a second */
+    begin(w);
+    unsetenv("SETTLE_INGEST_COMMIT_TIMEOUT_MS");
+    post_burst(w, MEASURED, seconds);
+    for (unsigned i = 0; i < MEASURED; i++)
+        assert_int_equal(seconds[i], -1); /* nothing was known yet: all were let in */
+    post_burst(w, BURST, seconds);
+    for (unsigned i = 0; i < BURST; i++) {
+        refused += seconds[i] > 0;
+        latest = seconds[i] > latest ? seconds[i] : latest;
+        earliest = seconds[i] > 0 && seconds[i] < earliest ? seconds[i] : earliest;
+    }
+    capacity = metric(w, "settle_commit_capacity_receipts", "");
+    print_message("%u refused, told to come in %ld to %ld s; %.0f receipts a second\n", refused, earliest,
+                  latest, capacity);
+    assert_true(refused > BURST / 2);
+    assert_in_range((long)capacity, 2, 80);
+    assert_true((double)(latest - earliest) > refused / capacity / 2 || latest == 60);
+    world_until(30, metric(w, "settle_queue_waiting_deliveries", "") == 0);
+}
+
+static void test_what_postgres_has_no_time_for_goes_to_the_spool_while_that_keeps_up(void **state)
+{
+    struct world *w = *state;
+    struct load *l;
+
+    setenv("SETTLE_SPOOL_FOLDER", folder, 1);
+    slow_down(w, 20);
+    begin(w);
+    l = load_start(w, SENDERS);
+    world_until(60, metric(w, "settle_webhook_requests_total", "spooled") >= 300 &&
+                        metric(w, "settle_webhook_requests_total", "stored") >= 100);
+    load_halt(l);
+    expect_in_time(l);
+    world_sql(w, "drop trigger slow on settle.webhook_receipts");
+    world_until(30, metric(w, "settle_spool_records", "") == 0);
+    expect_honest(load_stop(l, w));
+}
+
+/* Half of the spool is for when Postgres is gone. */
+static void test_overload_leaves_half_of_the_spool_to_faults(void **state)
+{
+    struct world *w = *state;
+    struct load *l;
+    double half = 512.0 * 1024;
+
+    setenv("SETTLE_SPOOL_FOLDER", folder, 1);
+    setenv("SETTLE_SPOOL_MEGABYTES", "1", 1);
+    slow_down(w, 50);
+    begin(w);
+    l = load_start(w, SENDERS);
+    world_until(60, load_so_far(l).refused >= 200);
+    assert_in_range((long)metric(w, "settle_spool_bytes", ""), (long)(half * 0.8), (long)(half * 1.4));
+    world_freeze(w, POSTGRES);
+    world_until(30, metric(w, "settle_spool_bytes", "") > half * 1.6);
+    world_thaw(w, POSTGRES);
+    load_halt(l);
+    world_until(20, world_sql(w, "drop trigger if exists slow on settle.webhook_receipts") != NULL);
+    world_until(60, metric(w, "settle_spool_records", "") == 0);
+    expect_honest(load_stop(l, w));
+}
+
+static void test_a_disk_that_does_not_answer_is_not_waited_for(void **state)
+{
+    struct world *w = *state;
+    struct fault slow;
+    struct load *l;
+
+    if (!fault_works(w))
+        skip();
+    setenv("SETTLE_SPOOL_FOLDER", folder, 1);
+    begin(w);
+    l = load_start(w, 8);
+    world_until(30, load_so_far(l).acked >= 50);
+    slow = fault_inject(w, world_child(w, "ingest"), "fdatasync,fsync", "delay_enter=1500000");
+    world_freeze(w, POSTGRES);
+    world_until(60, load_so_far(l).refused >= 40);
+    load_halt(l);
+    expect_in_time(l);
+    fault_end(w, slow);
+    world_thaw(w, POSTGRES);
+    world_until(60, metric(w, "settle_spool_records", "") ==
+                        0); /* kept after all, and known to whoever comes again */
+    expect_honest(load_stop(l, w));
+}
+
+static void test_a_connection_ends_after_a_thousand_requests_and_cuts_nothing(void **state)
+{
+    const struct span request = SPAN("GET /nothing HTTP/1.1\r\nHost: t\r\n\r\n");
+    static char room[ANSWERS_BYTES], all[(REQUESTS_A_CONNECTION + 20) * 64];
+    struct world *w = *state;
+    char *at = all;
+    int fd;
+
+    begin(w);
+    fd = call(w);
+    for (unsigned i = 1; i <= REQUESTS_A_CONNECTION; i++) {
+        say(fd, request);
+        assert_int_equal(hear(fd, room, sizeof(room), 1), 1);
+        assert_int_equal(strcasestr(room, "\r\nconnection: close") != NULL, i == REQUESTS_A_CONNECTION);
+    }
+    assert_int_equal(recv(fd, room, sizeof(room), 0), 0);
+    close(fd);
+
+    fd = call(w); /* what was sent behind the thousandth is answered too */
+    for (unsigned i = 0; i < REQUESTS_A_CONNECTION + 20; i++)
+        at = mempcpy(at, request.at, request.len);
+    say(fd, (struct span){all, (size_t)(at - all)});
+    assert_int_equal(hear(fd, room, sizeof(room), 0), REQUESTS_A_CONNECTION + 20);
+    close(fd);
+}
+
+static void test_connections_that_are_too_many_leave_one_line(void **state)
+{
+    struct world *w = *state;
+    int fds[CALLS];
+    char byte;
+
+    setenv("SETTLE_INGEST_TRUSTED_PROXIES", "", 1);
+    setenv("SETTLE_INGEST_MAX_CONNECTIONS_PER_ADDRESS", "2", 1);
+    begin(w);
+    for (size_t i = 0; i < CALLS; i++)
+        fds[i] = call(w);
+    for (size_t i = 2; i < CALLS; i++)
+        assert_true(recv(fds[i], &byte, 1, 0) <= 0);
+    world_until(10,
+                lines(w, "\"connections_refused\",.*\"address\":\"127.0.0.1\",\"open\":2,\"cure\":") == 1);
+    assert_true(metric(w, "settle_connections_refused_total", "") == CALLS - 2);
+    for (size_t i = 0; i < CALLS; i++)
+        close(fds[i]);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(test_what_is_too_much_is_refused_at_once_and_the_rest_is_stored, reset),
+        cmocka_unit_test_setup(test_the_time_to_come_back_follows_the_rate_of_the_store, reset),
+        cmocka_unit_test_setup(test_what_postgres_has_no_time_for_goes_to_the_spool_while_that_keeps_up,
+                               reset),
+        cmocka_unit_test_setup(test_overload_leaves_half_of_the_spool_to_faults, reset),
+        cmocka_unit_test_setup(test_a_disk_that_does_not_answer_is_not_waited_for, reset),
+        cmocka_unit_test_setup(test_a_connection_ends_after_a_thousand_requests_and_cuts_nothing, reset),
+        cmocka_unit_test_setup(test_connections_that_are_too_many_leave_one_line, reset),
+    };
+
+    return cmocka_run_group_tests(tests, up, down);
+}
