@@ -554,21 +554,6 @@ const char *world_secret(const char *platform, const char *source)
     return secret;
 }
 
-double world_metric(struct world *w, const char *series)
-{
-    size_t len = strlen(series);
-    const char *line;
-    char url[80];
-
-    snprintf(url, sizeof(url), "%s/metrics", w->monitor_url);
-    line = world_http(w, "GET", url, NULL, SPAN_NONE).body;
-    while (line && (strncmp(line, series, len) != 0 || line[len] != ' ')) {
-        line = strchr(line, '\n');
-        line += line != NULL;
-    }
-    return line ? strtod(line + len, NULL) : -1;
-}
-
 /* Stores. */
 
 const char *world_sql(struct world *w, const char *format, ...)

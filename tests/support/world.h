@@ -74,8 +74,6 @@ struct reply world_http(struct world *w, const char *method, const char *url, co
 double world_metric(struct world *w, const char *series);
 /* The header line(s) that sign body now: for world_http and for senders of one's own. */
 const char *const *world_sign(struct world *w, const char *platform, const char *source, struct span body);
-/* The value of a series of /metrics, with its labels as they stand there; -1: not there. */
-double world_metric(struct world *w, const char *series);
 /* SETTLE_SECRET_<PLATFORM>[_<SOURCE>] of the environment. */
 const char *world_secret(const char *platform, const char *source);
 
