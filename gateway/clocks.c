@@ -6,7 +6,11 @@
 
 #include <stdlib.h>
 
-enum { ASK_EVERY_S = 10, ASK_TIMEOUT_MS = 2000 };
+enum {
+    ASK_EVERY_S = 10,
+    ASK_TIMEOUT_S =
+        30, /* a deadline ends the connection: longer than any commit may take, for nothing waits for this */
+};
 
 struct clocks {
     struct server *server;
@@ -80,7 +84,7 @@ static void ask(struct clocks *c)
     c->asked = true;
     c->asked_us = now_boot_us();
     c->ask_again_us = c->asked_us + ASK_EVERY_S * SECOND_US;
-    pg_send(pg, SQL_DATABASE_CLOCK, NULL, c->asked_us + ASK_TIMEOUT_MS * INT64_C(1000), after_answer, c);
+    pg_send(pg, SQL_DATABASE_CLOCK, NULL, c->asked_us + ASK_TIMEOUT_S * SECOND_US, after_answer, c);
 }
 
 static void after_answer(void *clocks, const struct pg_rows *rows, const struct err *err)

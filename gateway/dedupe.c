@@ -10,12 +10,12 @@
 #include <stdlib.h>
 
 enum {
-    ASK_MS = 5,       /* a hint later than this saves nothing */
-    KEY_BYTES = 32,   /* of settle.hint_key */
-    NAME_BYTES = 16,  /* the MAC's first half, written in hex: what is asked for */
-    PROOF_BYTES = 16, /* and its second half: what must be there, and nobody knows before the commit */
-    BOUND_BYTES = 16, /* cluster and server start, behind the dedup key under the MAC */
-    LEARN_TIMEOUT_MS = 2000,
+    ASK_MS = 5,           /* a hint later than this saves nothing */
+    KEY_BYTES = 32,       /* of settle.hint_key */
+    NAME_BYTES = 16,      /* the MAC's first half, written in hex: what is asked for */
+    PROOF_BYTES = 16,     /* and its second half: what must be there, and nobody knows before the commit */
+    BOUND_BYTES = 16,     /* cluster and server start, behind the dedup key under the MAC */
+    LEARN_TIMEOUT_S = 30, /* then the connection ends: longer than any commit may take */
 };
 
 #define LEFT_ALONE_US SECOND_US
@@ -120,7 +120,7 @@ static void learn(struct dedupe *u, struct pg *pg)
         abort();
     u->lesson->dedupe = u;
     pg_args_init(&none, arena);
-    pg_send(pg, SQL_HINT_KEY, &none, now_boot_us() + LEARN_TIMEOUT_MS * 1000, after_learn, u->lesson);
+    pg_send(pg, SQL_HINT_KEY, &none, now_boot_us() + LEARN_TIMEOUT_S * SECOND_US, after_learn, u->lesson);
     arena_close(arena);
 }
 

@@ -144,7 +144,8 @@ static void expect_nothing_lost(struct load *l, struct world *w)
 {
     struct load_count count = load_stop(l, w);
 
-    assert_int_equal(count.wrong + count.refused + count.unknown, 0);
+    if (count.wrong + count.refused + count.unknown > 0)
+        fail_msg("%u wrong, %u refused, %u unknown", count.wrong, count.refused, count.unknown);
 }
 
 static void post_while_off(struct world *w, int64_t by_us)
@@ -191,6 +192,8 @@ static void test_a_step_of_our_clock_is_no_fault_of_the_senders(void **state)
     shim = shim_open(w);
     world_gateway(w, NULL);
     unset_deadlines();
+    world_until(20, world_metric(w, "settle_store_up{store=\"postgres\"}") >
+                        0); /* else the spool takes it at once */
     l = load_begin(w);
     for (unsigned i = 0; i < nsteps(); i++) {
         post_while_off(w, steps_us[i % countof(steps_us)]);
