@@ -156,6 +156,23 @@ static enum moment one_round(struct world *w, struct load *l, enum victim victim
     return moment;
 }
 
+/* What stays behind is shown: the folder goes with the test. */
+static void expect_drained(struct world *w)
+{
+    int64_t until = world_deadline(PATIENCE_S);
+
+    while (world_metric(w, "settle_spool_records") != 0 && now_boot_us() < until)
+        world_look_again(INT64_MAX, "it is drained");
+    if (world_metric(w, "settle_spool_records") == 0)
+        return;
+    print_error(
+        "  %g records, of which %g stay; Postgres is up for %g connections; the spool and the log:\n%s\n",
+        world_metric(w, "settle_spool_records"), world_metric(w, "settle_spool_stayed_records"),
+        world_metric(w, "settle_store_up{store=\"postgres\"}"),
+        world_wait(w, world_spawn(w, "sh", "-c", "ls -l spool; tail -n 40 gateway/log", NULL)).out);
+    fail_msg("the spool is not empty after %d s", PATIENCE_S);
+}
+
 static void expect_empty_spool(struct world *w)
 {
     struct outcome end = world_wait(w, world_spawn(w, "settle-gateway", "spool", "list", "--json", NULL));
@@ -204,7 +221,7 @@ static void test_whatever_is_killed_nothing_acknowledged_is_lost(void **state)
             print_message("  %u rounds, %u acknowledged\n", i + 1, load_so_far(l).acked);
     }
     load_halt(l);
-    world_until(PATIENCE_S, world_metric(w, "settle_spool_records") == 0);
+    expect_drained(w);
     assert_int_equal(world_gateway_stop(w), 0);
     expect_empty_spool(w);
     world_until(PATIENCE_S, world_wait(w, reconcile(w)).status == 0);
