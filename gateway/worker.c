@@ -20,7 +20,7 @@
 enum {
     CONNECT_TIMEOUT_S = 2,
     REDIS_CONNECT_TIMEOUT_MS = 1000,
-    SPOOL_PATIENCE_MS = 150, /* behind what Postgres was waited for: senders wait 450 ms at most */
+    SPOOL_PATIENCE_MS = 100, /* behind what Postgres was waited for: senders wait 450 ms at most */
     LINE_WAIT_MS = 100,      /* for a store that is at work: what does not fit in is turned away */
     LINE_BYTES_MAX = 64 * 1024 * 1024,
     SPOOL_LINE_LEAST = 512, /* they share one sync */
