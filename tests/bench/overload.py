@@ -41,7 +41,7 @@ class Limit:
 # What the capacity is a matter of.
 LIMITS = {
     "store": Limit(f"Postgres, each of whose commits takes {PAUSE_MS} ms more", PAUSE_MS, False),
-    "spool": Limit("the same, and a spool for what it does not take", PAUSE_MS, True),
+    "spool": Limit(f"such a Postgres ({PAUSE_MS} ms more), beside a spool for what it does not take", PAUSE_MS, True),
     "cpu": Limit("the CPU, which gateway, Postgres and load generator share", 0, False),
 }
 
@@ -88,7 +88,8 @@ def _run_limit(world: World, limit: Limit, options) -> tuple[list[Measured], lis
     _pause_commits(world, limit.commit_ms)
     say(f"the limit: {limit.what}")
     ramp = []
-    while len(ramp) < 2 or any(one.good >= ENOUGH * one.offered for one in ramp[-2:]):
+    while len(ramp) < 2 or any(one.good >= ENOUGH * one.offered or one.offered < 1.5 * max(step.good for step in ramp)
+                               for one in ramp[-2:]):
         rate = FIRST_RATE * RAMP_FACTOR ** len(ramp)
         ramp.append(_measure(world, target, rate, RAMP_SECONDS, options))
     peak = max(one.good for one in ramp)
