@@ -1,5 +1,5 @@
 /* What happens to webhooks under load while something ends: a 200 must mean stored, whatever it was. */
-#include "load.h"
+#include "support/load.h"
 
 #include "base/now.h"
 

@@ -2,7 +2,7 @@
 #include "support/world.h"
 
 #include "base/now.h"
-#include "load.h"
+#include "support/load.h"
 
 #include <signal.h>
 #include <stdio.h>

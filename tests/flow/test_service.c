@@ -1,5 +1,5 @@
 /* The gateway under a service manager, played by this test: what it is told, sockets that it keeps over restarts. */
-#include "load.h"
+#include "support/load.h"
 
 #include "base/now.h"
 

@@ -1,6 +1,6 @@
 /* What Postgres does not take goes to the spool and is answered as stored: it must come to Postgres later, once, as it
  * was sent, whatever ends in between. */
-#include "load.h"
+#include "support/load.h"
 
 #include "base/now.h"
 

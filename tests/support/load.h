@@ -1,10 +1,9 @@
 /*
- * load: senders that post one signed webhook after the other and remember what they were told; at the end their
- * memory is held against the table. What was acknowledged must be there once, byte for byte; what was not may be;
- * nothing else may.
+ * load: senders that post one signed webhook after the other; what they were told is in a ledger, which is held against
+ * the table at the end.
  */
-#ifndef SETTLE_TESTS_FLOW_LOAD_H
-#define SETTLE_TESTS_FLOW_LOAD_H
+#ifndef SETTLE_TESTS_SUPPORT_LOAD_H
+#define SETTLE_TESTS_SUPPORT_LOAD_H
 
 #include "support/world.h"
 
@@ -24,10 +23,13 @@ void load_aim(struct load *l, const struct world *w); /* the gateway has moved t
 void load_calls_anew(struct load *l);                 /* from now on a connection takes only a few posts */
 struct load_count load_so_far(struct load *l);
 
+/* Of the answers so far, those that took longer than ms, and the slowest; before load_stop. */
+unsigned load_later_than(struct load *l, unsigned ms, unsigned *ret_slowest_ms);
+
 /* Stops the senders; for who has to wait for something before load_stop. */
 void load_halt(struct load *l);
 
-/* Stops the senders and fails the test if memory and table disagree. */
+/* Stops the senders and fails the test if ledger and table disagree. */
 struct load_count load_stop(struct load *l, struct world *w);
 
 #endif

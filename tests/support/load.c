@@ -1,4 +1,8 @@
-#include "load.h"
+#include "support/load.h"
+
+#include "support/ledger.h"
+
+#include "base/now.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -11,16 +15,13 @@
 
 #include <sodium.h>
 
-enum { POSTS_MAX = 200000, ANSWER_BYTES = 2048, POSTS_A_CALL = 8 };
-
-enum told { UNSENT, UNKNOWN, ACKED, REFUSED, WRONG };
+enum { ANSWER_BYTES = 2048, POSTS_A_CALL = 8 };
 
 struct sender {
     struct load *load;
     pthread_t thread;
     unsigned place;
-    unsigned nposts;
-    uint8_t told[POSTS_MAX + 1]; /* enum told, by the post's number */
+    bool answered; /* the last post */
 };
 
 struct load {
@@ -29,6 +30,7 @@ struct load {
     bool stop, halted, calls_anew;
     struct load_count count;
     const char *secret;
+    struct ledger *ledger;
     unsigned nsenders;
     struct sender *senders[];
 };
@@ -36,12 +38,11 @@ struct load {
 static void *send_posts(void *sender);
 static bool send_post(struct sender *s, int fd, unsigned nth);
 static enum told read_answer(int fd, bool *ret_goes_on);
-static void remember(struct sender *s, unsigned nth, enum told told);
+static void remember(struct sender *s, unsigned nth, enum told told, int64_t began_us);
 static int connect_to(struct load *l);
 static bool is_stopped(struct load *l);
 static bool is_call_over(struct load *l, unsigned nth);
 static void sign(const char *secret, const char *body, char ret[65]);
-static void check(struct load *l, struct world *w);
 
 struct load *load_start(struct world *w, unsigned n)
 {
@@ -50,6 +51,7 @@ struct load *load_start(struct world *w, unsigned n)
     assert_non_null(l);
     pthread_mutex_init(&l->lock, NULL);
     l->secret = world_secret("instagram", NULL);
+    l->ledger = ledger_open(w);
     l->nsenders = n;
     load_aim(l, w);
     for (unsigned i = 0; i < n; i++) {
@@ -86,6 +88,11 @@ struct load_count load_so_far(struct load *l)
     return count;
 }
 
+unsigned load_later_than(struct load *l, unsigned ms, unsigned *ret_slowest_ms)
+{
+    return ledger_later_than(l->ledger, ms, ret_slowest_ms);
+}
+
 void load_halt(struct load *l)
 {
     pthread_mutex_lock(&l->lock);
@@ -102,7 +109,8 @@ struct load_count load_stop(struct load *l, struct world *w)
 
     load_halt(l);
     count = l->count;
-    check(l, w);
+    ledger_check(l->ledger, w);
+    ledger_close(l->ledger);
     for (unsigned i = 0; i < l->nsenders; i++)
         free(l->senders[i]);
     free(l);
@@ -123,13 +131,15 @@ static void *send_posts(void *sender)
             usleep(2000); /* nobody listens: the gateway is on its way */
             continue;
         }
-        while (!is_stopped(s->load) && nth < POSTS_MAX && send_post(s, fd, nth))
-            if (is_call_over(s->load, nth++))
+        while (!is_stopped(s->load)) {
+            bool goes_on = send_post(s, fd, nth);
+
+            nth += s->answered; /* without an answer it is sent again, as a platform does */
+            if (!goes_on || is_call_over(s->load, nth))
                 break;
-        nth += s->told[nth] > UNKNOWN; /* without an answer it is sent again, as a platform does */
+        }
         close(fd);
     }
-    s->nposts = nth + 1;
     return NULL;
 }
 
@@ -138,6 +148,7 @@ static bool send_post(struct sender *s, int fd, unsigned nth)
 {
     char body[128], signature[65], request[512];
     bool goes_on = false;
+    int64_t began_us;
     int len;
 
     snprintf(body, sizeof(body), "{\"external_post_id\":\"load-%u-%u\",\"status\":\"published\"}", s->place,
@@ -148,12 +159,13 @@ static bool send_post(struct sender *s, int fd, unsigned nth)
         "POST /publishing/webhooks/instagram HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
         "X-Hub-Signature-256: sha256=%s\r\nContent-Length: %zu\r\n\r\n%s",
         signature, strlen(body), body);
-    s->told[nth] = UNKNOWN;
+    ledger_sending(s->load->ledger, s->place, nth);
+    began_us = now_boot_us();
     if (send(fd, request, (size_t)len, MSG_NOSIGNAL) == len)
-        remember(s, nth, read_answer(fd, &goes_on));
+        remember(s, nth, read_answer(fd, &goes_on), began_us);
     else
-        remember(s, nth, UNKNOWN);
-    return goes_on && s->told[nth] != UNKNOWN;
+        remember(s, nth, UNKNOWN, began_us);
+    return goes_on && s->answered;
 }
 
 static enum told read_answer(int fd, bool *ret_goes_on)
@@ -180,11 +192,12 @@ static enum told read_answer(int fd, bool *ret_goes_on)
                                                                                                : WRONG;
 }
 
-static void remember(struct sender *s, unsigned nth, enum told told)
+static void remember(struct sender *s, unsigned nth, enum told told, int64_t began_us)
 {
     struct load *l = s->load;
 
-    s->told[nth] = (uint8_t)told;
+    ledger_told(l->ledger, s->place, nth, told, (unsigned)((now_boot_us() - began_us) / 1000));
+    s->answered = told != UNKNOWN;
     pthread_mutex_lock(&l->lock);
     l->count.acked += told == ACKED;
     l->count.refused += told == REFUSED;
@@ -238,30 +251,4 @@ static void sign(const char *secret, const char *body, char ret[65])
     crypto_auth_hmacsha256_update(&state, (const unsigned char *)body, strlen(body));
     crypto_auth_hmacsha256_final(&state, mac);
     sodium_bin2hex(ret, 65, mac, sizeof(mac));
-}
-
-static void check(struct load *l, struct world *w)
-{
-    const char *line = world_sql(w, "select external_post_id from settle.webhook_receipts");
-    unsigned place, nth, nlost = 0;
-
-    assert_non_null(line);
-    assert_int_equal(
-        world_count(w, "select count(*) - count(distinct external_post_id) from settle.webhook_receipts"), 0);
-    assert_int_equal(
-        world_count(
-            w, "select count(*) from settle.webhook_receipts where body is distinct from convert_to("
-               "'{\"external_post_id\":\"' || external_post_id || '\",\"status\":\"published\"}', 'UTF8')"),
-        0);
-    for (; line && *line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL) {
-        if (sscanf(line, "load-%u-%u", &place, &nth) != 2 || place >= l->nsenders ||
-            nth >= l->senders[place]->nposts)
-            fail_msg("a row nobody sent: %.40s", line);
-        l->senders[place]->told[nth] = UNSENT; /* found: settled */
-    }
-    for (place = 0; place < l->nsenders; place++)
-        for (nth = 0; nth < l->senders[place]->nposts; nth++)
-            nlost += l->senders[place]->told[nth] == ACKED;
-    if (nlost > 0)
-        fail_msg("%u webhooks were acknowledged and are not stored", nlost);
 }

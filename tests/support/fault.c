@@ -1,0 +1,165 @@
+#include "support/fault.h"
+
+#include <dirent.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { ATTACH_S = 20 };
+
+static struct fault attach(struct world *w, pid_t pid, const char *calls, const char *what);
+static bool has_attached(struct world *w, struct fault f);
+static bool says_attached(const char *line, size_t len);
+static bool says_tampered(const char *line, size_t len);
+static unsigned count_lines(struct world *w, struct fault f,
+                            bool (*is_counted)(const char *line, size_t len));
+static bool is_traced(pid_t pid);
+static pid_t tracer_of(pid_t pid, const char *thread);
+static bool is_running(pid_t pid);
+static bool has_ended(struct process child);
+
+/* The gateway's workers hide from everybody but root. */
+bool fault_works(struct world *w)
+{
+    static bool asked, works;
+
+    if (!asked && geteuid() == 0) {
+        struct process victim = world_spawn(w, "sleep", "60", NULL);
+        struct fault f = attach(w, victim.pid, "getpid", "error=EIO");
+
+        works = is_traced(victim.pid);
+        fault_end(w, f);
+        kill(victim.pid, SIGKILL);
+        world_wait(w, victim);
+    }
+    asked = true;
+    return works;
+}
+
+struct fault fault_inject(struct world *w, pid_t pid, const char *calls, const char *what)
+{
+    struct fault f = attach(w, pid, calls, what);
+
+    if (!is_traced(pid) && is_running(pid))
+        fail_msg("strace cannot do %s to %s of %d: %s", what, calls, (int)pid, world_wait(w, f.strace).err);
+    return f;
+}
+
+/* Or strace has ended: its victim, too, or it is not allowed. */
+static struct fault attach(struct world *w, pid_t pid, const char *calls, const char *what)
+{
+    char victim[16], trace[200], inject[300];
+    struct fault f;
+
+    snprintf(victim, sizeof(victim), "%d", (int)pid);
+    snprintf(trace, sizeof(trace), "trace=%s", calls);
+    snprintf(inject, sizeof(inject), "inject=%s:%s", calls, what);
+    f.strace = world_spawn(w, "strace", "-f", "-p", victim, "-e", trace, "-e", inject, "-e", "signal=none",
+                           "-s", "0", NULL);
+    world_until(ATTACH_S, has_attached(w, f) || has_ended(f.strace));
+    return f;
+}
+
+/* It says so when it has stopped all threads once; to be a thread's tracer is not yet to see its calls. */
+static bool has_attached(struct world *w, struct fault f)
+{
+    return count_lines(w, f, says_attached) > 0;
+}
+
+static bool says_attached(const char *line, size_t len)
+{
+    (void)len;
+    return strstr(line, " attached") != NULL;
+}
+
+unsigned fault_count(struct world *w, struct fault f)
+{
+    return count_lines(w, f, says_tampered);
+}
+
+/* "(INJECTED)" behind the result; a call that killed has none and shows "= ?" instead. */
+static bool says_tampered(const char *line, size_t len)
+{
+    return strstr(line, "(INJECTED") || (len > 3 && strncmp(line + len - 3, "= ?", 3) == 0);
+}
+
+static unsigned count_lines(struct world *w, struct fault f, bool (*is_counted)(const char *line, size_t len))
+{
+    char path[128], line[4096];
+    unsigned n = 0;
+    FILE *from;
+
+    snprintf(path, sizeof(path), "%s/err.%u", w->dir, f.strace.nth);
+    from = fopen(path, "re");
+    while (from && fgets(line, sizeof(line), from))
+        n += is_counted(line, strcspn(line, "\n"));
+    if (from)
+        fclose(from);
+    return n;
+}
+
+void fault_end(struct world *w, struct fault f)
+{
+    kill(f.strace.pid, SIGTERM);
+    world_wait(w, f.strace);
+}
+
+/* All its threads. */
+static bool is_traced(pid_t pid)
+{
+    char path[64];
+    struct dirent *entry;
+    bool traced = true;
+    DIR *threads;
+
+    snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+    threads = opendir(path);
+    if (!threads)
+        return false;
+    while ((entry = readdir(threads)))
+        if (entry->d_name[0] != '.')
+            traced &= tracer_of(pid, entry->d_name) > 0;
+    closedir(threads);
+    return traced;
+}
+
+static pid_t tracer_of(pid_t pid, const char *thread)
+{
+    char path[350], line[128];
+    int tracer = 0;
+    FILE *from;
+
+    snprintf(path, sizeof(path), "/proc/%d/task/%s/status", (int)pid, thread);
+    from = fopen(path, "re");
+    while (from && fgets(line, sizeof(line), from))
+        if (sscanf(line, "TracerPid: %d", &tracer) == 1)
+            break;
+    if (from)
+        fclose(from);
+    return tracer;
+}
+
+/* No zombie. */
+static bool is_running(pid_t pid)
+{
+    char path[64], text[512] = "", state = 'X';
+    FILE *from;
+
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    from = fopen(path, "re");
+    if (from && fgets(text, sizeof(text), from) && strrchr(text, ')'))
+        sscanf(strrchr(text, ')'), ") %c", &state);
+    if (from)
+        fclose(from);
+    return state != 'X' && state != 'Z';
+}
+
+/* Without taking its end from who will wait for it. */
+static bool has_ended(struct process child)
+{
+    siginfo_t end = {0};
+
+    return waitid(P_PID, (id_t)child.pid, &end, WEXITED | WNOHANG | WNOWAIT) == 0 && end.si_pid == child.pid;
+}

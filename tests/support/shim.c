@@ -1,0 +1,65 @@
+#include "support/shim.h"
+
+#include "support/shim_control.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct shim {
+    struct shim_control *control;
+};
+
+/* The library is copied to where the servers' users come. They count look-ups in the file: all may write it. */
+struct shim *shim_open(struct world *w)
+{
+    static unsigned nth;
+    struct shim *s = calloc(1, sizeof(*s));
+    char library[128], path[128], from[512];
+    int fd;
+
+    assert_non_null(s);
+    snprintf(from, sizeof(from), "%s/tests/support/shim.so", getenv("SETTLE_BUILD"));
+    snprintf(library, sizeof(library), "%s/shim.so", w->dir);
+    snprintf(path, sizeof(path), "%s/shim.%u", w->dir, nth++);
+    assert_int_equal(world_wait(w, world_spawn(w, "install", "-m", "0755", from, library, NULL)).status, 0);
+    fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(fchmod(fd, 0666), 0);
+    assert_int_equal(ftruncate(fd, sizeof(*s->control)), 0);
+    s->control = mmap(NULL, sizeof(*s->control), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    assert_true(s->control != MAP_FAILED);
+    close(fd);
+    setenv(SHIM_VARIABLE, path, 1);
+    setenv("LD_PRELOAD", library, 1);
+    setenv("ASAN_OPTIONS", "verify_asan_link_order=0", 1); /* a sanitizer wants to be loaded first */
+    return s;
+}
+
+void shim_step(struct shim *s, int64_t wall_us)
+{
+    atomic_store(&s->control->wall_us, wall_us);
+}
+
+void shim_names(struct shim *s, unsigned delay_ms, bool fail)
+{
+    atomic_store(&s->control->names_delay_ms, delay_ms);
+    atomic_store(&s->control->names_fail, fail);
+}
+
+unsigned shim_nnames(struct shim *s)
+{
+    return atomic_load(&s->control->nnames);
+}
+
+void shim_close(struct shim *s)
+{
+    unsetenv(SHIM_VARIABLE);
+    unsetenv("LD_PRELOAD");
+    unsetenv("ASAN_OPTIONS");
+    munmap(s->control, sizeof(*s->control));
+    free(s);
+}
