@@ -1,0 +1,150 @@
+/* The rows that a gateway lives through: what strikes, and what mends it. */
+#include "matrix.h"
+
+#include <stdlib.h>
+
+#define SPOOLED "settle_spool_writes_total{result=\"stored\"}"
+#define FULL    "settle_spool_writes_total{result=\"full\"}"
+#define FAILED  "settle_batches_total{result=\"failed\"}"
+
+static void end_sessions(struct world *w)
+{
+    world_sql(w, "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'settle_gateway'");
+}
+
+static void stop_postgres_at_once(struct world *w)
+{
+    matrix_sh(w, "\"$SETTLE_TOP\"/ops/servers signal %s postgres QUIT", w->dir);
+    world_kill(w, POSTGRES); /* they are gone on return */
+}
+
+static void freeze_postgres(struct world *w)
+{
+    world_freeze(w, POSTGRES);
+}
+
+static void thaw_postgres(struct world *w)
+{
+    world_thaw(w, POSTGRES);
+}
+
+/* Also those that are open are at their end. */
+static void refuse(struct world *w)
+{
+    (void)w;
+    proxy_refuse(matrix_proxy);
+    proxy_cut(matrix_proxy);
+}
+
+static void reset_connections(struct world *w)
+{
+    (void)w;
+    proxy_cut(matrix_proxy);
+}
+
+static void delay(struct world *w)
+{
+    (void)w;
+    proxy_delay(matrix_proxy, DOWN, 2000);
+}
+
+static void swallow_up(struct world *w)
+{
+    (void)w;
+    proxy_swallow(matrix_proxy, UP);
+}
+
+static void swallow_down(struct world *w)
+{
+    (void)w;
+    proxy_swallow(matrix_proxy, DOWN);
+}
+
+static void swallow_both(struct world *w)
+{
+    (void)w;
+    proxy_swallow(matrix_proxy, BOTH_WAYS);
+}
+
+static void heal(struct world *w)
+{
+    (void)w;
+    proxy_heal(matrix_proxy);
+}
+
+static void make_read_only(struct world *w)
+{
+    world_sql(w, "alter role settle_gateway set default_transaction_read_only = on");
+    end_sessions(w);
+}
+
+static void make_writable(struct world *w)
+{
+    world_sql(w, "alter role settle_gateway reset default_transaction_read_only");
+}
+
+static void allow_no_connection(struct world *w)
+{
+    world_sql(w, "alter role settle_gateway connection limit 0");
+    end_sessions(w);
+}
+
+static void allow_connections(struct world *w)
+{
+    world_sql(w, "alter role settle_gateway connection limit -1");
+}
+
+static void stop_both_stores(struct world *w)
+{
+    world_kill(w, REDIS);
+    world_kill(w, POSTGRES);
+}
+
+const struct row matrix_of_servers[MATRIX_OF_SERVERS] = {
+    {"postgres is stopped at once",         stop_postgres_at_once, world_servers,     300,  NONE_REFUSED, SPOOLED},
+    {"postgres is frozen",                  freeze_postgres,       thaw_postgres,     300,  NONE_REFUSED, SPOOLED},
+    {"postgres is read-only",               make_read_only,        make_writable,     300,  NONE_REFUSED, SPOOLED},
+    {"postgres has no connection left",     allow_no_connection,   allow_connections, 300,  NONE_REFUSED, SPOOLED},
+    {"postgres ends the sessions",          end_sessions,          end_sessions,      300,  NONE_REFUSED, FAILED },
+    {"both stores are down",                stop_both_stores,      world_servers,     300,  NONE_REFUSED, SPOOLED},
+    {"both are down and the spool is full", stop_both_stores,      world_servers,     2000, SOME_REFUSED, FULL   },
+};
+
+const struct row matrix_of_network[MATRIX_OF_NETWORK] = {
+    {"postgres refuses to be connected to", refuse,            heal, 300, NONE_REFUSED, SPOOLED},
+    {"all connections are reset",           reset_connections, heal, 300, NONE_REFUSED, FAILED },
+    {"each answer takes two seconds",       delay,             heal, 300, NONE_REFUSED, SPOOLED},
+    {"what goes to postgres is lost",       swallow_up,        heal, 300, NONE_REFUSED, SPOOLED},
+    {"what comes from postgres is lost",    swallow_down,      heal, 300, NONE_REFUSED, SPOOLED},
+    {"postgres cannot be heard or reached", swallow_both,      heal, 300, NONE_REFUSED, SPOOLED},
+};
+
+static const struct row *row; /* the next one */
+
+static int next_row(void **state)
+{
+    int failed = matrix_reset(state);
+
+    if (row->outcome == SOME_REFUSED)
+        setenv("SETTLE_SPOOL_MEGABYTES", "1", 1);
+    return failed;
+}
+
+/* A row that fails must not come again. */
+static void test_row(void **state)
+{
+    const struct row *of_test = row++;
+
+    matrix_run(*state, of_test);
+}
+
+void matrix_tests(struct CMUnitTest *tests, const struct row *rows, size_t n)
+{
+    row = rows;
+    for (size_t i = 0; i < n; i++)
+        tests[i] = (struct CMUnitTest){
+            .name = rows[i].fault,
+            .test_func = test_row,
+            .setup_func = next_row,
+        };
+}
