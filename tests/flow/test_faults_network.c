@@ -9,19 +9,35 @@
 #define SPOOLED "settle_spool_writes_total{result=\"stored\"}"
 #define FAILED  "settle_batches_total{result=\"failed\"}"
 
-/* Where the cut falls into an answer of Postgres, the commit is done and nobody was told. */
-static void test_a_connection_lost_after_its_commit_costs_nothing(void **state)
+/* Within a statement nothing was done, within its answer all was, and nobody was told either. */
+static void test_a_connection_lost_around_its_commit_costs_nothing(void **state)
 {
+    static const struct {
+        enum way way;
+        unsigned bytes;
+    } cuts[] = {
+        {DOWN, 1   },
+        {DOWN, 7   },
+        {DOWN, 40  },
+        {DOWN, 99  },
+        {DOWN, 180 },
+        {DOWN, 400 },
+        {DOWN, 3000},
+        {UP,   1   },
+        {UP,   100 },
+        {UP,   500 },
+        {UP,   900 },
+        {UP,   5000},
+    };
     struct world *w = *state;
-    static const unsigned bytes[] = {1, 7, 40, 99, 180, 400, 1000, 3000};
     struct load *l;
 
     matrix_gateway(w);
     l = matrix_load(w);
-    for (size_t i = 0; i < countof(bytes); i++) {
+    for (size_t i = 0; i < countof(cuts); i++) {
         double failed = matrix_metric(w, FAILED);
 
-        proxy_cut_after(matrix_proxy, DOWN, bytes[i]);
+        proxy_cut_after(matrix_proxy, cuts[i].way, cuts[i].bytes);
         world_until(20, matrix_metric(w, FAILED) > failed);
         proxy_heal(matrix_proxy);
         world_until(20, matrix_connected(w));
@@ -60,7 +76,7 @@ static void test_a_name_server_that_is_slow_or_fails_holds_up_nobody(void **stat
 int main(void)
 {
     struct CMUnitTest tests[2 + MATRIX_OF_NETWORK] = {
-        cmocka_unit_test_setup(test_a_connection_lost_after_its_commit_costs_nothing, matrix_reset),
+        cmocka_unit_test_setup(test_a_connection_lost_around_its_commit_costs_nothing, matrix_reset),
         cmocka_unit_test_setup(test_a_name_server_that_is_slow_or_fails_holds_up_nobody, matrix_reset),
     };
 
