@@ -12,6 +12,14 @@ static void end_sessions(struct world *w)
     world_sql(w, "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'settle_gateway'");
 }
 
+/* Until a statement is under way on one of them. */
+static void end_busy_sessions(struct world *w)
+{
+    double failed = matrix_metric(w, FAILED);
+
+    world_until(20, (end_sessions(w), matrix_metric(w, FAILED) > failed));
+}
+
 static void stop_postgres_at_once(struct world *w)
 {
     matrix_sh(w, "\"$SETTLE_TOP\"/ops/servers signal %s postgres QUIT", w->dir);
@@ -36,10 +44,11 @@ static void refuse(struct world *w)
     proxy_cut(matrix_proxy);
 }
 
-static void reset_connections(struct world *w)
+static void reset_busy_connections(struct world *w)
 {
-    (void)w;
-    proxy_cut(matrix_proxy);
+    double failed = matrix_metric(w, FAILED);
+
+    world_until(20, (proxy_cut(matrix_proxy), matrix_metric(w, FAILED) > failed));
 }
 
 static void delay(struct world *w)
@@ -94,6 +103,18 @@ static void allow_connections(struct world *w)
     world_sql(w, "alter role settle_gateway connection limit -1");
 }
 
+static void wait_for_a_standby(struct world *w)
+{
+    world_sql(w, "alter system set synchronous_standby_names = 'away'");
+    world_sql(w, "select pg_reload_conf()");
+}
+
+static void wait_for_no_standby(struct world *w)
+{
+    world_sql(w, "alter system reset synchronous_standby_names");
+    world_sql(w, "select pg_reload_conf()");
+}
+
 static void stop_both_stores(struct world *w)
 {
     world_kill(w, REDIS);
@@ -101,22 +122,23 @@ static void stop_both_stores(struct world *w)
 }
 
 const struct row matrix_of_servers[MATRIX_OF_SERVERS] = {
-    {"postgres is stopped at once",         stop_postgres_at_once, world_servers,     300,  NONE_REFUSED, SPOOLED},
-    {"postgres is frozen",                  freeze_postgres,       thaw_postgres,     300,  NONE_REFUSED, SPOOLED},
-    {"postgres is read-only",               make_read_only,        make_writable,     300,  NONE_REFUSED, SPOOLED},
-    {"postgres has no connection left",     allow_no_connection,   allow_connections, 300,  NONE_REFUSED, SPOOLED},
-    {"postgres ends the sessions",          end_sessions,          end_sessions,      300,  NONE_REFUSED, FAILED },
-    {"both stores are down",                stop_both_stores,      world_servers,     300,  NONE_REFUSED, SPOOLED},
-    {"both are down and the spool is full", stop_both_stores,      world_servers,     2000, SOME_REFUSED, FULL   },
+    {"postgres is stopped at once",         stop_postgres_at_once, world_servers,       300,  NONE_REFUSED, SPOOLED},
+    {"postgres is frozen",                  freeze_postgres,       thaw_postgres,       300,  NONE_REFUSED, SPOOLED},
+    {"postgres waits for a standby",        wait_for_a_standby,    wait_for_no_standby, 100,  NONE_REFUSED, SPOOLED},
+    {"postgres is read-only",               make_read_only,        make_writable,       300,  NONE_REFUSED, SPOOLED},
+    {"postgres has no connection left",     allow_no_connection,   allow_connections,   300,  NONE_REFUSED, SPOOLED},
+    {"postgres ends sessions",              end_busy_sessions,     end_busy_sessions,   300,  NONE_REFUSED, FAILED },
+    {"both stores are down",                stop_both_stores,      world_servers,       300,  NONE_REFUSED, SPOOLED},
+    {"both are down and the spool is full", stop_both_stores,      world_servers,       2000, SOME_REFUSED, FULL   },
 };
 
 const struct row matrix_of_network[MATRIX_OF_NETWORK] = {
-    {"postgres refuses to be connected to", refuse,            heal, 300, NONE_REFUSED, SPOOLED},
-    {"all connections are reset",           reset_connections, heal, 300, NONE_REFUSED, FAILED },
-    {"each answer takes two seconds",       delay,             heal, 300, NONE_REFUSED, SPOOLED},
-    {"what goes to postgres is lost",       swallow_up,        heal, 300, NONE_REFUSED, SPOOLED},
-    {"what comes from postgres is lost",    swallow_down,      heal, 300, NONE_REFUSED, SPOOLED},
-    {"postgres cannot be heard or reached", swallow_both,      heal, 300, NONE_REFUSED, SPOOLED},
+    {"postgres refuses to be connected to", refuse,                 heal, 300, NONE_REFUSED, SPOOLED},
+    {"all connections are reset",           reset_busy_connections, heal, 300, NONE_REFUSED, FAILED },
+    {"each answer takes two seconds",       delay,                  heal, 300, NONE_REFUSED, SPOOLED},
+    {"what goes to postgres is lost",       swallow_up,             heal, 300, NONE_REFUSED, SPOOLED},
+    {"what comes from postgres is lost",    swallow_down,           heal, 300, NONE_REFUSED, SPOOLED},
+    {"postgres cannot be heard or reached", swallow_both,           heal, 300, NONE_REFUSED, SPOOLED},
 };
 
 static const struct row *row; /* the next one */
