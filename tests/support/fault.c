@@ -1,5 +1,7 @@
 #include "support/fault.h"
 
+#include "base/now.h"
+
 #include <dirent.h>
 #include <signal.h>
 #include <stdio.h>
@@ -7,7 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { ATTACH_S = 20 };
+enum { ATTACH_S = 20, DETACH_S = 2 };
 
 static struct fault attach(struct world *w, pid_t pid, const char *calls, const char *what);
 static bool has_attached(struct world *w, struct fault f);
@@ -51,7 +53,7 @@ struct fault fault_inject(struct world *w, pid_t pid, const char *calls, const c
 static struct fault attach(struct world *w, pid_t pid, const char *calls, const char *what)
 {
     char victim[16], trace[200], inject[300];
-    struct fault f;
+    struct fault f = {.victim = pid};
 
     snprintf(victim, sizeof(victim), "%d", (int)pid);
     snprintf(trace, sizeof(trace), "trace=%s", calls);
@@ -101,9 +103,14 @@ static unsigned count_lines(struct world *w, struct fault f, bool (*is_counted)(
     return n;
 }
 
+/* Asked to end while the threads of a killed process go one after the other, strace would wait for the first for ever.
+ * Its own end by KILL lets them all go, but would spoil the call that a live process is in. */
 void fault_end(struct world *w, struct fault f)
 {
-    kill(f.strace.pid, SIGTERM);
+    kill(f.strace.pid, is_running(f.victim) ? SIGTERM : SIGKILL);
+    for (int64_t until = world_deadline(DETACH_S); !has_ended(f.strace) && now_boot_us() < until;)
+        world_look_again(INT64_MAX, "it ends");
+    kill(f.strace.pid, SIGKILL);
     world_wait(w, f.strace);
 }
 

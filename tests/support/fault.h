@@ -15,6 +15,7 @@
 
 struct fault {
     struct process strace;
+    pid_t victim;
 };
 
 bool fault_works(struct world *w);

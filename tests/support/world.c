@@ -311,6 +311,11 @@ void world_kill(struct world *w, enum part part)
     }
 }
 
+void world_crash(struct world *w)
+{
+    signal_part(w, POSTGRES, "QUIT");
+}
+
 void world_freeze(struct world *w, enum part part)
 {
     signal_part(w, part, "STOP");
@@ -521,6 +526,18 @@ const char *const *world_sign(struct world *w, const char *platform, const char 
         headers[1] = arena_print(a, "x-hub-signature%s: sha256=%s",
                                  strcmp(platform, "youtube") == 0 ? "" : "-256", hex);
     return headers;
+}
+
+double world_metric(struct world *w, const char *series)
+{
+    const char *url = arena_print(w->inner->arena, "%s/metrics", w->monitor_url),
+               *line = world_http(w, "GET", url, NULL, SPAN_NONE).body;
+    size_t len = strlen(series);
+
+    for (; line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL)
+        if (strncmp(line, series, len) == 0 && line[len] == ' ')
+            return strtod(line + len, NULL);
+    return -1;
 }
 
 const char *world_secret(const char *platform, const char *source)

@@ -44,6 +44,9 @@ int world_gateway_stop(struct world *w); /* TERM; returns its exit status (128 +
 
 enum part { GATEWAY, POSTGRES, REDIS };
 void world_kill(struct world *w, enum part part); /* KILL to all its processes; they are gone on return */
+void world_crash(
+    struct world
+        *w); /* Postgres, as pg_ctl -m immediate does it: no checkpoint, recovery at the next start */
 pid_t world_child(struct world *w,
                   const char *role);                /* the newest process of that name that the gateway has */
 void world_freeze(struct world *w, enum part part); /* STOP */
@@ -69,6 +72,8 @@ struct reply world_http(struct world *w, const char *method, const char *url, co
                         struct span body);
 /* The header line(s) that sign body now: for world_http and for senders of one's own. */
 const char *const *world_sign(struct world *w, const char *platform, const char *source, struct span body);
+/* The value of a series of /metrics, with its labels as they stand there; -1: not there. */
+double world_metric(struct world *w, const char *series);
 /* SETTLE_SECRET_<PLATFORM>[_<SOURCE>] of the environment. */
 const char *world_secret(const char *platform, const char *source);
 
