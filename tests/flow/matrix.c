@@ -4,7 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ANSWER_MS = 450, LATE_SHARE = 100, BEFORE = 100, AFTER = 100, PACE_MS = 5, RECOVERY_S = 60 };
+enum {
+    ANSWER_MS = 450,
+    LATE_SHARE = MATRIX_SANITIZED ? 10 : 100,
+    BEFORE = 100,
+    AFTER = 100,
+    PACE_MS = 5,
+    RECOVERY_S = 60
+};
 
 struct proxy *matrix_proxy;
 char matrix_spool[200];

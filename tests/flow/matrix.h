@@ -11,6 +11,12 @@
 #include "support/proxy.h"
 #include "support/world.h"
 
+#if defined(__SANITIZE_ADDRESS__)
+#define MATRIX_SANITIZED 1
+#else
+#define MATRIX_SANITIZED 0
+#endif
+
 enum { MATRIX_SENDERS = 8, MATRIX_WORKERS = 2 };
 
 enum outcome_of_row {
@@ -51,7 +57,7 @@ void matrix_wait_for_acks(struct load *l, unsigned n); /* n more */
 /* Strikes under load, mends, waits until all is drained, and judges. */
 void matrix_run(struct world *w, const struct row *row);
 /* The same for who strikes by himself: mended is done; stops the load and judges it. Of a hundred answers one may be
- * late, or refused where none should be: two disks and two cores are shared with whatever else runs. */
+ * late, or refused where none should be: disk and cores are shared with whatever else runs. Of a sanitizer's more. */
 struct load_count matrix_judge(struct world *w, struct load *l, enum outcome_of_row outcome);
 
 double matrix_metric(struct world *w, const char *series); /* -1: not there */

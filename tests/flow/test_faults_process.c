@@ -11,13 +11,15 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#if defined(__SANITIZE_ADDRESS__)
-#define SANITIZED true
-#else
-#define SANITIZED false
-#endif
-
-enum { PATIENCE_MS = 20000, HUNGRY = 120, BODY_BYTES = 4000000, FLOOD = 200, POSTS = 20 };
+enum {
+    PATIENCE_MS = 20000,
+    HUNGRY = 120,
+    BODY_BYTES = 4000000,
+    FLOOD = 200,
+    SPARE = 16,
+    POSTS = 20,
+    UNTOLD = MATRIX_SENDERS / 2
+};
 
 static void wait_patiently(void)
 {
@@ -91,13 +93,13 @@ static void test_killed_after_the_commit_the_next_try_is_a_duplicate(void **stat
     l = matrix_load(w);
     matrix_wait_for_acks(l, 100);
     proxy_swallow(matrix_proxy, DOWN);
-    world_until(20, nuntold(w, l) >= MATRIX_SENDERS / 2);
+    world_until(20, nuntold(w, l) >= UNTOLD);
     world_kill(w, GATEWAY);
     proxy_heal(matrix_proxy);
     start_again(w, l);
     assert_true(
         matrix_metric(w, "settle_webhook_requests_total{platform=\"instagram\",cause=\"duplicate\"}") >=
-        MATRIX_SENDERS / 2);
+        UNTOLD);
     matrix_judge(w, l, SOME_CUT);
 }
 
@@ -152,17 +154,19 @@ static void test_out_of_memory_a_worker_is_replaced_and_nothing_lost(void **stat
     const char head[] =
         "POST /publishing/webhooks/instagram HTTP/1.1\r\nHost: x\r\nContent-Length: 4000000\r\n\r\n";
     struct world *w = *state;
-    struct arena *a = arena_open(1 << 16);
-    char *request = arena_zero(a, sizeof(head) + BODY_BYTES), path[64];
+    struct arena *a;
+    char *request, path[64];
     struct wire **hungry;
     struct rlimit memory;
     struct load *l;
-    unsigned long pages;
+    unsigned long pages = 0;
     pid_t worker;
     FILE *from;
 
-    if (SANITIZED)
+    if (MATRIX_SANITIZED)
         skip(); /* its own bookkeeping takes more than any worker */
+    a = arena_open(1 << 16);
+    request = arena_zero(a, sizeof(head) + BODY_BYTES);
     setenv("SETTLE_INGEST_MAX_BODY_BYTES", "4000000", 1);
     world_gateway(w, NULL);
     unsetenv("SETTLE_INGEST_MAX_BODY_BYTES");
@@ -206,7 +210,7 @@ static size_t ndescriptors(pid_t pid)
 static void test_out_of_descriptors_those_who_are_in_are_answered(void **state)
 {
     struct world *w = *state;
-    struct arena *a = arena_open(1 << 16);
+    struct arena *a;
     struct wire **flood;
     struct rlimit few;
     struct load *l;
@@ -214,9 +218,10 @@ static void test_out_of_descriptors_those_who_are_in_are_answered(void **state)
 
     world_gateway(w, NULL);
     worker = world_child(w, "ingest");
+    few.rlim_cur = few.rlim_max = ndescriptors(worker) + MATRIX_SENDERS + SPARE;
+    a = arena_open(1 << 16);
     l = matrix_load(w);
     matrix_wait_for_acks(l, 100);
-    few.rlim_cur = few.rlim_max = ndescriptors(worker) + 20;
     assert_int_equal(prlimit(worker, RLIMIT_NOFILE, &few, NULL), 0);
     flood = open_wires(w, a, FLOOD, SPAN_NONE);
     matrix_wait_for_acks(l, 100);
