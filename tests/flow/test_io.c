@@ -138,9 +138,9 @@ static void test_no_answer_rests_on_what_failed_in_the_spool(void **state)
 
         print_message("  spool, %s of %s: %u faults, %u cost a 503\n", failures[i].what, failures[i].calls, n,
                       ncostly);
-        if (strcmp(failures[i].what, "error=EIO") ==
-            0) /* a disk that is full has the reserve; a merge costs nobody */
-            assert_true(ncostly >= n - n / 10);
+        /* A disk that is full has the reserve, and what fails while a log is merged or a file opened costs nobody. */
+        if (strcmp(failures[i].what, "error=EIO") == 0)
+            assert_true(ncostly > n / 2);
     }
     count = settle(w, l);
     print_message("  %u acknowledged, %u refused\n", count.acked, count.refused);
