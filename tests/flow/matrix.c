@@ -84,7 +84,7 @@ void matrix_gateway(struct world *w)
 /* Each worker has two. */
 bool matrix_connected(struct world *w)
 {
-    return matrix_metric(w, "settle_store_up{store=\"postgres\"}") == 2 * MATRIX_WORKERS;
+    return world_metric(w, "settle_store_up{store=\"postgres\"}") == 2 * MATRIX_WORKERS;
 }
 
 struct load *matrix_load(struct world *w)
@@ -133,7 +133,7 @@ static void wait_for_answers(struct load *l, unsigned n)
 
 static double rise_of(struct world *w, const struct row *row)
 {
-    return row->evidence ? matrix_metric(w, row->evidence) : 0;
+    return row->evidence ? world_metric(w, row->evidence) : 0;
 }
 
 struct load_count matrix_judge(struct world *w, struct load *l, enum outcome_of_row outcome)
@@ -142,7 +142,7 @@ struct load_count matrix_judge(struct world *w, struct load *l, enum outcome_of_
     unsigned nlate, slowest_ms;
 
     load_halt(l);
-    world_until(RECOVERY_S, matrix_metric(w, "settle_spool_records") == 0);
+    world_until(RECOVERY_S, world_metric(w, "settle_spool_records") == 0);
     nlate = load_later_than(l, ANSWER_MS, &slowest_ms);
     count = load_stop(l, w);
     print_message("%u acknowledged, %u refused; %u later than %d ms, the slowest %u ms\n", count.acked,
@@ -158,20 +158,6 @@ struct load_count matrix_judge(struct world *w, struct load *l, enum outcome_of_
         fail_msg("%u of %u were refused or answered later than %d ms", nlate, count.acked + count.refused,
                  ANSWER_MS);
     return count;
-}
-
-double matrix_metric(struct world *w, const char *series)
-{
-    size_t len = strlen(series);
-    const char *line;
-    char url[100];
-
-    snprintf(url, sizeof(url), "%s/metrics", w->monitor_url);
-    line = world_http(w, "GET", url, NULL, SPAN_NONE).body;
-    for (; line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL)
-        if (strncmp(line, series, len) == 0 && line[len] == ' ')
-            return strtod(line + len, NULL);
-    return -1;
 }
 
 void matrix_sh(struct world *w, const char *format, ...)

@@ -60,8 +60,6 @@ void matrix_run(struct world *w, const struct row *row);
  * late, or refused where none should be: disk and cores are shared with whatever else runs. Of a sanitizer's more. */
 struct load_count matrix_judge(struct world *w, struct load *l, enum outcome_of_row outcome);
 
-double matrix_metric(struct world *w, const char *series); /* -1: not there */
-
 /* Anything that must succeed: a shell's words. */
 void matrix_sh(struct world *w, const char *format, ...) PRINTF_LIKE(2, 3);
 

@@ -15,15 +15,9 @@ static void end_sessions(struct world *w)
 /* Until a statement is under way on one of them. */
 static void end_busy_sessions(struct world *w)
 {
-    double failed = matrix_metric(w, FAILED);
+    double failed = world_metric(w, FAILED);
 
-    world_until(20, (end_sessions(w), matrix_metric(w, FAILED) > failed));
-}
-
-static void stop_postgres_at_once(struct world *w)
-{
-    matrix_sh(w, "\"$SETTLE_TOP\"/ops/servers signal %s postgres QUIT", w->dir);
-    world_kill(w, POSTGRES); /* they are gone on return */
+    world_until(20, (end_sessions(w), world_metric(w, FAILED) > failed));
 }
 
 static void freeze_postgres(struct world *w)
@@ -46,9 +40,9 @@ static void refuse(struct world *w)
 
 static void reset_busy_connections(struct world *w)
 {
-    double failed = matrix_metric(w, FAILED);
+    double failed = world_metric(w, FAILED);
 
-    world_until(20, (proxy_cut(matrix_proxy), matrix_metric(w, FAILED) > failed));
+    world_until(20, (proxy_cut(matrix_proxy), world_metric(w, FAILED) > failed));
 }
 
 static void delay(struct world *w)
@@ -122,14 +116,14 @@ static void stop_both_stores(struct world *w)
 }
 
 const struct row matrix_of_servers[MATRIX_OF_SERVERS] = {
-    {"postgres is stopped at once",         stop_postgres_at_once, world_servers,       300,  NONE_REFUSED, SPOOLED},
-    {"postgres is frozen",                  freeze_postgres,       thaw_postgres,       300,  NONE_REFUSED, SPOOLED},
-    {"postgres waits for a standby",        wait_for_a_standby,    wait_for_no_standby, 100,  NONE_REFUSED, SPOOLED},
-    {"postgres is read-only",               make_read_only,        make_writable,       300,  NONE_REFUSED, SPOOLED},
-    {"postgres has no connection left",     allow_no_connection,   allow_connections,   300,  NONE_REFUSED, SPOOLED},
-    {"postgres ends sessions",              end_busy_sessions,     end_busy_sessions,   300,  NONE_REFUSED, FAILED },
-    {"both stores are down",                stop_both_stores,      world_servers,       300,  NONE_REFUSED, SPOOLED},
-    {"both are down and the spool is full", stop_both_stores,      world_servers,       2000, SOME_REFUSED, FULL   },
+    {"postgres is stopped at once",         world_crash,         world_servers,       300,  NONE_REFUSED, SPOOLED},
+    {"postgres is frozen",                  freeze_postgres,     thaw_postgres,       300,  NONE_REFUSED, SPOOLED},
+    {"postgres waits for a standby",        wait_for_a_standby,  wait_for_no_standby, 100,  NONE_REFUSED, SPOOLED},
+    {"postgres is read-only",               make_read_only,      make_writable,       300,  NONE_REFUSED, SPOOLED},
+    {"postgres has no connection left",     allow_no_connection, allow_connections,   300,  NONE_REFUSED, SPOOLED},
+    {"postgres ends sessions",              end_busy_sessions,   end_busy_sessions,   300,  NONE_REFUSED, FAILED },
+    {"both stores are down",                stop_both_stores,    world_servers,       300,  NONE_REFUSED, SPOOLED},
+    {"both are down and the spool is full", stop_both_stores,    world_servers,       2000, SOME_REFUSED, FULL   },
 };
 
 const struct row matrix_of_network[MATRIX_OF_NETWORK] = {

@@ -85,7 +85,7 @@ static void test_each_answer_from_the_spool_waits_for_its_sync(void **state)
         skip();
     world_gateway(w, NULL);
     proxy_refuse(matrix_proxy);
-    world_until(20, matrix_metric(w, "settle_store_up{store=\"postgres\"}") == 0);
+    world_until(20, world_metric(w, "settle_store_up{store=\"postgres\"}") == 0);
     slow = fault_inject(w, world_child(w, "ingest"), "fdatasync,fsync", "delay_enter=100000");
     for (unsigned i = 0; i < POSTS; i++) {
         int64_t began_us = now_boot_us();

@@ -45,7 +45,7 @@ static double second_metric(struct world *w, const struct second *s, const char 
     struct world other = *w;
 
     memcpy(other.monitor_url, s->monitor_url, sizeof(other.monitor_url));
-    return matrix_metric(&other, series);
+    return world_metric(&other, series);
 }
 
 static struct second start_second(struct world *w)
@@ -111,11 +111,11 @@ static void test_one_webhook_sent_at_once_to_two_gateways_is_one_receipt(void **
     proxy_refuse(matrix_proxy);
     proxy_cut(matrix_proxy);
     post_rounds(w, &s, "away"); /* so in up to four spools */
-    assert_true(matrix_metric(w, "settle_spool_records") > 0);
+    assert_true(world_metric(w, "settle_spool_records") > 0);
     assert_true(second_metric(w, &s, "settle_spool_records") > 0);
     proxy_heal(matrix_proxy);
     post_rounds(w, &s, "back"); /* by the database or not yet */
-    world_until(30, matrix_metric(w, "settle_spool_records") == 0);
+    world_until(30, world_metric(w, "settle_spool_records") == 0);
     world_until(30, second_metric(w, &s, "settle_spool_records") == 0);
     assert_int_equal(world_count(w, "select count(*) from settle.webhook_receipts"), 3 * WEBHOOKS);
     kill(s.process.pid, SIGTERM);
@@ -201,7 +201,7 @@ static void test_a_webhook_may_come_before_its_publication_and_after_its_time_ou
     proxy_refuse(matrix_proxy);
     proxy_cut(matrix_proxy);
     post(w, "early-spooled", "published");
-    world_until(20, matrix_metric(w, "settle_spool_records") == 1);
+    world_until(20, world_metric(w, "settle_spool_records") == 1);
     world_publication(w, "instagram", "late", "processing", 15);
     world_publication(w, "instagram", "late-spooled", "processing", 15);
     setenv("SETTLE_DATABASE_URL", w->database_url, 1); /* the reconciler has another way */

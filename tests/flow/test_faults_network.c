@@ -35,10 +35,10 @@ static void test_a_connection_lost_around_its_commit_costs_nothing(void **state)
     matrix_gateway(w);
     l = matrix_load(w);
     for (size_t i = 0; i < countof(cuts); i++) {
-        double failed = matrix_metric(w, FAILED);
+        double failed = world_metric(w, FAILED);
 
         proxy_cut_after(matrix_proxy, cuts[i].way, cuts[i].bytes);
-        world_until(20, matrix_metric(w, FAILED) > failed);
+        world_until(20, world_metric(w, FAILED) > failed);
         proxy_heal(matrix_proxy);
         world_until(20, matrix_connected(w));
         matrix_wait_for_acks(l, 30);
@@ -66,7 +66,7 @@ static void test_a_name_server_that_is_slow_or_fails_holds_up_nobody(void **stat
     matrix_wait_for_acks(l, 300);
     shim_names(names, 0, true);
     matrix_wait_for_acks(l, 300);
-    assert_true(matrix_metric(w, SPOOLED) > 300);
+    assert_true(world_metric(w, SPOOLED) > 300);
     shim_names(names, 0, false);
     world_until(30, matrix_connected(w));
     matrix_judge(w, l, NONE_REFUSED);

@@ -62,7 +62,7 @@ static void test_killed_before_the_commit_nothing_is_taken_for_stored(void **sta
                 world_count(w, "select count(*) from pg_locks where mode = 'AccessExclusiveLock' and granted"
                                " and relation = 'settle.webhook_receipts'::regclass") == 1);
     l = matrix_load(w);
-    world_until(20, matrix_metric(w, "settle_queue_waiting_deliveries") >= MATRIX_SENDERS);
+    world_until(20, world_metric(w, "settle_queue_waiting_deliveries") >= MATRIX_SENDERS);
     assert_false(is_marked_as_seen(w));
     world_kill(w, GATEWAY);
     world_until(20, world_count(w, "select count(pg_terminate_backend(pid)) from pg_stat_activity"
@@ -98,7 +98,7 @@ static void test_killed_after_the_commit_the_next_try_is_a_duplicate(void **stat
     proxy_heal(matrix_proxy);
     start_again(w, l);
     assert_true(
-        matrix_metric(w, "settle_webhook_requests_total{platform=\"instagram\",cause=\"duplicate\"}") >=
+        world_metric(w, "settle_webhook_requests_total{platform=\"instagram\",cause=\"duplicate\"}") >=
         UNTOLD);
     matrix_judge(w, l, SOME_CUT);
 }
@@ -182,7 +182,7 @@ static void test_out_of_memory_a_worker_is_replaced_and_nothing_lost(void **stat
     memcpy(request, head, sizeof(head) - 1);
     /* None ends, so all of them are held. */
     hungry = open_wires(w, a, HUNGRY, (struct span){request, sizeof(head) - 2 + BODY_BYTES});
-    world_until(20, (wire_look(hungry, HUNGRY, 10), matrix_metric(w, "settle_worker_restarts_total") == 1));
+    world_until(20, (wire_look(hungry, HUNGRY, 10), world_metric(w, "settle_worker_restarts_total") == 1));
     close_wires(hungry, HUNGRY);
     matrix_wait_for_acks(l, 300);
     assert_true(world_child(w, "ingest") != worker);
@@ -228,7 +228,7 @@ static void test_out_of_descriptors_those_who_are_in_are_answered(void **state)
     proxy_cut(matrix_proxy);
     matrix_wait_for_acks(l, 300);
     close_wires(flood, FLOOD);
-    world_until(30, matrix_metric(w, "settle_store_up{store=\"postgres\"}") == 2);
+    world_until(30, world_metric(w, "settle_store_up{store=\"postgres\"}") == 2);
     assert_true(world_child(w, "ingest") == worker);
     matrix_judge(w, l, NONE_REFUSED);
     arena_close(a);
@@ -251,7 +251,7 @@ static void test_told_to_end_it_answers_what_it_has_and_leaves_the_rest_to_the_n
     matrix_wait_for_acks(l, 100);
     assert_int_equal(load_so_far(l).unknown, 0);
     load_halt(l);
-    world_until(30, matrix_metric(w, "settle_spool_records") == 0);
+    world_until(30, world_metric(w, "settle_spool_records") == 0);
     assert_int_equal(load_stop(l, w).wrong, 0);
 }
 
