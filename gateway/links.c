@@ -167,17 +167,14 @@ static void connect_again(struct link *k)
     struct attempt *a = attempt_new(k);
     pthread_t thread;
 
-    if (a->event >= 0) {
-        k->state = LINK_CONNECTING;
-        k->attempt = a;
-        k->watch = watch_open(server_loop(k->links->server), a->event, after_attempt, k);
-        errno = pthread_create(&thread, NULL, run_attempt, a);
-        if (errno == 0) {
-            pthread_detach(thread);
-            return;
-        }
+    k->state = LINK_CONNECTING;
+    k->attempt = a;
+    k->watch = watch_open(server_loop(k->links->server), a->event, after_attempt, k);
+    if (pthread_create(&thread, NULL, run_attempt, a) == 0) {
+        pthread_detach(thread);
+        return;
     }
-    err_set(&a->err, UNAVAILABLE, "no descriptor or thread to connect with: %s", strerror(errno));
+    err_set(&a->err, UNAVAILABLE, "no thread to connect on: %s", strerror(errno));
     stay_down(k, &a->err);
     attempt_free(a);
 }
@@ -341,7 +338,9 @@ static struct attempt *attempt_new(const struct link *k)
     a->pg_config.application = copy_of(config->pg.application);
     a->redis_url = copy_of(config->redis_url);
     a->redis_timeout_ms = config->redis_connect_timeout_ms;
-    a->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); /* may fail, last: errno is its */
+    a->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (a->event < 0)
+        abort();
     return a;
 }
 
@@ -349,8 +348,7 @@ static void attempt_free(struct attempt *a)
 {
     pg_close(a->pg);
     redis_close(a->redis);
-    if (a->event >= 0)
-        close(a->event);
+    close(a->event);
     free((char *)(uintptr_t)a->pg_config.url);
     free((char *)(uintptr_t)a->pg_config.user);
     free((char *)(uintptr_t)a->pg_config.application);
