@@ -17,7 +17,11 @@ static void end_busy_sessions(struct world *w)
 {
     double failed = world_metric(w, FAILED);
 
-    world_until(20, (end_sessions(w), world_metric(w, FAILED) > failed));
+    world_until(20, world_metric(w, FAILED) > failed)
+    {
+        if (matrix_connected(w))
+            end_sessions(w);
+    }
 }
 
 static void freeze_postgres(struct world *w)
@@ -42,7 +46,11 @@ static void reset_busy_connections(struct world *w)
 {
     double failed = world_metric(w, FAILED);
 
-    world_until(20, (proxy_cut(matrix_proxy), world_metric(w, FAILED) > failed));
+    world_until(20, world_metric(w, FAILED) > failed)
+    {
+        if (matrix_connected(w))
+            proxy_cut(matrix_proxy);
+    }
 }
 
 static void delay(struct world *w)
@@ -121,7 +129,7 @@ const struct row matrix_of_servers[MATRIX_OF_SERVERS] = {
     {"postgres waits for a standby",        wait_for_a_standby,  wait_for_no_standby, 100,  NONE_REFUSED, SPOOLED},
     {"postgres is read-only",               make_read_only,      make_writable,       300,  NONE_REFUSED, SPOOLED},
     {"postgres has no connection left",     allow_no_connection, allow_connections,   300,  NONE_REFUSED, SPOOLED},
-    {"postgres ends sessions",              end_busy_sessions,   end_busy_sessions,   300,  NONE_REFUSED, FAILED },
+    {"postgres ends sessions",              end_busy_sessions,   heal,                300,  NONE_REFUSED, FAILED },
     {"both stores are down",                stop_both_stores,    world_servers,       300,  NONE_REFUSED, SPOOLED},
     {"both are down and the spool is full", stop_both_stores,    world_servers,       2000, SOME_REFUSED, FULL   },
 };
