@@ -81,10 +81,11 @@ unsigned fault_count(struct world *w, struct fault f)
     return count_lines(w, f, says_tampered);
 }
 
-/* "(INJECTED)" behind the result; a call that killed has none and shows "= ?" instead. */
+/* "(INJECTED)" or "(DELAYED)" behind the result; a call that killed has none and shows "= ?" instead. */
 static bool says_tampered(const char *line, size_t len)
 {
-    return strstr(line, "(INJECTED") || (len > 3 && strncmp(line + len - 3, "= ?", 3) == 0);
+    return strstr(line, "(INJECTED") || strstr(line, "(DELAYED") ||
+           (len > 3 && strncmp(line + len - 3, "= ?", 3) == 0);
 }
 
 static unsigned count_lines(struct world *w, struct fault f, bool (*is_counted)(const char *line, size_t len))

@@ -28,6 +28,7 @@ struct load {
     pthread_mutex_t lock; /* over all below; senders hold it for moments */
     uint16_t port;
     bool stop, halted, calls_anew;
+    unsigned pace_ms;
     struct load_count count;
     const char *secret;
     struct ledger *ledger;
@@ -42,6 +43,7 @@ static void remember(struct sender *s, unsigned nth, enum told told, int64_t beg
 static int connect_to(struct load *l);
 static bool is_stopped(struct load *l);
 static bool is_call_over(struct load *l, unsigned nth);
+static void rest(struct load *l);
 static void sign(const char *secret, const char *body, char ret[65]);
 
 struct load *load_start(struct world *w, unsigned n)
@@ -75,6 +77,13 @@ void load_calls_anew(struct load *l)
 {
     pthread_mutex_lock(&l->lock);
     l->calls_anew = true;
+    pthread_mutex_unlock(&l->lock);
+}
+
+void load_pace(struct load *l, unsigned ms)
+{
+    pthread_mutex_lock(&l->lock);
+    l->pace_ms = ms;
     pthread_mutex_unlock(&l->lock);
 }
 
@@ -134,6 +143,7 @@ static void *send_posts(void *sender)
         while (!is_stopped(s->load)) {
             bool goes_on = send_post(s, fd, nth);
 
+            rest(s->load);
             nth += s->answered; /* without an answer it is sent again, as a platform does */
             if (!goes_on || is_call_over(s->load, nth))
                 break;
@@ -240,6 +250,17 @@ static bool is_call_over(struct load *l, unsigned nth)
     over = l->calls_anew && nth % POSTS_A_CALL == 0;
     pthread_mutex_unlock(&l->lock);
     return over;
+}
+
+static void rest(struct load *l)
+{
+    unsigned ms;
+
+    pthread_mutex_lock(&l->lock);
+    ms = l->pace_ms;
+    pthread_mutex_unlock(&l->lock);
+    if (ms > 0)
+        usleep(ms * 1000);
 }
 
 static void sign(const char *secret, const char *body, char ret[65])

@@ -21,6 +21,7 @@ struct load_count {
 struct load *load_start(struct world *w, unsigned n);
 void load_aim(struct load *l, const struct world *w); /* the gateway has moved to another port */
 void load_calls_anew(struct load *l);                 /* from now on a connection takes only a few posts */
+void load_pace(struct load *l, unsigned ms); /* from now on each sender rests so long behind each post */
 struct load_count load_so_far(struct load *l);
 
 /* Of the answers so far, those that took longer than ms, and the slowest; before load_stop. */
