@@ -410,8 +410,9 @@ static void test_the_servers_and_the_gateway_live_by_the_shim(void **state)
                              now_wall_us() / SECOND_US,
                          -3600));
     assert_true(is_about(strtoll(world_redis(w, "time", NULL), NULL, 10) - now_wall_us() / SECOND_US, -3600));
-    /* signed by our clock: an hour too early */
-    assert_int_equal(world_post(w, "tiktok", NULL, "{}").status, 401);
+    /* Signed by our clock: an hour too early. Until the gateway has asked again what the database's clock says it may
+     * doubt its own. */
+    assert_int_not_equal(world_post(w, "tiktok", NULL, "{}").status, 200);
     shim_close(s);
     world_kill(w, GATEWAY);
     world_kill(w, POSTGRES); /* the next ones have the true time again */

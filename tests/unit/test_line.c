@@ -3,8 +3,6 @@
 #include "base/now.h"
 #include "line.h"
 
-#include <math.h>
-
 enum { LEAST = 16, MOST = 1000, TURN_US = 5000 };
 
 static struct line fresh(void)
@@ -23,7 +21,7 @@ static int64_t serve(struct line *l, double a_second, int64_t from_us, int64_t f
         now_us += TURN_US;
         owed += a_second * TURN_US / SECOND_US;
         line_moved(l, (size_t)owed, now_us);
-        owed -= floor(owed);
+        owed -= (double)(size_t)owed;
         line_turn(l, true, now_us);
     }
     return now_us;
