@@ -37,6 +37,8 @@ METRIC(SPOOL_WRITES, "settle_spool_writes_total", COUNTER, false, "result", "sto
 METRIC(SPOOL_DRAINED, "settle_spool_drained_total", COUNTER, false, NULL, NULL,
        "Deliveries of the spool whose receipts are all committed in Postgres.")
 METRIC(CONNECTIONS, "settle_open_connections", GAUGE_SUM, false, NULL, NULL, "Open client connections.")
+METRIC(CONNECTIONS_MAX, "settle_max_connections", GAUGE_SUM, false, NULL, NULL,
+       "Connections of senders that the ingest workers will hold at once; beyond them new ones wait.")
 METRIC(CONNECTIONS_REFUSED, "settle_connections_refused_total", COUNTER, false, NULL, NULL,
        "Connections closed at once because their address had as many open as it may.")
 METRIC(STORE_UP, "settle_store_up", GAUGE_SUM, false, "store", "postgres redis",
