@@ -21,7 +21,7 @@
 enum {
     CONNECT_TIMEOUT_S = 2,
     REDIS_CONNECT_TIMEOUT_MS = 1000,
-    LINE_WAIT_MS = 100,      /* for a store that is at work: what does not fit in is turned away */
+    LINE_WAIT_MS = 100, /* for a store that is at work: what does not fit in is turned away */
     LINE_BYTES_MAX = 64 * 1024 * 1024,
     SPOOL_LINE_LEAST = 512, /* they share one sync */
     FLIGHTS_AT_LEAST = 2,   /* of a connection: one under way, one to follow */
