@@ -235,7 +235,7 @@ def receipt_refused(w):
 
 
 def same_id_other_body(w):
-    w.start(SETTLE_SPOOL_AFTER_MS="10000")  # "stored" and not "spooled", on a busy machine too
+    w.start(SETTLE_SPOOL_FOLDER="", SETTLE_INGEST_COMMIT_TIMEOUT_MS="20000")  # "stored", not "spooled": ready is Postgres
     for state in ("published", "failed"):
         w.post('{"external_post_id":"twice","status":"%s"}' % state)
     yield
