@@ -106,7 +106,11 @@ static struct server *open_server(const struct process *self, struct err *err)
         .drain_ms = DRAIN_MS,
     };
 
-    return server_open(self->listener, &limits, err);
+    struct server *server = server_open(self->listener, &limits, err);
+
+    if (server)
+        metric_set(CONNECTIONS_MAX, METRIC_NO_PLATFORM, 0, (double)server_max_connections(server));
+    return server;
 }
 
 static void open_stores(struct ingest *g, const struct config *config)

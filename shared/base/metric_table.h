@@ -37,15 +37,18 @@ METRIC(SPOOL_WRITES, "settle_spool_writes_total", COUNTER, false, "result", "sto
 METRIC(SPOOL_DRAINED, "settle_spool_drained_total", COUNTER, false, NULL, NULL,
        "Deliveries of the spool whose receipts are all committed in Postgres.")
 METRIC(CONNECTIONS, "settle_open_connections", GAUGE_SUM, false, NULL, NULL, "Open client connections.")
+METRIC(CONNECTIONS_MAX, "settle_max_connections", GAUGE_SUM, false, NULL, NULL,
+       "Connections of senders that the ingest workers will hold at once; beyond them new ones wait.")
 METRIC(CONNECTIONS_REFUSED, "settle_connections_refused_total", COUNTER, false, NULL, NULL,
        "Connections closed at once because their address had as many open as it may.")
 METRIC(STORE_UP, "settle_store_up", GAUGE_SUM, false, "store", "postgres redis",
        "Number of connections to the store that work and take writes.")
 METRIC(STORE_CONNECTS, "settle_store_connects_total", COUNTER, false, "store", "postgres redis",
        "Tries to connect to the store.")
-METRIC(CLOCK_SKEW, "settle_clock_skew_seconds", GAUGE, false, NULL, NULL,
-       "How far the gateway's wall clock and the database's are apart, either way; the largest of all workers'. "
-       "Beyond 30 s a signature that looks too old or too new is answered 503 instead of 401.")
+METRIC(
+    CLOCK_SKEW, "settle_clock_skew_seconds", GAUGE, false, NULL, NULL,
+    "How far the gateway's wall clock and the database's are apart, either way; the largest of all workers'. "
+    "Beyond 30 s a signature that looks too old or too new is answered 503 instead of 401.")
 METRIC(HINTS, "settle_redis_hints_total", COUNTER, false, "result", "seen unseen unknown",
        "Duplicate hints asked of Redis, by answer; unknown means late, down or left alone.")
 METRIC(SIGNATURE_STORM, "settle_signature_storm", GAUGE, true, NULL, NULL,

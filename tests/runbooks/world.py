@@ -73,13 +73,14 @@ class World:
         } | {f"SETTLE_SECRET_{name.upper()}_FILE": f"{self.dir}/{name}.secret" for name in PLATFORMS}
 
     def listen(self):
-        """One a role, at the numbers where a started program looks for them."""
-        sockets = [socket.create_server(("127.0.0.1", 0), backlog=4096) for _ in ROLES]
+        """One a role, at the numbers where a started program looks for them. As by default, ingest's is for all addresses."""
+        hosts = ["0.0.0.0" if role == "ingest" else "127.0.0.1" for role in ROLES]
+        sockets = [socket.create_server((host, 0), backlog=4096) for host in hosts]
         spare = [os.dup2(s.fileno(), 100 + i) for i, s in enumerate(sockets)]
         for i, (role, s) in enumerate(zip(ROLES, sockets)):
-            at = f"127.0.0.1:{s.getsockname()[1]}"
-            self.plain[f"SETTLE_{role.upper()}_URL"] = f"http://{at}"
-            self.plain[f"SETTLE_{role.upper()}_LISTEN"] = at
+            port = s.getsockname()[1]
+            self.plain[f"SETTLE_{role.upper()}_URL"] = f"http://127.0.0.1:{port}"
+            self.plain[f"SETTLE_{role.upper()}_LISTEN"] = f"{hosts[i]}:{port}"
             s.detach()
         for fd in range(FIRST_HANDED, FIRST_HANDED + len(ROLES)):
             if fd == self.servers.stdin.fileno():
