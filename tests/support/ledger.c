@@ -178,10 +178,18 @@ struct ledger_findings ledger_compare(struct ledger *l, struct world *w)
 /* NULL: never sent. */
 static uint8_t *post_named(struct memory *m, const char *name)
 {
-    unsigned sender, nth;
+    char *end = NULL;
+    unsigned long sender = 0, nth = 0;
 
-    if (sscanf(name, "load-%u-%u", &sender, &nth) != 2 || sender >= m->nsenders ||
-        nth >= m->senders[sender].n || m->senders[sender].told[nth] == UNSENT)
+    if (strncmp(name, "load-", 5) !=
+        0) /* not sscanf, which would measure the whole text at each of a million lines */
+        return NULL;
+    sender = strtoul(name + 5, &end, 10);
+    if (*end != '-')
+        return NULL;
+    nth = strtoul(end + 1, &end, 10);
+    if ((*end != '\n' && *end != '\0') || sender >= m->nsenders || nth >= m->senders[sender].n ||
+        m->senders[sender].told[nth] == UNSENT)
         return NULL;
     return &m->senders[sender].told[nth];
 }
