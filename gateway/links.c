@@ -191,6 +191,8 @@ static int begin_attempt(struct link *k, struct attempt *a)
     pthread_t thread;
     int failure;
 
+    k->state = LINK_CONNECTING;
+    k->attempt = a;
     a->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     k->watch = a->event < 0 ? NULL : watch_try(server_loop(k->links->server), a->event, after_attempt, k);
     if (!k->watch)
@@ -199,8 +201,6 @@ static int begin_attempt(struct link *k, struct attempt *a)
     if (failure)
         return failure;
     pthread_detach(thread);
-    k->state = LINK_CONNECTING;
-    k->attempt = a;
     return 0;
 }
 
