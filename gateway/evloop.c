@@ -24,12 +24,24 @@ static void after_passed(h2o_timeout_entry_t *entry);
 
 struct watch *watch_open(h2o_loop_t *loop, int fd, watch_ready *on_ready, void *ctx)
 {
+    struct watch *w = watch_try(loop, fd, on_ready, ctx);
+
+    if (!w)
+        abort(); /* the connection cap leaves descriptors free for this */
+    return w;
+}
+
+struct watch *watch_try(h2o_loop_t *loop, int fd, watch_ready *on_ready, void *ctx)
+{
     /* A duplicate, since h2o closes what it watches, and since its owner may close the original first. */
     int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-    struct watch *w = calloc(1, sizeof(*w));
+    struct watch *w;
 
-    if (copy < 0 || !w)
-        abort(); /* the connection cap leaves descriptors free for this */
+    if (copy < 0)
+        return NULL;
+    w = calloc(1, sizeof(*w));
+    if (!w)
+        abort();
     w->on_readable = on_ready;
     w->ctx = ctx;
     w->sock = h2o_evloop_socket_create(loop, copy, H2O_SOCKET_FLAG_DONT_READ);

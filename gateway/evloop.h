@@ -14,6 +14,8 @@ typedef void watch_ready(void *ctx);
 
 /* on_readable: whenever there is something to read, or the other side has closed. Sets O_NONBLOCK. */
 struct watch *watch_open(h2o_loop_t *loop, int fd, watch_ready *on_readable, void *ctx);
+/* The same for who can do without: NULL, with errno, when no descriptor is left. Above it is the process's end. */
+struct watch *watch_try(h2o_loop_t *loop, int fd, watch_ready *on_readable, void *ctx);
 void watch_writable(struct watch *w, watch_ready *after_writable); /* once; while one is pending, nothing */
 void watch_close(struct watch *w); /* NULL is fine, and so is a call from its own callbacks */
 

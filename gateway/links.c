@@ -57,6 +57,7 @@ struct links {
 };
 
 static void connect_again(struct link *k);
+static int begin_attempt(struct link *k, struct attempt *a);
 static void *run_attempt(void *attempt);
 static void after_attempt(void *link);
 static void come_up(struct link *k);
@@ -173,19 +174,34 @@ void links_praise_pg(struct links *l, const struct pg *pg)
 static void connect_again(struct link *k)
 {
     struct attempt *a = attempt_new(k);
-    pthread_t thread;
+    int failure;
 
     metric_add(STORE_CONNECTS, METRIC_NO_PLATFORM, k->store, 1);
+    failure = begin_attempt(k, a);
+    if (failure) {
+        err_set(&a->err, UNAVAILABLE, "no descriptor or thread to connect with: %s", strerror(failure));
+        stay_down(k, &a->err);
+        attempt_free(a);
+    }
+}
+
+/* Returns an errno; then the thread has not begun. */
+static int begin_attempt(struct link *k, struct attempt *a)
+{
+    pthread_t thread;
+    int failure;
+
     k->state = LINK_CONNECTING;
     k->attempt = a;
-    k->watch = watch_open(server_loop(k->links->server), a->event, after_attempt, k);
-    if (pthread_create(&thread, NULL, run_attempt, a) == 0) {
-        pthread_detach(thread);
-        return;
-    }
-    err_set(&a->err, UNAVAILABLE, "no thread to connect on: %s", strerror(errno));
-    stay_down(k, &a->err);
-    attempt_free(a);
+    a->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    k->watch = a->event < 0 ? NULL : watch_try(server_loop(k->links->server), a->event, after_attempt, k);
+    if (!k->watch)
+        return errno;
+    failure = pthread_create(&thread, NULL, run_attempt, a);
+    if (failure)
+        return failure;
+    pthread_detach(thread);
+    return 0;
 }
 
 static void *run_attempt(void *attempt)
@@ -226,12 +242,22 @@ static void after_attempt(void *link)
 static void come_up(struct link *k)
 {
     int fd = k->pg ? pg_fd(k->pg) : redis_fd(k->redis);
+    struct err err = {0};
 
+    k->watch = watch_try(server_loop(k->links->server), fd, on_readable, k);
+    if (!k->watch) {
+        err_set(&err, UNAVAILABLE, "no descriptor to watch the connection by: %s", strerror(errno));
+        pg_close(k->pg);
+        redis_close(k->redis);
+        k->pg = NULL;
+        k->redis = NULL;
+        stay_down(k, &err);
+        return;
+    }
     k->state = LINK_UP;
     k->is_lost = false;
     k->last_failure[0] = '\0';
     k->up_us = k->heard_us = server_boot_us(k->links->server);
-    k->watch = watch_open(server_loop(k->links->server), fd, on_readable, k);
     log_info("store_connected", LOG_TEXT("store", store_names[k->store]));
     count_up(k);
     if (k->pg && k->links->config.on_pg)
@@ -351,9 +377,7 @@ static struct attempt *attempt_new(const struct link *k)
     a->pg_config.application = copy_of(config->pg.application);
     a->redis_url = copy_of(config->redis_url);
     a->redis_timeout_ms = config->redis_connect_timeout_ms;
-    a->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (a->event < 0)
-        abort();
+    a->event = -1;
     return a;
 }
 
@@ -361,7 +385,8 @@ static void attempt_free(struct attempt *a)
 {
     pg_close(a->pg);
     redis_close(a->redis);
-    close(a->event);
+    if (a->event >= 0)
+        close(a->event);
     free((char *)(uintptr_t)a->pg_config.url);
     free((char *)(uintptr_t)a->pg_config.user);
     free((char *)(uintptr_t)a->pg_config.application);

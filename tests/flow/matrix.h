@@ -53,11 +53,13 @@ void matrix_gateway(struct world *w); /* starts it and waits for its connections
 bool matrix_connected(struct world *w);
 struct load *matrix_load(struct world *w);             /* light: see load.h */
 void matrix_wait_for_acks(struct load *l, unsigned n); /* n more */
+void matrix_struck(struct load *l);                    /* see load_struck; load_mended when it is over */
 
 /* Strikes under load, mends, waits until all is drained, and judges. */
 void matrix_run(struct world *w, const struct row *row);
 /* The same for who strikes by himself: mended is done; stops the load and judges it. Of a hundred answers one may be
- * late, or refused where none should be: disk and cores are shared with whatever else runs. Of a sanitizer's more. */
+ * late, or refused where none should be: disk and cores are shared with whatever else runs. Of a sanitizer's more. Of what
+ * came between load_struck and load_mended likewise, or as many as there are senders. */
 struct load_count matrix_judge(struct world *w, struct load *l, enum outcome_of_row outcome);
 
 /* Anything that must succeed: a shell's words. */

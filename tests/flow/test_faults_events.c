@@ -244,6 +244,7 @@ static void test_a_database_clock_a_day_ahead_fails_nothing_and_refuses_nothing(
               OPEN);
     l = matrix_load(w);
     matrix_wait_for_acks(l, 100);
+    matrix_struck(l);
     shim_step(clock, DAY_US);
     world_until(10, world_count(w, "select extract(epoch from now()) - %lld",
                                 (long long)(now_wall_us() / SECOND_US)) > 80000);
@@ -254,6 +255,7 @@ static void test_a_database_clock_a_day_ahead_fails_nothing_and_refuses_nothing(
     assert_int_equal(world_count(w, "select count(*) from settle.publish_logs where status <> 'processing'"),
                      0);
     shim_step(clock, 0);
+    load_mended(l);
     matrix_wait_for_acks(l, 100);
     run = world_reconcile(w, NULL);
     assert_int_equal(run.status, 0);

@@ -217,12 +217,14 @@ static void test_out_of_descriptors_those_who_are_in_are_answered(void **state)
     a = arena_open(1 << 16);
     l = matrix_load(w);
     matrix_wait_for_acks(l, 100);
+    matrix_struck(l);
     flood = open_wires(w, a, FLOOD, SPAN_NONE);
     matrix_wait_for_acks(l, 100);
     proxy_cut(matrix_proxy);
     matrix_wait_for_acks(l, 300);
     world_until(30, is_connected(w));
     close_wires(flood, FLOOD);
+    load_mended(l);
     assert_true(world_child(w, "ingest") == worker);
     matrix_judge(w, l, NONE_REFUSED);
     arena_close(a);

@@ -12,9 +12,10 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
-enum { DEADLINE_S = 20 };
+enum { DEADLINE_S = 20, PORTS_TRIED = 5 };
 
 enum route { DIRECT, HAPROXY, NGINX, ROUTES };
 
@@ -112,27 +113,63 @@ static const char *write_sample(struct world *w, const char *name, const char *t
     return path;
 }
 
+static struct process spawn_haproxy(struct world *w, unsigned port)
+{
+    const char *text = replaced(read_sample("haproxy.cfg"), "port 9090",
+                                arena_print(set.arena, "port %s", strrchr(w->monitor_url, ':') + 1));
+
+    return world_spawn(w, "/usr/sbin/haproxy", "-db", "-f", write_sample(w, "haproxy.cfg", text, port), NULL);
+}
+
+static struct process spawn_nginx(struct world *w, unsigned port)
+{
+    const char *text =
+        replaced(read_sample("nginx.conf"), "http {",
+                 "http {\n client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi;\n"
+                 " uwsgi_temp_path uwsgi; scgi_temp_path scgi;\n");
+
+    return world_spawn(w, "/usr/sbin/nginx", "-p", w->dir, "-e", "stderr", "-g",
+                       "daemon off; master_process off;", "-c", write_sample(w, "nginx.conf", text, port),
+                       NULL);
+}
+
+static bool has_ended(struct process child)
+{
+    siginfo_t end = {0};
+
+    return waitid(P_PID, (id_t)child.pid, &end, WEXITED | WNOHANG | WNOWAIT) == 0 && end.si_pid == child.pid;
+}
+
+static bool is_passed_on(struct world *w, enum route r)
+{
+    const char *url = arena_print(set.arena, "%s/publishing/webhooks/nowhere", set.urls[r]);
+
+    return world_http(w, "GET", url, NULL, SPAN_NONE).status == 404;
+}
+
+/* A port that was free a moment ago may be somebody else's by now. */
+static void start_proxy(struct world *w, enum route r)
+{
+    for (unsigned i = 0; i < PORTS_TRIED; i++) {
+        unsigned port = free_port();
+        struct outcome end;
+
+        set.proxies[r] = r == HAPROXY ? spawn_haproxy(w, port) : spawn_nginx(w, port);
+        snprintf(set.urls[r], sizeof(set.urls[r]), "http://127.0.0.1:%u", port);
+        world_until(DEADLINE_S, has_ended(set.proxies[r]) || is_passed_on(w, r));
+        if (!has_ended(set.proxies[r]))
+            return;
+        end = world_wait(w, set.proxies[r]);
+        if (!strstr(end.err, "Address already in use"))
+            fail_msg("%s does not start: %s", route_names[r], end.err);
+    }
+    fail_msg("%s found no port", route_names[r]);
+}
+
 static void start_proxies(struct world *w)
 {
-    unsigned ports[ROUTES] = {0, free_port(), free_port()};
-    const char *text;
-
-    text = replaced(read_sample("haproxy.cfg"), "port 9090",
-                    arena_print(set.arena, "port %s", strrchr(w->monitor_url, ':') + 1));
-    set.proxies[HAPROXY] = world_spawn(w, "/usr/sbin/haproxy", "-db", "-f",
-                                       write_sample(w, "haproxy.cfg", text, ports[HAPROXY]), NULL);
-    text = replaced(read_sample("nginx.conf"), "http {",
-                    "http {\n client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi;\n"
-                    " uwsgi_temp_path uwsgi; scgi_temp_path scgi;\n");
-    set.proxies[NGINX] = world_spawn(w, "/usr/sbin/nginx", "-p", w->dir, "-e", "stderr", "-g",
-                                     "daemon off; master_process off;", "-c",
-                                     write_sample(w, "nginx.conf", text, ports[NGINX]), NULL);
-    for (enum route r = HAPROXY; r <= NGINX; r++) {
-        char url[128];
-        snprintf(set.urls[r], sizeof(set.urls[r]), "http://127.0.0.1:%u", ports[r]);
-        snprintf(url, sizeof(url), "%s/publishing/webhooks/nowhere", set.urls[r]);
-        world_until(10, world_http(w, "GET", url, NULL, SPAN_NONE).status == 404);
-    }
+    for (enum route r = HAPROXY; r <= NGINX; r++)
+        start_proxy(w, r);
 }
 
 static void stop_proxies(struct world *w)

@@ -14,8 +14,8 @@
 
 enum {
     SENDERS = 16,
-    ROUNDS = 20,
-    ROUNDS_LONG = 200, /* of ops/test --long; none lost in n: at most 3 in n are, 95 times of 100 */
+    SHOWN_EVERY = 20,
+    TIMES_LONG = 10, /* of ops/test --long; none lost in n: at most 3 in n are, 95 times of 100 */
     RECONCILE_EVERY = 5,
     HIT_S = 5,
     PATIENCE_S = 60
@@ -35,6 +35,37 @@ static const struct {
     {"at a message", "sendto,sendmsg",        60},
 };
 
+/* One kill. */
+struct round {
+    enum victim victim;
+    enum moment moment;
+};
+
+static const struct round at_any_time[] = {
+    {WORKER,   ANY_TIME},
+    {PARENT,   ANY_TIME},
+    {DATABASE, ANY_TIME},
+    {MIRROR,   ANY_TIME},
+    {WORKER,   ANY_TIME},
+    {PARENT,   ANY_TIME},
+    {DATABASE, ANY_TIME},
+    {MIRROR,   ANY_TIME},
+};
+
+/* Redis has no files here, and answers by write. */
+static const struct round within_calls[] = {
+    {WORKER,   AT_WRITE},
+    {PARENT,   AT_WRITE},
+    {DATABASE, AT_WRITE},
+    {MIRROR,   AT_WRITE},
+    {WORKER,   AT_SYNC },
+    {PARENT,   AT_SYNC },
+    {DATABASE, AT_SYNC },
+    {WORKER,   AT_SEND },
+    {PARENT,   AT_SEND },
+    {DATABASE, AT_SEND },
+};
+
 static char folder[200];
 
 static int up(void **state)
@@ -44,10 +75,21 @@ static int up(void **state)
     setenv("SETTLE_UNSAFE_OK", "true", 1);      /* the tests' folder may lie on anything */
     setenv("SETTLE_ADMIN_ENABLED", "false", 1); /* so that all connections are the workers' */
     snprintf(folder, sizeof(folder), "%s/spool", w->dir);
-    assert_int_equal(mkdir(folder, 0700), 0);
     setenv("SETTLE_SPOOL_FOLDER", folder, 1);
     setenv("SETTLE_SPOOL_RESERVE_MEGABYTES", "1", 1);
     return 0;
+}
+
+static int reset(void **state)
+{
+    struct world *w = *state;
+
+    if (w->gateway)
+        world_kill(w, GATEWAY);
+    world_servers(w);
+    world_reset(w);
+    world_wait(w, world_spawn(w, "rm", "-rf", folder, NULL));
+    return mkdir(folder, 0700);
 }
 
 static int down(void **state)
@@ -145,12 +187,9 @@ static bool kill_at_call(struct world *w, enum victim victim, enum moment moment
     return hit;
 }
 
-/* Returns the moment that it was in truth. */
+/* Returns the moment that it was in truth: what does not come to its call is killed at any time. */
 static enum moment one_round(struct world *w, struct load *l, enum victim victim, enum moment moment)
 {
-    if (!fault_works(w) ||
-        (victim == MIRROR && moment != AT_WRITE)) /* it has no files, and answers by write */
-        moment = ANY_TIME;
     if (moment == ANY_TIME)
         wait_for_acks(l, 20 + arc4random_uniform(200)); /* anywhere between reading, commit and answer */
     else if (!kill_at_call(w, victim, moment))
@@ -206,27 +245,41 @@ static void print_sum(unsigned kills[NVICTIMS][NMOMENTS], struct load_count coun
                   count.acked, count.refused, count.unknown, nsettled);
 }
 
-static void test_whatever_is_killed_nothing_acknowledged_is_lost(void **state)
+/* Of the kills at each moment at least half were that in truth: else their part of the test would be none. */
+static void expect_hits(const struct round *rounds, size_t n, unsigned times,
+                        unsigned kills[NVICTIMS][NMOMENTS])
 {
-    struct world *w = *state;
-    unsigned kills[NVICTIMS][NMOMENTS] = {0}, nsettled,
-             nrounds = getenv("SETTLE_TEST_LONG") ? ROUNDS_LONG : ROUNDS;
+    unsigned tried[NMOMENTS] = {0}, hit[NMOMENTS] = {0};
+
+    for (size_t i = 0; i < n; i++)
+        tried[rounds[i].moment] += times;
+    for (size_t m = 0; m < NMOMENTS; m++) {
+        for (size_t v = 0; v < NVICTIMS; v++)
+            hit[m] += kills[v][m];
+        if (2 * hit[m] < tried[m])
+            fail_msg("of %u kills %s only %u were", tried[m], moments[m].name, hit[m]);
+    }
+}
+
+static void kill_and_judge(struct world *w, const struct round *rounds, size_t n)
+{
+    unsigned kills[NVICTIMS][NMOMENTS] = {0}, nsettled, times = getenv("SETTLE_TEST_LONG") ? TIMES_LONG : 1;
     struct load_count count;
     struct load *l;
 
     register_some(w);
     world_gateway(w, "--workers", "2", NULL);
     l = load_start(w, SENDERS);
-    for (unsigned i = 0; i < nrounds; i++) {
-        enum victim victim = i % NVICTIMS;
+    for (unsigned i = 0; i < times * n; i++) {
+        struct round round = rounds[i % n];
         struct process run = {0};
 
         if (i % RECONCILE_EVERY == 0)
             run = reconcile(w);
-        kills[victim][one_round(w, l, victim, i / NVICTIMS % NMOMENTS)]++;
+        kills[round.victim][one_round(w, l, round.victim, round.moment)]++;
         if (run.pid)
             world_wait(w, run); /* it may have failed: the next one goes on */
-        if ((i + 1) % ROUNDS == 0)
+        if ((i + 1) % SHOWN_EVERY == 0)
             print_message("  %u rounds, %u acknowledged\n", i + 1, load_so_far(l).acked);
     }
     load_halt(l);
@@ -240,12 +293,27 @@ static void test_whatever_is_killed_nothing_acknowledged_is_lost(void **state)
     assert_int_equal(count.wrong, 0); /* our fault is never a 4xx */
     assert_true(count.unknown > 0);   /* else no kill hit anything */
     assert_true(nsettled > 0);
+    expect_hits(rounds, n, times, kills);
+}
+
+static void test_whatever_is_killed_nothing_acknowledged_is_lost(void **state)
+{
+    kill_and_judge(*state, at_any_time, countof(at_any_time));
+}
+
+static void test_whatever_is_killed_in_the_middle_of_a_call_nothing_acknowledged_is_lost(void **state)
+{
+    if (!fault_works(*state))
+        skip();
+    kill_and_judge(*state, within_calls, countof(within_calls));
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_whatever_is_killed_nothing_acknowledged_is_lost),
+        cmocka_unit_test_setup(test_whatever_is_killed_nothing_acknowledged_is_lost, reset),
+        cmocka_unit_test_setup(test_whatever_is_killed_in_the_middle_of_a_call_nothing_acknowledged_is_lost,
+                               reset),
     };
 
     return cmocka_run_group_tests(tests, up, down);

@@ -3,8 +3,10 @@
 
 #include "base/now.h"
 
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 enum {
     LINKS = 2,      /* of Postgres, in one worker; of Redis there is one */
@@ -12,6 +14,9 @@ enum {
     FIRST_ONES = 5, /* of each, while the pauses grow */
     PROBES = 3,     /* that are waited for */
     SENDERS = 4,
+    DESCRIPTORS_MAX = 1024,
+    OF_A_CONNECTION = 6, /* more than are open at once while one comes up */
+    TRIES = 3,
 };
 
 static int up(void **state)
@@ -110,11 +115,76 @@ static void test_a_postgres_that_takes_nothing_is_not_stormed(void **state)
     assert_true(count.refused > 0);
 }
 
+/* What a limit must be so that just this many more descriptors can be opened. */
+static rlim_t limit_leaving(pid_t pid, unsigned nfree)
+{
+    bool used[DESCRIPTORS_MAX] = {false};
+    char path[64];
+    struct dirent *entry;
+    DIR *folder;
+    rlim_t limit = 0;
+
+    snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+    folder = opendir(path);
+    assert_non_null(folder);
+    while ((entry = readdir(folder)))
+        if (entry->d_name[0] != '.' && atoi(entry->d_name) < DESCRIPTORS_MAX)
+            used[atoi(entry->d_name)] = true;
+    closedir(folder);
+    for (; limit < DESCRIPTORS_MAX && (used[limit] || nfree > 0); limit++)
+        nfree -= !used[limit];
+    return limit;
+}
+
+static bool is_connected(struct world *w)
+{
+    return world_metric(w, "settle_store_up{store=\"postgres\"}") == LINKS;
+}
+
+/* At each step of it: the event, the event's watch, the socket, the socket's watch. */
+static void test_without_a_descriptor_to_connect_with_the_worker_lives_and_tries_again(void **state)
+{
+    struct world *w = *state;
+    struct rlimit before, few;
+    rlim_t limits[OF_A_CONNECTION];
+    pid_t worker;
+
+    setenv("SETTLE_ADMIN_ENABLED", "false", 1);
+    world_gateway(w, NULL);
+    unsetenv("SETTLE_ADMIN_ENABLED");
+    world_until(10, is_connected(w));
+    worker = world_child(w, "ingest");
+    if (prlimit(worker, RLIMIT_NOFILE, NULL, &before) != 0)
+        skip(); /* processes that hide can be touched by root alone */
+    world_kill(w, POSTGRES);
+    world_until(10, world_metric(w, "settle_store_up{store=\"postgres\"}") == 0);
+    for (unsigned nfree = 0; nfree < OF_A_CONNECTION; nfree++)
+        limits[nfree] = limit_leaving(worker, nfree);
+    few = (struct rlimit){limits[0], before.rlim_max};
+    assert_int_equal(prlimit(worker, RLIMIT_NOFILE, &few, NULL), 0);
+    world_servers(w);
+    for (unsigned nfree = 0; nfree < OF_A_CONNECTION; nfree++) {
+        long tried = connects(w, "postgres");
+
+        few.rlim_cur = limits[nfree];
+        assert_int_equal(prlimit(worker, RLIMIT_NOFILE, &few, NULL), 0);
+        world_until(20, connects(w, "postgres") >= tried + TRIES || is_connected(w));
+        assert_false(nfree == 0 && is_connected(w));
+    }
+    assert_int_equal(prlimit(worker, RLIMIT_NOFILE, &before, NULL), 0);
+    world_until(20, is_connected(w));
+    assert_int_equal(world_metric(w, "settle_worker_restarts_total"), 0);
+    assert_int_equal(world_child(w, "ingest"), worker);
+    assert_int_equal(world_post(w, "instagram", NULL, "{\"external_post_id\":\"in\"}").status, 200);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_absent_stores_are_probed_each_second, reset),
         cmocka_unit_test_setup(test_a_postgres_that_takes_nothing_is_not_stormed, reset),
+        cmocka_unit_test_setup(test_without_a_descriptor_to_connect_with_the_worker_lives_and_tries_again,
+                               reset),
     };
 
     return cmocka_run_group_tests(tests, up, down);

@@ -16,9 +16,11 @@ enum {
     LATE_SHARE = 50, /* of 100: the median; any wait for Redis makes it all of them */
     AGAIN = 4,       /* times a fault meanwhile */
     ROUNDS_LONG = 5,
-    DELAY_MS = 50,   /* ten times what a hint may take */
-    NAME_BYTES = 64, /* of a note, in Redis */
-    CUT_BYTES = 300, /* in the middle of an answer, sooner or later */
+    DELAY_MS = 50,         /* ten times what a hint may take */
+    NAME_BYTES = 64,       /* of a note, in Redis */
+    CUT_BYTES = 300,       /* in the middle of an answer, sooner or later */
+    POSTERS = SENDERS + 1, /* each has one question open at most */
+    MEANT = 4,             /* times as many posts as questions, so that few questions mean something */
 };
 
 #define KNOWN "{\"external_post_id\":\"known\",\"status\":\"published\"}"
@@ -137,6 +139,13 @@ static void begin_delay(struct world *w)
     proxy_delay(proxy, DOWN, DELAY_MS);
 }
 
+/* Redis hears and does all; nobody hears it. */
+static void begin_silence(struct world *w)
+{
+    (void)w;
+    proxy_swallow(proxy, DOWN);
+}
+
 static void begin_cut(struct world *w)
 {
     (void)w;
@@ -157,17 +166,19 @@ static void no_end(struct world *w)
 static const struct {
     const char *name;
     bool by_proxy;
+    bool is_late; /* each answer: after the first, Redis is left alone for a second */
     void (*begin)(struct world *w);
     const char *shows; /* the series that grows meanwhile */
     void (*end)(struct world *w);
 } faults[] = {
-    {"wiped",         false, begin_flush,   "settle_redis_hints_total{result=\"unseen\"}",  no_end     },
-    {"killed",        false, begin_kill,    "settle_redis_hints_total{result=\"unknown\"}", end_kill   },
-    {"frozen",        false, begin_freeze,  "settle_redis_hints_total{result=\"unknown\"}", end_freeze },
-    {"full",          false, begin_full,    "settle_redis_hints_total{result=\"unseen\"}",  end_full   },
-    {"read-only",     false, begin_replica, "settle_redis_hints_total{result=\"unseen\"}",  end_replica},
-    {"slow",          true,  begin_delay,   "settle_redis_hints_total{result=\"unknown\"}", end_proxy  },
-    {"cut mid-reply", true,  begin_cut,     "settle_store_connects_total{store=\"redis\"}", end_proxy  },
+    {"wiped",         false, false, begin_flush,   "settle_redis_hints_total{result=\"unseen\"}",  no_end     },
+    {"killed",        false, false, begin_kill,    "settle_redis_hints_total{result=\"unknown\"}", end_kill   },
+    {"frozen",        false, false, begin_freeze,  "settle_redis_hints_total{result=\"unknown\"}", end_freeze },
+    {"full",          false, false, begin_full,    "settle_redis_hints_total{result=\"unseen\"}",  end_full   },
+    {"read-only",     false, false, begin_replica, "settle_redis_hints_total{result=\"unseen\"}",  end_replica},
+    {"slow",          true,  true,  begin_delay,   "settle_redis_hints_total{result=\"unknown\"}", end_proxy  },
+    {"silent",        true,  true,  begin_silence, "settle_redis_hints_total{result=\"unknown\"}", end_proxy  },
+    {"cut mid-reply", true,  false, begin_cut,     "settle_store_connects_total{store=\"redis\"}", end_proxy  },
 };
 
 static int by_size(const void *a, const void *b)
@@ -196,6 +207,39 @@ static void time_posts(struct world *w, size_t n, int64_t *took)
 static int64_t median(const int64_t took[TIMED])
 {
     return took[TIMED / 2];
+}
+
+/* GETs that Redis has got; another way than the gateway's leads there. */
+static double questions(struct world *w)
+{
+    const char *stats = world_redis(w, "info", "commandstats", NULL), *at;
+
+    assert_non_null(stats);
+    at = strstr(stats, "cmdstat_get:calls=");
+    return at ? strtod(at + strlen("cmdstat_get:calls="), NULL) : 0;
+}
+
+/* As many as are open when the first answer is late, and that each second. */
+static unsigned questions_allowed(int64_t began_us)
+{
+    return POSTERS * (unsigned)((now_boot_us() - began_us) / SECOND_US + 2);
+}
+
+/* While no answer comes in time. */
+static void expect_left_alone(struct world *w, struct load *l, const char *name)
+{
+    double nbefore = questions(w), n;
+    unsigned acked = load_so_far(l).acked, allowed;
+    int64_t began_us = now_boot_us();
+
+    world_until(20, load_so_far(l).acked - acked > MEANT * questions_allowed(began_us) &&
+                        /* Its rest is over, or it is given up. */
+                        (questions(w) > nbefore || world_metric(w, "settle_store_up{store=\"redis\"}") == 0));
+    n = questions(w) - nbefore;
+    allowed = questions_allowed(began_us);
+    print_message("%s: %.0f questions for %u posts, %u are allowed\n", name, n, load_so_far(l).acked - acked,
+                  allowed);
+    assert_true(n <= allowed);
 }
 
 /* Faults that are over in a moment come again and again. */
@@ -249,6 +293,8 @@ static void suffer(struct world *w, size_t fault)
     shown = world_metric(w, faults[fault].shows);
     time_posts_meanwhile(w, fault, during);
     world_until(10, world_metric(w, faults[fault].shows) > shown);
+    if (faults[fault].is_late)
+        expect_left_alone(w, l, faults[fault].name);
     faults[fault].end(w);
     world_until(30, is_hinted(w));
     time_posts(w, TIMED, after);

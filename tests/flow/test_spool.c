@@ -1,5 +1,6 @@
 /* What Postgres does not take goes to the spool and is answered as stored: it must come to Postgres later, once, as it
  * was sent, whatever ends in between. */
+#include "support/fault.h"
 #include "support/load.h"
 
 #include "base/now.h"
@@ -12,7 +13,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { ANSWER_MS_MAX = 450, SENDERS = 16 };
+#if defined(__SANITIZE_ADDRESS__)
+#define SANITIZED 1
+#else
+#define SANITIZED 0
+#endif
+
+enum {
+    ANSWER_MS_MAX = 450,
+    SENDERS = 16,
+    DRAIN_S = 10,         /* for ten thousand, on a machine that does nothing else: ops/test --long */
+    DRAIN_PATIENCE_S = 60 /* on any other */
+};
 
 static char folder[200];
 static unsigned nanswers, nlate, slowest_ms;
@@ -299,7 +311,9 @@ static void test_what_a_full_postgres_refuses_goes_to_the_spool(void **state)
 static void test_a_large_spool_is_drained_beside_live_webhooks(void **state)
 {
     struct world *w = *state;
-    unsigned n = getenv("SETTLE_TEST_LONG") ? 10000 : 1000;
+    bool is_long = getenv("SETTLE_TEST_LONG") != NULL;
+    unsigned n = is_long ? 10000 : 1000;
+    int64_t most_us = (is_long && !SANITIZED ? DRAIN_S : DRAIN_PATIENCE_S) * SECOND_US;
     struct load *l;
     struct load_count count;
     int64_t began_us;
@@ -317,7 +331,7 @@ static void test_a_large_spool_is_drained_beside_live_webhooks(void **state)
     for (unsigned i = 0; metric(w, "settle_spool_records") > 0; i++) {
         struct reply r = world_post(w, "youtube", NULL, body_of(i));
         assert_int_equal(r.status, 200);
-        assert_true(now_boot_us() - began_us < 10 * SECOND_US);
+        assert_true(now_boot_us() - began_us < most_us);
     }
     print_message("%.0f records drained %.1f s after Postgres is back, beside live webhooks\n", nrecords,
                   (double)(now_boot_us() - began_us) / (double)SECOND_US);
@@ -579,59 +593,25 @@ static void test_a_damaged_file_is_set_aside_and_a_fresh_one_taken(void **state)
     expect_each_once(w, 0, 1);
 }
 
-static bool is_traced(pid_t pid)
-{
-    char path[64], line[128];
-    int tracer = 0;
-    FILE *from;
-
-    snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
-    from = fopen(path, "re");
-    while (from && fgets(line, sizeof(line), from))
-        if (sscanf(line, "TracerPid: %d", &tracer) == 1)
-            break;
-    if (from)
-        fclose(from);
-    return tracer > 0;
-}
-
-static bool can_trace(struct world *w)
-{
-    return world_wait(w, world_spawn(w, "sh", "-c", "strace -o /dev/null true", NULL)).status == 0;
-}
-
-static struct process strace_worker(struct world *w, pid_t worker, const char *inject)
-{
-    struct process strace;
-    char pid[16];
-
-    snprintf(pid, sizeof(pid), "%d", (int)worker);
-    strace = world_spawn(w, "strace", "-f", "-o", "/dev/null", "-p", pid, "-e", "trace=fdatasync", "-e",
-                         inject, NULL);
-    world_until(10, is_traced(worker));
-    return strace;
-}
-
 /* The failed sync of one batch costs it a 503; what was stored before is drained from where it is. */
 static void test_a_failed_sync_is_no_success_and_costs_nothing_that_was_stored(void **state)
 {
     struct world *w = *state;
-    struct process strace;
+    struct fault disk;
     struct reply r;
 
-    if (!can_trace(w))
+    if (!fault_works(w))
         skip();
     begin(w, "1");
     world_kill(w, POSTGRES);
     for (unsigned i = 0; i < 5; i++)
         post_to(w, i, "spool");
-    strace = strace_worker(w, world_child(w, "ingest"), "inject=fdatasync:error=EIO:when=1");
+    disk = fault_inject(w, world_child(w, "ingest"), "fdatasync", "error=EIO:when=1");
     r = world_post(w, "instagram", NULL, body_of(5));
     assert_int_equal(r.status, 503);
     assert_non_null(reply_header(w, &r, "retry-after"));
     post_to(w, 5, "spool");
-    kill(strace.pid, SIGTERM);
-    world_wait(w, strace);
+    fault_end(w, disk);
     assert_int_equal(files_like(".broken-") - files_like("Z-wal"), 1);
     world_until(5, metric(w, "settle_spool_writes_total{result=\"failed\"}") == 1);
     world_servers(w);
@@ -645,7 +625,7 @@ static void hang_disk(struct world *w, bool frozen)
 {
     enum { POSTS = 40 };
     bool acked[POSTS] = {false};
-    struct process strace;
+    struct fault disk;
     unsigned nacked = 0;
     pid_t worker = world_child(w, "ingest");
 
@@ -653,7 +633,7 @@ static void hang_disk(struct world *w, bool frozen)
         world_freeze(w, POSTGRES);
     else
         world_kill(w, POSTGRES);
-    strace = strace_worker(w, worker, "inject=fdatasync:delay_enter=3000000");
+    disk = fault_inject(w, worker, "fdatasync", "delay_enter=3000000");
     for (unsigned i = 0; i < POSTS; i++) {
         struct reply r = post(w, body_of(i));
 
@@ -667,8 +647,7 @@ static void hang_disk(struct world *w, bool frozen)
         }
     }
     assert_true(nacked < POSTS / 2);
-    kill(strace.pid, SIGTERM);
-    world_wait(w, strace);
+    fault_end(w, disk);
     world_until(10, is_ready(w));
     world_until(10, world_post(w, "instagram", NULL, body_of(POSTS)).status == 200);
     if (frozen)
@@ -689,7 +668,7 @@ static void test_a_hung_disk_costs_503s_in_time_and_nothing_else(void **state)
 {
     struct world *w = *state;
 
-    if (!can_trace(w))
+    if (!fault_works(w))
         skip();
     for (int frozen = 0; frozen < 2; frozen++) {
         reset(state);

@@ -72,6 +72,51 @@ static void test_a_program_tells_its_end_and_its_words(void **state)
     assert_string_equal(end.err, "why\n");
 }
 
+/* The id of its segment of System V's; "" if it has none. */
+static const char *segment_of(struct world *w)
+{
+    return world_wait(w, world_spawn(w, "sh", "-c", "sed -n 7p postgres/data/postmaster.pid", NULL)).out;
+}
+
+static bool is_segment_there(struct world *w, const char *segment)
+{
+    return world_wait(w, world_spawn(w, "sh", "-c",
+                                     "awk -v s=\"$1\" 'BEGIN { split(s, our) } $1 == our[1] && $2 == our[2]'"
+                                     " /proc/sysvipc/shm | grep -q .",
+                                     "sh", segment, NULL))
+               .status == 0;
+}
+
+/* What Postgres holds in the machine's memory no file of the world names when it has gone. */
+static void test_no_killed_postgres_leaves_memory_behind(void **state)
+{
+    struct world *w = *state, *other = world_open();
+    const char *segment;
+
+    for (unsigned i = 0; i < 2; i++) {
+        segment = segment_of(other);
+        assert_true(is_segment_there(w, segment));
+        assert_string_equal(world_sql(other, "show dynamic_shared_memory_type"), "mmap");
+        /* Nor by another way: but not everybody may look. */
+        assert_string_equal(
+            world_wait(other, world_spawn(other, "sh", "-c",
+                                          "grep -s /dev/shm/PostgreSQL"
+                                          " /proc/$(head -n 1 postgres/data/postmaster.pid)/maps || true",
+                                          NULL))
+                .out,
+            "");
+        world_kill(other, POSTGRES);
+        assert_false(is_segment_there(w, segment));
+        world_servers(other);
+    }
+    segment =
+        world_wait(w, world_spawn(w, "echo", segment_of(other), NULL)).out; /* other's words end with it */
+    assert_true(is_segment_there(w, segment));
+    world_freeze(other, POSTGRES); /* as a test that failed may leave it */
+    world_close(other);
+    assert_false(is_segment_there(w, segment));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -79,6 +124,7 @@ int main(void)
         cmocka_unit_test_setup(test_postgres_comes_back_with_what_it_committed, reset),
         cmocka_unit_test_setup(test_redis_comes_back_empty, reset),
         cmocka_unit_test_setup(test_a_program_tells_its_end_and_its_words, reset),
+        cmocka_unit_test_setup(test_no_killed_postgres_leaves_memory_behind, reset),
     };
 
     return cmocka_run_group_tests(tests, up, down);

@@ -5,6 +5,7 @@
 #include "base/now.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -29,6 +30,8 @@ struct load {
     uint16_t port;
     bool stop, halted, calls_anew;
     unsigned pace_ms;
+    unsigned late_ms;           /* of the answers of a fault */
+    int64_t struck_us, well_us; /* boot time; 0: not yet */
     struct load_count count;
     const char *secret;
     struct ledger *ledger;
@@ -95,6 +98,21 @@ struct load_count load_so_far(struct load *l)
     count = l->count;
     pthread_mutex_unlock(&l->lock);
     return count;
+}
+
+void load_struck(struct load *l, unsigned late_ms)
+{
+    pthread_mutex_lock(&l->lock);
+    l->late_ms = late_ms;
+    l->struck_us = now_boot_us();
+    pthread_mutex_unlock(&l->lock);
+}
+
+void load_mended(struct load *l)
+{
+    pthread_mutex_lock(&l->lock);
+    l->well_us = now_boot_us() + SECOND_US;
+    pthread_mutex_unlock(&l->lock);
 }
 
 unsigned load_later_than(struct load *l, unsigned ms, unsigned *ret_slowest_ms)
@@ -186,6 +204,8 @@ static enum told read_answer(int fd, bool *ret_goes_on)
 
     while (len < ANSWER_BYTES) {
         ssize_t n = recv(fd, answer + len, ANSWER_BYTES - len, 0);
+        if (n < 0 && errno == EAGAIN)
+            return WRONG; /* kept waiting */
         if (n <= 0)
             return UNKNOWN;
         len += (size_t)n;
@@ -205,14 +225,21 @@ static enum told read_answer(int fd, bool *ret_goes_on)
 static void remember(struct sender *s, unsigned nth, enum told told, int64_t began_us)
 {
     struct load *l = s->load;
+    unsigned ms = (unsigned)((now_boot_us() - began_us) / 1000);
+    bool is_of_fault;
 
-    ledger_told(l->ledger, s->place, nth, told, (unsigned)((now_boot_us() - began_us) / 1000));
+    ledger_told(l->ledger, s->place, nth, told, ms);
     s->answered = told != UNKNOWN;
     pthread_mutex_lock(&l->lock);
     l->count.acked += told == ACKED;
     l->count.refused += told == REFUSED;
     l->count.unknown += told == UNKNOWN;
     l->count.wrong += told == WRONG;
+    is_of_fault =
+        l->struck_us > 0 && (l->well_us == 0 || began_us < l->well_us) && (told == ACKED || told == REFUSED);
+    l->count.of_fault += is_of_fault;
+    l->count.of_fault_late += is_of_fault && ms > l->late_ms;
+    l->count.of_fault_refused += is_of_fault && told == REFUSED;
     pthread_mutex_unlock(&l->lock);
 }
 

@@ -13,8 +13,10 @@ struct load_count {
     unsigned acked;   /* 200 */
     unsigned refused; /* 503 with Retry-After */
     unsigned unknown; /* cut before an answer, and sent again */
-    unsigned wrong;   /* any other answer */
+    unsigned wrong;   /* any other answer, and none for twenty seconds */
     unsigned unheard; /* nobody listened: tried again */
+    /* Of those acknowledged and refused, see load_struck: */
+    unsigned of_fault, of_fault_late, of_fault_refused;
 };
 
 /* Starts n senders, each on a connection of its own that is opened again whenever it ends. */
@@ -23,6 +25,11 @@ void load_aim(struct load *l, const struct world *w); /* the gateway has moved t
 void load_calls_anew(struct load *l);                 /* from now on a connection takes only a few posts */
 void load_pace(struct load *l, unsigned ms); /* from now on each sender rests so long behind each post */
 struct load_count load_so_far(struct load *l);
+
+/* What is under way from here on until a second after load_mended is counted of its own, too: else the many quick answers
+ * before and after a fault hide what it cost. */
+void load_struck(struct load *l, unsigned late_ms);
+void load_mended(struct load *l);
 
 /* Of the answers so far, those that took longer than ms, and the slowest; before load_stop. */
 unsigned load_later_than(struct load *l, unsigned ms, unsigned *ret_slowest_ms);

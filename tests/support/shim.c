@@ -5,13 +5,19 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define ASAN_FIRST "verify_asan_link_order=0" /* a sanitizer wants to be loaded first */
+
 struct shim {
     struct shim_control *control;
+    char *asan_options; /* as they were before; NULL: there were none */
 };
+
+static void extend_asan_options(struct shim *s);
 
 /* The library is copied to where the servers' users come. They count look-ups in the file: all may write it. */
 struct shim *shim_open(struct world *w)
@@ -35,8 +41,19 @@ struct shim *shim_open(struct world *w)
     close(fd);
     setenv(SHIM_VARIABLE, path, 1);
     setenv("LD_PRELOAD", library, 1);
-    setenv("ASAN_OPTIONS", "verify_asan_link_order=0", 1); /* a sanitizer wants to be loaded first */
+    extend_asan_options(s);
     return s;
+}
+
+static void extend_asan_options(struct shim *s)
+{
+    char *options = NULL;
+
+    s->asan_options = getenv("ASAN_OPTIONS") ? strdup(getenv("ASAN_OPTIONS")) : NULL;
+    assert_true(asprintf(&options, "%s%s" ASAN_FIRST, s->asan_options ? s->asan_options : "",
+                         s->asan_options ? ":" : "") > 0);
+    setenv("ASAN_OPTIONS", options, 1);
+    free(options);
 }
 
 void shim_step(struct shim *s, int64_t wall_us)
@@ -59,7 +76,11 @@ void shim_close(struct shim *s)
 {
     unsetenv(SHIM_VARIABLE);
     unsetenv("LD_PRELOAD");
-    unsetenv("ASAN_OPTIONS");
+    if (s->asan_options)
+        setenv("ASAN_OPTIONS", s->asan_options, 1);
+    else
+        unsetenv("ASAN_OPTIONS");
+    free(s->asan_options);
     munmap(s->control, sizeof(*s->control));
     free(s);
 }
