@@ -10,18 +10,18 @@
 #include <stdlib.h>
 
 enum {
-    ASK_MS = 5,           /* a hint later than this saves nothing */
-    KEY_BYTES = 32,       /* of settle.hint_key */
-    NAME_BYTES = 16,      /* the MAC's first half, written in hex: what is asked for */
-    PROOF_BYTES = 16,     /* and its second half: what must be there, and nobody knows before the commit */
-    BOUND_BYTES = 16,     /* cluster and server start, behind the dedup key under the MAC */
+    ASK_MS = 5,       /* a hint later than this saves nothing */
+    KEY_BYTES = 32,   /* of settle.hint_key */
+    NAME_BYTES = 16,  /* the MAC's first half, written in hex: what is asked for */
+    PROOF_BYTES = 16, /* and its second half: what must be there, and nobody knows before the commit */
+    BOUND_BYTES = 16, /* cluster and server start, behind the dedup key under the MAC */
 };
 
 #define LEFT_ALONE_US  SECOND_US
 #define LEARN_AGAIN_US SECOND_US
-#define NOTE_PREFIX   "settle:seen:"
-#define NOTE_TTL_S    "86400"
-#define FOLLOWERS_MAX "10000" /* entries of settle:events, about */
+#define NOTE_PREFIX    "settle:seen:"
+#define NOTE_TTL_S     "86400"
+#define FOLLOWERS_MAX  "10000" /* entries of settle:events, about */
 
 enum { NOTE_BYTES = sizeof(NOTE_PREFIX) - 1 + 2 * NAME_BYTES };
 enum hint { HINT_SEEN, HINT_UNSEEN, HINT_UNKNOWN }; /* the words of HINTS, in its order */
@@ -205,7 +205,8 @@ static void compare(struct dedupe *u)
         u->key = first->learned;
         u->told_unknown = u->told_apart = false;
     } else if (!agree && !u->told_apart) {
-        log_warn("hint_keys_differ", LOG_TEXT("why", "our connections lead to more than one Postgres server"));
+        log_warn("hint_keys_differ",
+                 LOG_TEXT("why", "our connections lead to more than one Postgres server"));
         u->told_apart = true;
     }
 }

@@ -163,7 +163,8 @@ static bool is_unreadable(const struct spool *s, const char *name);
 static void note_unreadable(struct spool *s, const char *name);
 static void let_go(struct spool *s, struct held *h);
 static void tell(struct spool *s);
-static void complain(struct spool *s, unsigned what, const char *file, uint64_t nrecords, const struct err *why);
+static void complain(struct spool *s, unsigned what, const char *file, uint64_t nrecords,
+                     const struct err *why);
 static void note(struct spool *s, enum log_level level, const char *event, const char *file, int64_t number,
                  const struct err *err);
 static void on_event(void *spool);
@@ -1092,7 +1093,8 @@ static void tell(struct spool *s)
 }
 
 /* Always of one that held records, for it is not like the last. */
-static void complain(struct spool *s, unsigned what, const char *file, uint64_t nrecords, const struct err *why)
+static void complain(struct spool *s, unsigned what, const char *file, uint64_t nrecords,
+                     const struct err *why)
 {
     static const char *const events[NCOMPLAINTS] = {[SET_ASIDE] = "spool_set_aside", [OFF] = "spool_off"};
     struct complaint *c = &s->complaints[what];

@@ -46,7 +46,21 @@ static const char schema[] =
     "  checksum blob not null);"
     "commit";
 
-enum statement { PUT, FIND, READ, REMOVE, OLDEST, NEXT, COUNT, PAGES, FREE, BEGIN, COMMIT, ROLLBACK, NSTATEMENTS };
+enum statement {
+    PUT,
+    FIND,
+    READ,
+    REMOVE,
+    OLDEST,
+    NEXT,
+    COUNT,
+    PAGES,
+    FREE,
+    BEGIN,
+    COMMIT,
+    ROLLBACK,
+    NSTATEMENTS
+};
 
 /* By the columns' order in the schema. */
 static const char *const texts[NSTATEMENTS] = {
@@ -70,7 +84,7 @@ struct spoolfile {
     sqlite3_stmt *statements[NSTATEMENTS];
     struct spoolfile_size size;
     int npages_logged;
-    bool is_fresh; /* made by us, and nothing in it was ever taken as stored */
+    bool is_fresh;    /* made by us, and nothing in it was ever taken as stored */
     int system_error; /* of the last step: SQLite does not keep that of a commit */
 };
 

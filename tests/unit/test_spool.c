@@ -27,7 +27,7 @@ static pthread_mutex_t disk = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t disk_moves = PTHREAD_COND_INITIALIZER;
 static int nsyncs_let = -1; /* so many more return; -1: all */
 static unsigned nsyncs_hung;
-static atomic_int sync_error; /* of the next one */
+static atomic_int sync_error;                                                     /* of the next one */
 static atomic_int link_error, lock_error, unlink_error, thread_error, dead_error; /* until they are 0 again */
 static atomic_uint nlocks_tried;
 static atomic_int nopen_at_unlock = -1; /* files of the spool, when its last lock was let go */
