@@ -6,11 +6,7 @@
 
 #include <stdlib.h>
 
-enum {
-    ASK_EVERY_S = 10,
-    ASK_TIMEOUT_S =
-        30, /* a deadline ends the connection: longer than any commit may take, for nothing waits for this */
-};
+enum { ASK_EVERY_S = 10 };
 
 struct clocks {
     struct server *server;
@@ -75,16 +71,18 @@ void clocks_turn(void *clocks)
     tell(c);
 }
 
+/* Where nothing waits, and for no longer than a commit: should it never be answered, the connection is missed by nobody
+ * for longer than it would be anyway. */
 static void ask(struct clocks *c)
 {
-    struct pg *pg = links_pg_least(c->links);
+    struct pg *pg = links_pg_idle(c->links);
 
     if (!pg)
         return;
     c->asked = true;
     c->asked_us = now_boot_us();
     c->ask_again_us = c->asked_us + ASK_EVERY_S * SECOND_US;
-    pg_send(pg, SQL_DATABASE_CLOCK, NULL, c->asked_us + ASK_TIMEOUT_S * SECOND_US, after_answer, c);
+    pg_send(pg, SQL_DATABASE_CLOCK, NULL, links_pg_deadline_us(c->links), after_answer, c);
 }
 
 static void after_answer(void *clocks, const struct pg_rows *rows, const struct err *err)

@@ -10,18 +10,18 @@
 #include <stdlib.h>
 
 enum {
-    ASK_MS = 5,           /* a hint later than this saves nothing */
-    KEY_BYTES = 32,       /* of settle.hint_key */
-    NAME_BYTES = 16,      /* the MAC's first half, written in hex: what is asked for */
-    PROOF_BYTES = 16,     /* and its second half: what must be there, and nobody knows before the commit */
-    BOUND_BYTES = 16,     /* cluster and server start, behind the dedup key under the MAC */
-    LEARN_TIMEOUT_S = 30, /* then the connection ends: longer than any commit may take */
+    ASK_MS = 5,       /* a hint later than this saves nothing */
+    KEY_BYTES = 32,   /* of settle.hint_key */
+    NAME_BYTES = 16,  /* the MAC's first half, written in hex: what is asked for */
+    PROOF_BYTES = 16, /* and its second half: what must be there, and nobody knows before the commit */
+    BOUND_BYTES = 16, /* cluster and server start, behind the dedup key under the MAC */
 };
 
-#define LEFT_ALONE_US SECOND_US
-#define NOTE_PREFIX   "settle:seen:"
-#define NOTE_TTL_S    "86400"
-#define FOLLOWERS_MAX "10000" /* entries of settle:events, about */
+#define LEFT_ALONE_US  SECOND_US
+#define LEARN_AGAIN_US SECOND_US
+#define NOTE_PREFIX    "settle:seen:"
+#define NOTE_TTL_S     "86400"
+#define FOLLOWERS_MAX  "10000" /* entries of settle:events, about */
 
 enum { NOTE_BYTES = sizeof(NOTE_PREFIX) - 1 + 2 * NAME_BYTES };
 enum hint { HINT_SEEN, HINT_UNSEEN, HINT_UNKNOWN }; /* the words of HINTS, in its order */
@@ -31,9 +31,18 @@ struct note {
     uint8_t proof[PROOF_BYTES];
 };
 
-/* What was asked of Postgres when a connection came or went; the answer to an earlier one counts no more. */
+/* What notes of one server are made with. */
+struct hint_key {
+    uint8_t key[KEY_BYTES], bound[BOUND_BYTES];
+};
+
+/* A connection, and what is known of its server. */
 struct lesson {
     struct dedupe *dedupe;
+    struct pg *pg; /* NULL: it is down */
+    bool asked, is_known;
+    int64_t ask_again_us; /* boot time */
+    struct hint_key learned;
 };
 
 /* One question of a round; delivery NULL: answered, or no longer waited for. */
@@ -62,13 +71,18 @@ struct dedupe {
     size_t nreceipts;               /* of them */
     size_t nlate;                   /* rounds given up whose answers are still due: none is asked till then */
     int64_t alone_until_us;         /* boot time: leave Redis alone */
-    struct lesson *lesson;          /* the latest, until it is answered */
-    bool knows_key;
-    uint8_t key[KEY_BYTES], bound[BOUND_BYTES];
+    bool told_unknown, told_apart;  /* logged already */
+    bool knows_key;                 /* all connections are up to their lessons, and these agree */
+    struct hint_key key;
+    size_t nlessons;
+    struct lesson lessons[]; /* one a connection */
 };
 
-static void learn(struct dedupe *u, struct pg *pg);
+static struct lesson *lesson_of(struct dedupe *u, const struct pg *pg);
+static void learn_again(struct dedupe *u);
+static void learn(struct lesson *l);
 static void after_learn(void *lesson, const struct pg_rows *rows, const struct err *err);
+static void compare(struct dedupe *u);
 static void ask(struct dedupe *u, struct redis *redis);
 static void after_answer(void *question, const struct redis_reply *reply, const struct err *err);
 static enum hint hint_of(const struct question *q, const struct redis_reply *reply);
@@ -80,12 +94,16 @@ static bool can_ask(const struct dedupe *u);
 
 struct dedupe *dedupe_open(struct server *server, struct links *links)
 {
-    struct dedupe *u = calloc(1, sizeof(*u));
+    size_t n = links_npg(links);
+    struct dedupe *u = calloc(1, sizeof(*u) + n * sizeof(u->lessons[0]));
 
     if (!u)
         abort();
     u->server = server;
     u->links = links;
+    u->nlessons = n;
+    for (size_t i = 0; i < n; i++)
+        u->lessons[i].dedupe = u;
     u->last = &u->first;
     deadlines_open(&u->deadlines, server_loop(server), ASK_MS);
     return u;
@@ -97,53 +115,100 @@ void dedupe_close(struct dedupe *u)
         return;
     assert(!u->first);
     deadlines_close(&u->deadlines);
-    sodium_memzero(u, sizeof(*u));
+    sodium_memzero(u, sizeof(*u) + u->nlessons * sizeof(u->lessons[0]));
     free(u);
 }
 
+/* Another connection may lead to another server now, which may not have what the old one had. */
 void dedupe_on_pg(struct dedupe *u, struct pg *pg, bool up)
 {
-    u->knows_key = false; /* perhaps it is another server now, which may not have what the old one had */
-    if (!up)
-        pg = links_pg_least(u->links);
-    if (pg)
-        learn(u, pg);
+    struct lesson *l = lesson_of(u, up ? NULL : pg);
+
+    l->pg = up ? pg : NULL;
+    l->is_known = false;
+    if (up)
+        learn(l);
+    compare(u);
 }
 
-static void learn(struct dedupe *u, struct pg *pg)
+static struct lesson *lesson_of(struct dedupe *u, const struct pg *pg)
 {
-    struct arena *arena = arena_open(64);
-    struct pg_args none;
+    struct lesson *l = u->lessons;
 
-    u->lesson = calloc(1, sizeof(*u->lesson));
-    if (!u->lesson)
-        abort();
-    u->lesson->dedupe = u;
-    pg_args_init(&none, arena);
-    pg_send(pg, SQL_HINT_KEY, &none, now_boot_us() + LEARN_TIMEOUT_S * SECOND_US, after_learn, u->lesson);
-    arena_close(arena);
+    while (l->pg != pg) {
+        l++;
+        assert(l < u->lessons + u->nlessons);
+    }
+    return l;
+}
+
+/* Those that Postgres gave no key: nobody else asks again as long as the connection holds. */
+static void learn_again(struct dedupe *u)
+{
+    for (struct lesson *l = u->lessons; l < u->lessons + u->nlessons; l++)
+        if (l->pg && !l->is_known && !l->asked && server_boot_us(u->server) >= l->ask_again_us &&
+            pg_waiting(l->pg) == 0)
+            learn(l);
+}
+
+static void learn(struct lesson *l)
+{
+    struct dedupe *u = l->dedupe;
+
+    l->asked = true;
+    l->ask_again_us = server_boot_us(u->server) + LEARN_AGAIN_US;
+    pg_send(l->pg, SQL_HINT_KEY, NULL, links_pg_deadline_us(u->links), after_learn, l);
 }
 
 static void after_learn(void *lesson, const struct pg_rows *rows, const struct err *err)
 {
-    struct dedupe *u = ((struct lesson *)lesson)->dedupe;
-    bool is_latest = lesson == u->lesson;
+    struct lesson *l = lesson;
+    struct dedupe *u = l->dedupe;
     uint64_t bound[2];
 
-    if (is_latest)
-        u->lesson = NULL;
-    free(lesson);
-    if (!is_latest || (err && err->code == UNAVAILABLE))
+    l->asked = false;
+    if (!l->pg)
         return; /* the next connection brings us back */
     if (err || pg_nrows(rows) != 1 || pg_bytes(rows, 0, 0).len != KEY_BYTES) {
-        log_warn("hint_key_unknown", err ? LOG_ERR(err) : LOG_TEXT("error", "no key of the right length"));
+        if (!u->told_unknown)
+            log_warn("hint_key_unknown",
+                     err ? LOG_ERR(err) : LOG_TEXT("error", "no key of the right length"));
+        u->told_unknown = true;
         return;
     }
     bound[0] = htobe64((uint64_t)pg_int(rows, 0, 1));
     bound[1] = htobe64((uint64_t)pg_time(rows, 0, 2));
-    memcpy(u->key, pg_bytes(rows, 0, 0).at, KEY_BYTES);
-    memcpy(u->bound, bound, BOUND_BYTES);
-    u->knows_key = true;
+    memcpy(l->learned.key, pg_bytes(rows, 0, 0).at, KEY_BYTES);
+    memcpy(l->learned.bound, bound, BOUND_BYTES);
+    l->is_known = true;
+    compare(u);
+}
+
+/* At a fail-over behind one name some connections lead to the new server while others still commit at the old one. What
+ * is noted of those would be a hint that the new one has it. */
+static void compare(struct dedupe *u)
+{
+    const struct lesson *first = NULL;
+    bool all_known = true, agree = true;
+
+    for (const struct lesson *l = u->lessons; l < u->lessons + u->nlessons; l++) {
+        if (!l->pg)
+            continue;
+        all_known = all_known && l->is_known;
+        if (!l->is_known)
+            continue;
+        first = first ? first : l;
+        agree = agree && sodium_memcmp(&l->learned, &first->learned, sizeof(l->learned)) == 0;
+    }
+    u->knows_key = first && all_known && agree;
+    if (u->knows_key) {
+        u->key = first->learned;
+        u->told_unknown = u->told_apart = false;
+    } else if (!agree && !u->told_apart) {
+        log_warn("hint_keys_differ",
+                 LOG_TEXT("why", "our connections lead to more than one Postgres server"));
+        u->told_apart = true;
+    }
 }
 
 bool dedupe_check(struct dedupe *u, struct delivery *d, dedupe_done *done)
@@ -173,6 +238,8 @@ void dedupe_turn(void *dedupe)
     struct redis *redis = links_redis(u->links);
     struct delivery *d = u->first, *next;
 
+    if (!u->knows_key)
+        learn_again(u);
     if (!d)
         return;
     if (redis) {
@@ -309,8 +376,8 @@ static void note_write(const struct dedupe *u, const struct receipt *r, struct n
     char *at = ret->name + sizeof(NOTE_PREFIX) - 1;
 
     memcpy(message, r->event->dedup_key, DEDUP_KEY_BYTES);
-    memcpy(message + DEDUP_KEY_BYTES, u->bound, BOUND_BYTES);
-    crypto_generichash(mac, sizeof(mac), message, sizeof(message), u->key, sizeof(u->key));
+    memcpy(message + DEDUP_KEY_BYTES, u->key.bound, BOUND_BYTES);
+    crypto_generichash(mac, sizeof(mac), message, sizeof(message), u->key.key, sizeof(u->key.key));
     memcpy(ret->name, NOTE_PREFIX, sizeof(NOTE_PREFIX) - 1);
     for (size_t i = 0; i < NAME_BYTES; i++) {
         *at++ = digits[mac[i] >> 4];

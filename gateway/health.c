@@ -12,7 +12,7 @@ struct place {
     _Alignas(64) _Atomic int64_t turned_boot_us;
     _Atomic int64_t wrote_boot_us;
     atomic_int role; /* enum health_role */
-    atomic_bool can_store, can_spool, clock_agrees;
+    atomic_bool can_store, has_spool, can_spool, clock_agrees;
     _Atomic int64_t failed_boot_us; /* 0: the last commit was good, or there was none */
 };
 
@@ -55,6 +55,7 @@ void health_join(size_t place, enum health_role role, int64_t boot_us)
     health_turn(boot_us);
     health_wrote(boot_us);
     health_can_spool(false);
+    atomic_store_explicit(&own->has_spool, false, memory_order_relaxed);
     health_clock_agrees(false);
     health_can_store(false); /* its predecessor's word does not count */
     health_flushed(true, boot_us);
@@ -75,8 +76,10 @@ void health_can_store(bool can)
 
 void health_can_spool(bool can)
 {
-    if (own)
-        atomic_store_explicit(&own->can_spool, can, memory_order_relaxed);
+    if (!own)
+        return;
+    atomic_store_explicit(&own->can_spool, can, memory_order_relaxed);
+    atomic_store_explicit(&own->has_spool, true, memory_order_relaxed);
 }
 
 void health_clock_agrees(bool agrees)
@@ -108,6 +111,7 @@ struct health_place health_place(size_t place, int64_t boot_us)
     int64_t turned = atomic_load_explicit(&p->turned_boot_us, memory_order_relaxed);
     int64_t wrote = atomic_load_explicit(&p->wrote_boot_us, memory_order_relaxed);
     int64_t failed = atomic_load_explicit(&p->failed_boot_us, memory_order_relaxed);
+    bool can_spool = atomic_load_explicit(&p->can_spool, memory_order_relaxed);
     bool failed_lately = failed != 0 && boot_us - failed < HEALTH_FAILED_MS * INT64_C(1000);
 
     return (struct health_place){
@@ -115,8 +119,10 @@ struct health_place health_place(size_t place, int64_t boot_us)
         .turned_lately = boot_us - turned < HEALTH_STALE_MS * INT64_C(1000),
         .writes = boot_us - wrote < HEALTH_STUCK_MS * INT64_C(1000),
         .clock_agrees = atomic_load_explicit(&p->clock_agrees, memory_order_relaxed),
-        .can_store = (atomic_load_explicit(&p->can_store, memory_order_relaxed) && !failed_lately) ||
-                     atomic_load_explicit(&p->can_spool, memory_order_relaxed),
+        .can_store =
+            (atomic_load_explicit(&p->can_store, memory_order_relaxed) && !failed_lately) || can_spool,
+        .has_spool = atomic_load_explicit(&p->has_spool, memory_order_relaxed),
+        .can_spool = can_spool,
     };
 }
 

@@ -26,6 +26,7 @@ struct health_place {
     bool clock_agrees; /* an ingest worker's, with the database's */
     bool
         can_store; /* an ingest worker with a Postgres connection whose last commit did not just fail, or with a spool */
+    bool has_spool, can_spool; /* an ingest worker's: it has one, and that one takes records */
 };
 
 /* Parent, before the first fork. places: one a child process that runs a loop. */

@@ -145,6 +145,18 @@ struct pg *links_pg_least(const struct links *l)
     return least;
 }
 
+struct pg *links_pg_idle(const struct links *l)
+{
+    struct pg *least = links_pg_least(l);
+
+    return least && pg_waiting(least) == 0 ? least : NULL;
+}
+
+int64_t links_pg_deadline_us(const struct links *l)
+{
+    return now_boot_us() + (int64_t)l->config.pg.statement_timeout_ms * 1000;
+}
+
 struct redis *links_redis(const struct links *l)
 {
     const struct link *k = &l->all[l->nall - 1];

@@ -36,6 +36,9 @@ size_t links_npg(const struct links *l);
 struct pg *links_pg(const struct links *l, size_t i); /* NULL while it is down */
 /* The one with the fewest statements waiting; NULL if all are down. */
 struct pg *links_pg_least(const struct links *l);
+struct pg *links_pg_idle(const struct links *l); /* one on which nothing waits; NULL: there is none */
+/* By when (boot time) a statement that is sent now must have its answer, as any other of this process. */
+int64_t links_pg_deadline_us(const struct links *l);
 struct redis *links_redis(const struct links *l); /* NULL while it is down */
 bool links_pg_is_up(const struct links *l);       /* any of them */
 

@@ -144,6 +144,8 @@ static bool write_ready(FILE *to)
             continue;
         fprintf(to, "%s ingest %zu can store\n", can ? "ok" : "no", i);
         /* Shown, and no more: what is stored is as durable as ever. */
+        if (p.has_spool)
+            fprintf(to, "%s ingest %zu spool takes what Postgres does not\n", p.can_spool ? "ok" : "no", i);
         fprintf(to, "%s ingest %zu clock agrees with the database's\n", p.clock_agrees ? "ok" : "no", i);
         can_store = can_store || can;
     }

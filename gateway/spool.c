@@ -8,6 +8,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -26,7 +27,9 @@ enum {
 #define WAITING_BYTES_MAX ((size_t)64 << 20)
 #define LOOK_AROUND_US    (2 * SECOND_US) /* for files that nobody holds */
 #define STAYED_US         MINUTE_US
-#define TRY_AGAIN_US      SECOND_US
+#define TRY_AGAIN_US      SECOND_US /* doubling to */
+#define TRY_AGAIN_MAX_US  (32 * SECOND_US)
+#define COMPLAIN_US       MINUTE_US
 #define RESERVE_AGAIN_US  (30 * SECOND_US)
 
 enum result {
@@ -49,13 +52,20 @@ struct note {
 struct held {
     struct spoolfile *file; /* NULL: it does not open; without a lock either the place is free */
     unsigned id;
-    int lock;       /* -1: it shares the own one's */
+    int lock;       /* files of one id share it: each has a descriptor of it */
     bool is_spoilt; /* it failed and could not be set aside: nothing is written under its name any more */
     int64_t cursor;
     bool at_end;
     int64_t rewind_us;
     int64_t *gone; /* seqs that are in Postgres, and that a full disk did not let us remove */
     size_t ngone, gone_room;
+};
+
+/* What fails again and again, once a minute as long as it is the same. */
+enum { SET_ASIDE, OFF, NCOMPLAINTS };
+struct complaint {
+    const char *cause;
+    int64_t again_us;
 };
 
 struct forgotten {
@@ -83,6 +93,7 @@ struct spool {
     spool_page_done *page_done;
     void *page_ctx;
     bool told_stuck;
+    uint64_t nwrites[WRITE_LATE + 1]; /* since the last turn */
 
     pthread_mutex_t lock; /* over the rest, up to the thread's own */
     pthread_cond_t work;
@@ -98,16 +109,17 @@ struct spool {
     struct note notes[NOTES_MAX];
     size_t nnotes;
     struct {
-        uint64_t nrecords, bytes, nstayed;
+        uint64_t nrecords, bytes, own_bytes, nstayed;
         int64_t oldest_us;
         bool open, full, drained;
-        uint64_t writes[WRITE_LATE + 1], ndrained;
+        uint64_t ndrained;
     } told;
 
     /* The thread's own. */
     struct held held[FILES_MAX]; /* [0]: its own */
     size_t generation;           /* of the own file: seqs of an earlier one mean nothing in it */
-    int64_t open_again_us, reserve_again_us, look_around_us;
+    int64_t open_again_us, open_wait_us, reserve_again_us, look_around_us;
+    struct complaint complaints[NCOMPLAINTS];
     bool full;
     uint64_t nstayed;
     char unreadable[UNREADABLE_MAX][SPOOL_NAME_BYTES];
@@ -141,6 +153,7 @@ static bool is_all_gone(const struct held *h);
 static int compare_seqs(const void *a, const void *b);
 static void lose(struct spool *s, struct held *h, const struct err *why);
 static void fill_page(struct spool *s, struct spool_page *page);
+static struct held *find_oldest(struct spool *s);
 static bool read_from(struct spool *s, size_t at, struct spool_page *page);
 static void look_around(struct spool *s);
 static bool take_over(struct spool *s, const char *name);
@@ -150,10 +163,13 @@ static bool is_unreadable(const struct spool *s, const char *name);
 static void note_unreadable(struct spool *s, const char *name);
 static void let_go(struct spool *s, struct held *h);
 static void tell(struct spool *s);
+static void complain(struct spool *s, unsigned what, const char *file, uint64_t nrecords,
+                     const struct err *why);
 static void note(struct spool *s, enum log_level level, const char *event, const char *file, int64_t number,
                  const struct err *err);
 static void on_event(void *spool);
 static void run_done(struct spool *s);
+static enum result result_of(const struct err *err);
 
 struct spool *spool_open(struct server *server, const struct spool_config *config)
 {
@@ -218,9 +234,11 @@ enum status spool_put(struct spool *s, struct spool_slip *slip, struct err *err)
 
     slip->next = NULL;
     slip->given_up = false;
+    if (!s->has_thread)
+        return err_cause(err, UNAVAILABLE, "spool_broken", "the spool has no thread to write on");
     pthread_mutex_lock(&s->lock);
     stuck = s->stuck;
-    room = s->has_thread && s->waiting_bytes + bytes <= WAITING_BYTES_MAX;
+    room = s->waiting_bytes + bytes <= WAITING_BYTES_MAX;
     if (room && !stuck) {
         slip->turn = s->turn;
         slip->at = s->last_waiting;
@@ -251,8 +269,8 @@ bool spool_give_up(struct spool *s, struct spool_slip *slip)
     }
     slip->given_up = true;
     s->stuck = s->stuck || now_boot_us() - s->turn_began_us >= SPOOL_STUCK_MS * INT64_C(1000);
-    s->told.writes[WRITE_LATE]++;
     pthread_mutex_unlock(&s->lock);
+    s->nwrites[WRITE_LATE]++;
     return waits;
 }
 
@@ -297,7 +315,7 @@ double spool_fill(const struct spool *s)
     double fill;
 
     pthread_mutex_lock(&mutable->lock);
-    fill = s->told.full ? 1 : (double)s->told.bytes / (double)s->config.max_bytes;
+    fill = s->told.full ? 1 : (double)s->told.own_bytes / (double)s->config.max_bytes;
     pthread_mutex_unlock(&mutable->lock);
     return fill;
 }
@@ -359,6 +377,8 @@ static void run_done(struct spool *s)
                notes[i].err.code ? LOG_ERR(&notes[i].err) : LOG_NOTHING);
     for (; done; done = next) {
         next = done->next;
+        if (!done->given_up) /* that was counted */
+            s->nwrites[result_of(&done->err)]++;
         s->config.done(s->config.ctx, done, done->err.code ? &done->err : NULL);
     }
     if (page_done)
@@ -366,17 +386,22 @@ static void run_done(struct spool *s)
     server_again(s->server);
 }
 
+static enum result result_of(const struct err *err)
+{
+    if (!err->code)
+        return WRITE_STORED;
+    return err->cause && strcmp(err->cause, "spool_full") == 0 ? WRITE_FULL : WRITE_FAILED;
+}
+
 void spool_turn(void *spool)
 {
     struct spool *s = spool;
-    uint64_t writes[countof(s->told.writes)], ndrained;
+    uint64_t ndrained;
     bool can_take, stuck;
 
     pthread_mutex_lock(&s->lock);
     stuck = s->stuck;
     can_take = s->told.open && !s->told.full && !stuck;
-    memcpy(writes, s->told.writes, sizeof(writes));
-    memset(s->told.writes, 0, sizeof(s->told.writes));
     ndrained = s->told.ndrained;
     s->told.ndrained = 0;
     metric_set(SPOOL_RECORDS, METRIC_NO_PLATFORM, 0, (double)s->told.nrecords);
@@ -387,9 +412,10 @@ void spool_turn(void *spool)
                    ? 0
                    : (double)(server_wall_us(s->server) - s->told.oldest_us) / (double)SECOND_US);
     pthread_mutex_unlock(&s->lock);
-    for (size_t i = 0; i < countof(writes); i++)
-        if (writes[i] > 0)
-            metric_add(SPOOL_WRITES, METRIC_NO_PLATFORM, i, writes[i]);
+    for (size_t i = 0; i < countof(s->nwrites); i++)
+        if (s->nwrites[i] > 0)
+            metric_add(SPOOL_WRITES, METRIC_NO_PLATFORM, i, s->nwrites[i]);
+    memset(s->nwrites, 0, sizeof(s->nwrites));
     if (ndrained > 0)
         metric_add(SPOOL_DRAINED, METRIC_NO_PLATFORM, 0, ndrained);
     health_can_spool(can_take);
@@ -416,8 +442,7 @@ static void *run(void *spool)
     struct err err = {0};
     struct work work = {.ends = false};
 
-    if (!open_own(s, &err))
-        note(s, LOG_ERROR, "spool_off", "", 0, &err);
+    (void)open_own(s, &err);
     s->reserve_again_us = 0;
     keep_up(s);
     tell(s);
@@ -434,7 +459,7 @@ static void *run(void *spool)
         if (work.page_wanted)
             hand_page(s);
     }
-    for (size_t i = FILES_MAX; i-- > 0;) /* the own one last: others may share its lock */
+    for (size_t i = 0; i < FILES_MAX; i++)
         let_go(s, &s->held[i]);
     return NULL;
 }
@@ -522,6 +547,7 @@ static struct spool_slip *write_some(struct spool *s, struct spool_slip *slips)
 
     if (!s->held[0].file && !open_own(s, &err)) {
         err.code = UNAVAILABLE;
+        err.cause = "spool_broken"; /* whatever it is that keeps it from opening */
         for (struct spool_slip *next; slips; slips = next) {
             next = slips->next;
             finish(s, slips, &err);
@@ -598,7 +624,7 @@ static enum status put(struct spool *s, struct spool_record *const *records, siz
     return status;
 }
 
-/* Not more often than once a second: each try costs reads and a sync on what may be a dying disk. */
+/* Less and less often: each try costs reads and a sync on what may be a dying disk. */
 static bool open_own(struct spool *s, struct err *err)
 {
     struct held *own = &s->held[0];
@@ -615,13 +641,18 @@ static bool open_own(struct spool *s, struct err *err)
         own->file = spoolfile_open(s->config.folder, name, true, err);
         if (own->file || err->code != BROKEN)
             break;
-        note(s, LOG_ERROR, "spool_set_aside", name, 0, err);
+        complain(s, SET_ASIDE, name, 0, err);
         own->is_spoilt = !spoolfile_set_aside_name(s->config.folder, name, now_wall_us());
     }
     if (!own->file) {
-        s->open_again_us = now_boot_us() + TRY_AGAIN_US;
+        complain(s, OFF, "", 0, err);
+        s->open_wait_us = s->open_wait_us == 0 ? TRY_AGAIN_US : 2 * s->open_wait_us;
+        if (s->open_wait_us > TRY_AGAIN_MAX_US)
+            s->open_wait_us = TRY_AGAIN_MAX_US;
+        s->open_again_us = now_boot_us() + s->open_wait_us;
         return false;
     }
+    s->open_wait_us = 0;
     s->generation++;
     own->ngone = 0; /* of the one before */
     own->cursor = 0;
@@ -686,24 +717,18 @@ static void give_up_own(struct spool *s, const struct err *why)
     struct held *own = &s->held[0];
     struct err err = {0};
 
-    note(s, LOG_ERROR, "spool_set_aside", spoolfile_name_of(own->file),
-         (int64_t)spoolfile_size(own->file).nrecords, why);
+    complain(s, SET_ASIDE, spoolfile_name_of(own->file), spoolfile_size(own->file).nrecords, why);
     own->is_spoilt = !spoolfile_set_aside(own->file, now_wall_us());
     own->file = NULL;
-    if (!open_own(s, &err))
-        note(s, LOG_ERROR, "spool_off", "", 0, &err);
+    (void)open_own(s, &err);
 }
 
 static void finish(struct spool *s, struct spool_slip *slip, const struct err *failure)
 {
-    bool full = failure && failure->cause && strcmp(failure->cause, "spool_full") == 0;
-
     slip->err = failure ? *failure : (struct err){.code = OK};
     pthread_mutex_lock(&s->lock);
     slip->next = s->done;
     s->done = slip;
-    if (!slip->given_up) /* that was counted */
-        s->told.writes[!failure ? WRITE_STORED : full ? WRITE_FULL : WRITE_FAILED]++;
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -790,8 +815,7 @@ static void note_gone(struct spool *s, struct held *h, const int64_t *seqs, size
     } else {
         s->full = false;
         s->open_again_us = 0;
-        if (!open_own(s, &err))
-            note(s, LOG_ERROR, "spool_off", "", 0, &err);
+        (void)open_own(s, &err);
     }
 }
 
@@ -858,7 +882,7 @@ static void lose(struct spool *s, struct held *h, const struct err *why)
 
 static void fill_page(struct spool *s, struct spool_page *page)
 {
-    bool looked = false;
+    struct held *oldest;
 
     if (page->arena)
         arena_reset(page->arena);
@@ -867,17 +891,40 @@ static void fill_page(struct spool *s, struct spool_page *page)
     page->n = 0;
     page->again = false;
     memset(page->stored, 0, sizeof(page->stored));
-    for (size_t i = 0; i < FILES_MAX; i++) {
-        if (s->held[i].file && read_from(s, i, page))
+    look_around(s);
+    while ((oldest = find_oldest(s)))
+        if (read_from(s, (size_t)(oldest - s->held), page))
             return;
-        if (i + 1 == FILES_MAX && !looked) {
-            looked = true;
-            look_around(s);
-        }
-    }
     s->nstayed = 0;
     for (const struct held *h = s->held; h < s->held + FILES_MAX; h++)
         s->nstayed += h->file && h->at_end ? spoolfile_size(h->file).nrecords : 0;
+}
+
+/* The file whose next record has waited longest; NULL: all are at their end. One that could not be drained for lack of its
+ * turn would grow old while others go on. */
+static struct held *find_oldest(struct spool *s)
+{
+    struct held *oldest = NULL;
+    int64_t oldest_us = INT64_MAX;
+
+    for (struct held *h = s->held; h < s->held + FILES_MAX; h++) {
+        int64_t us;
+
+        if (!h->file)
+            continue;
+        if (h->at_end && h->cursor > 0 && now_boot_us() >= h->rewind_us) {
+            h->cursor = 0; /* what has stayed is tried again */
+            h->at_end = false;
+        }
+        us = h->at_end ? TIME_NONE : spoolfile_next_us(h->file, h->cursor);
+        if (us == TIME_NONE) {
+            h->at_end = true;
+        } else if (!oldest || us < oldest_us) {
+            oldest = h;
+            oldest_us = us;
+        }
+    }
+    return oldest;
 }
 
 /* False: at its end. */
@@ -888,8 +935,6 @@ static bool read_from(struct spool *s, size_t at, struct spool_page *page)
     size_t ndamaged;
     int64_t last;
 
-    if (h->at_end && h->cursor > 0 && now_boot_us() >= h->rewind_us)
-        h->cursor = 0; /* what has stayed is tried again */
     do {
         page->file = at;
         page->generation = s->generation;
@@ -938,10 +983,11 @@ static bool take_over(struct spool *s, const char *name)
     struct held *h = free_place(s), *other = held_id(s, id);
     struct err err = {0};
 
-    if (!h || (other && other != &s->held[0]))
-        return false; /* one that shares a lock would lose it with the other */
+    if (!h || (other && !strstr(name, ".broken-")))
+        return false; /* what has its first name still could not be set aside */
     *h = (struct held){.id = id, .lock = -1};
-    if (!other && (h->lock = spoolfile_lock(s->config.folder, id, &err)) < 0)
+    h->lock = other ? fcntl(other->lock, F_DUPFD_CLOEXEC, 0) : spoolfile_lock(s->config.folder, id, &err);
+    if (h->lock < 0)
         return false; /* its worker lives */
     h->file = spoolfile_open(s->config.folder, name, false, &err);
     if (!h->file) {
@@ -979,7 +1025,7 @@ static bool is_held(const struct spool *s, const char *name)
 static struct held *held_id(struct spool *s, unsigned id)
 {
     for (struct held *h = s->held; h < s->held + FILES_MAX; h++)
-        if (h->id == id && (h->lock >= 0 || (h != s->held && h->file)))
+        if (h->id == id && h->lock >= 0)
             return h;
     return NULL;
 }
@@ -1017,7 +1063,7 @@ static void let_go(struct spool *s, struct held *h)
 
 static void tell(struct spool *s)
 {
-    uint64_t nrecords = 0, bytes = 0;
+    uint64_t nrecords = 0, bytes = 0, own_bytes = 0;
     int64_t oldest_us = TIME_NONE;
     bool drained = true;
 
@@ -1029,6 +1075,7 @@ static void tell(struct spool *s)
         size = spoolfile_size(h->file);
         nrecords += size.nrecords;
         bytes += size.bytes;
+        own_bytes += h == s->held ? size.bytes : 0;
         drained = drained && (size.nrecords == 0 || h->at_end);
         if (size.oldest_us != TIME_NONE && (oldest_us == TIME_NONE || size.oldest_us < oldest_us))
             oldest_us = size.oldest_us;
@@ -1036,12 +1083,28 @@ static void tell(struct spool *s)
     pthread_mutex_lock(&s->lock);
     s->told.nrecords = nrecords;
     s->told.bytes = bytes;
+    s->told.own_bytes = own_bytes;
     s->told.oldest_us = oldest_us;
     s->told.open = s->held[0].file != NULL;
     s->told.full = s->full;
     s->told.drained = drained;
     s->told.nstayed = nrecords < s->nstayed ? nrecords : s->nstayed;
     pthread_mutex_unlock(&s->lock);
+}
+
+/* Always of one that held records, for it is not like the last. */
+static void complain(struct spool *s, unsigned what, const char *file, uint64_t nrecords,
+                     const struct err *why)
+{
+    static const char *const events[NCOMPLAINTS] = {[SET_ASIDE] = "spool_set_aside", [OFF] = "spool_off"};
+    struct complaint *c = &s->complaints[what];
+    const char *cause = why->cause ? why->cause : "";
+
+    if (nrecords == 0 && c->cause && strcmp(c->cause, cause) == 0 && now_boot_us() < c->again_us)
+        return;
+    note(s, LOG_ERROR, events[what], file, (int64_t)nrecords, why);
+    c->cause = cause;
+    c->again_us = now_boot_us() + COMPLAIN_US;
 }
 
 /* NOLINTNEXTLINE(readability-function-size): the parameters are the line */

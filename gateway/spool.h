@@ -1,7 +1,7 @@
 /*
  * spool: keeps on the worker's own disk what Postgres does not commit in time, until it can be drained. One thread owns
  * the files and all that blocks; what waits for it at the same time shares one sync. Everything here is for the loop.
- * Owns a slip from spool_put until done runs: exactly once, never from inside spool_put.
+ * Owns a slip from spool_put until done runs, once and never from inside spool_put, or until spool_give_up takes it back.
  *
  * A worker has one file of its own, and takes over those that nobody holds: of workers that died, and of a gateway that
  * had more of them. A file whose disk fails is set aside and kept, and a fresh one takes its place.
@@ -25,7 +25,8 @@ struct spool_slip {
     size_t generation; /* of the file it went to */
 };
 
-/* failure NULL: durable. Else UNAVAILABLE, with cause "spool_full" or "spool_broken", and nothing is known to be kept. */
+/* failure NULL: durable. Else UNAVAILABLE, with cause "spool_full", "spool_broken" or "spool_stuck", and nothing is known to
+ * be kept. The same causes are spool_put's. */
 typedef void spool_done(void *ctx, struct spool_slip *slip, const struct err *failure);
 
 struct spool_config {
@@ -43,8 +44,8 @@ void spool_close(struct spool *s);
 
 enum status spool_put(struct spool *s, struct spool_slip *slip, struct err *err) MUST_CHECK;
 /* Its sender can wait no longer. True: nothing was done about it yet, and done will not run. False: done runs when the disk
- * comes back, whatever it says then. If it has hung for SPOOL_STUCK_MS, the spool is not ready and takes nothing until then:
- * less is a hiccup, over which further ones may well be in time. */
+ * comes back, whatever it says then. If it has hung for SPOOL_STUCK_MS, the spool takes nothing until then, and the gateway
+ * is ready only by Postgres: less is a hiccup, over which further ones may well be in time. */
 enum { SPOOL_STUCK_MS = 400 };
 bool spool_give_up(struct spool *s, struct spool_slip *slip);
 /* It is in Postgres after all. Not waited for: if it is lost, the record is drained and found to be known. */
@@ -64,12 +65,12 @@ struct spool_page {
     int64_t from;
 };
 
-/* The oldest records that were not read yet. Those that stay come again after a minute. n 0: none at present. */
+/* Of the file that has the oldest record not read yet, the oldest of those. Those that stay come again after a minute. n 0: none at present. */
 typedef void spool_page_done(void *ctx, struct spool_page *page);
 void spool_read(struct spool *s, spool_page_done *done, void *ctx); /* one at a time */
 void spool_return(struct spool *s, struct spool_page *page);
 
-double spool_fill(const struct spool *s);       /* of its own file's cap: 0 to 1 */
+double spool_fill(const struct spool *s);       /* of its cap, by its own file alone: 0 to 1 */
 uint64_t spool_nrecords(const struct spool *s); /* of all files it holds */
 bool spool_is_drained(const struct spool *s);   /* all that is left has stayed */
 

@@ -46,7 +46,21 @@ static const char schema[] =
     "  checksum blob not null);"
     "commit";
 
-enum statement { PUT, FIND, READ, REMOVE, OLDEST, COUNT, PAGES, FREE, BEGIN, COMMIT, ROLLBACK, NSTATEMENTS };
+enum statement {
+    PUT,
+    FIND,
+    READ,
+    REMOVE,
+    OLDEST,
+    NEXT,
+    COUNT,
+    PAGES,
+    FREE,
+    BEGIN,
+    COMMIT,
+    ROLLBACK,
+    NSTATEMENTS
+};
 
 /* By the columns' order in the schema. */
 static const char *const texts[NSTATEMENTS] = {
@@ -55,6 +69,7 @@ static const char *const texts[NSTATEMENTS] = {
     [READ] = "select * from record where seq > ? order by seq limit ?",
     [REMOVE] = "delete from record where seq = ?",
     [OLDEST] = "select received_at from record order by seq limit 1",
+    [NEXT] = "select received_at from record where seq > ? order by seq limit 1",
     [COUNT] = "select count(*) from record",
     [PAGES] = "pragma page_count",
     [FREE] = "pragma freelist_count",
@@ -69,6 +84,7 @@ struct spoolfile {
     sqlite3_stmt *statements[NSTATEMENTS];
     struct spoolfile_size size;
     int npages_logged;
+    bool is_fresh;    /* made by us, and nothing in it was ever taken as stored */
     int system_error; /* of the last step: SQLite does not keep that of a commit */
 };
 
@@ -80,13 +96,14 @@ static enum status time_sync(const char *folder, int fd, int64_t *ret_us, struct
 static void path_of(const char *folder, const char *name, const char *suffix, char ret[PATH_BYTES]);
 static void sync_folder(const char *folder);
 static int compare_names(const void *a, const void *b);
-static bool make_file(const struct spoolfile *f, bool create, struct err *err);
+static bool make_file(struct spoolfile *f, bool create, struct err *err);
 static enum status start(struct spoolfile *f, struct err *err);
 static enum status is_empty(struct spoolfile *f, bool *ret, struct err *err);
 static enum status check_pages(struct spoolfile *f, struct err *err);
 static int after_commit(void *file, sqlite3 *db, const char *schema_name, int npages);
 static enum status run(struct spoolfile *f, const char *sql, struct err *err);
 static void let_go(struct spoolfile *f, bool merge);
+static bool remove_fresh(struct spoolfile *f);
 static bool is_full_disk(int code);
 static void name_aside(const char *folder, const char *name, int64_t wall_us, char ret[2 * SPOOL_NAME_BYTES]);
 static bool is_set_aside(const char *folder, const char *name);
@@ -207,9 +224,11 @@ static enum status time_sync(const char *folder, int fd, int64_t *ret_us, struct
         int64_t began_us = now_boot_us(), took_us;
 
         ssize_t n = pwrite(fd, block, sizeof(block), i * (off_t)sizeof(block));
+        if (n == (ssize_t)sizeof(block) && fdatasync(fd) != 0)
+            n = -1;
         if (n >= 0 ? n < (ssize_t)sizeof(block) : is_full_disk(errno))
-            break;
-        if (n < 0 || fdatasync(fd) != 0)
+            break; /* some file systems look for room no sooner than in the sync */
+        if (n < 0)
             status = err_set(err, INVALID, "spool.folder \"%s\" cannot be written and synced: %s", folder,
                              strerror(errno));
         took_us = now_boot_us() - began_us;
@@ -325,12 +344,16 @@ struct spoolfile *spoolfile_open(const char *folder, const char *name, bool crea
         fail(f, code, "opening", err);
     else if (start(f, err) == OK)
         return f;
-    let_go(f, false);
+    if (!f->is_fresh) {
+        let_go(f, false);
+    } else if (remove_fresh(f)) {
+        err->code = UNAVAILABLE; /* there is nothing to set aside */
+    }
     return NULL;
 }
 
 /* SQLite would create it for all to read; its log gets the same rights as the file. */
-static bool make_file(const struct spoolfile *f, bool create, struct err *err)
+static bool make_file(struct spoolfile *f, bool create, struct err *err)
 {
     char path[PATH_BYTES];
     int fd;
@@ -341,7 +364,10 @@ static bool make_file(const struct spoolfile *f, bool create, struct err *err)
                   strerror(errno));
         return false;
     }
-    fd = open(path, O_RDWR | (create ? O_CREAT : 0) | O_CLOEXEC, 0600);
+    fd = create ? open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600) : -1;
+    f->is_fresh = fd >= 0;
+    if (!create || (fd < 0 && errno == EEXIST))
+        fd = open(path, O_RDWR | O_CLOEXEC);
     if (fd < 0) {
         err_cause(err, errno == EIO ? BROKEN : UNAVAILABLE, "spool_unusable", "\"%s\": %s", path,
                   strerror(errno));
@@ -459,10 +485,22 @@ bool spoolfile_set_aside(struct spoolfile *f, int64_t wall_us)
 {
     char folder[sizeof(f->folder)], name[sizeof(f->name)];
 
+    if (f->is_fresh)
+        return remove_fresh(f);
     memcpy(folder, f->folder, sizeof(folder));
     memcpy(name, f->name, sizeof(name));
     let_go(f, false);
     return spoolfile_set_aside_name(folder, name, wall_us);
+}
+
+/* A disk that fails each sync would be filled with files in which there is nothing. False: it still has its name. */
+static bool remove_fresh(struct spoolfile *f)
+{
+    char path[PATH_BYTES];
+
+    path_of(f->folder, f->name, "", path);
+    spoolfile_discard(f);
+    return access(path, F_OK) != 0 && errno == ENOENT;
 }
 
 /* Its log goes with it, under the name by which SQLite finds it, and first. By second names, so that at no moment one of
@@ -490,24 +528,27 @@ bool spoolfile_set_aside_name(const char *folder, const char *name, int64_t wall
     return drop_first_names(folder, name);
 }
 
-/* Several in one second do not replace each other. */
+/* Several in one second do not replace each other: they are numbered. */
 static void name_aside(const char *folder, const char *name, int64_t wall_us, char ret[2 * SPOOL_NAME_BYTES])
 {
+    static const char *const suffixes[] = {"", "-wal", ".drained", ".drained-wal"};
     time_t at = (time_t)(wall_us / SECOND_US);
-    char path[PATH_BYTES];
+    char path[PATH_BYTES], nth[16] = "";
     struct tm tm;
-    bool taken;
+    bool taken = true;
 
-    do {
-        gmtime_r(&at, &tm);
-        snprintf(ret, 2 * SPOOL_NAME_BYTES, "%s.broken-%04d%02d%02dT%02d%02d%02dZ", name, tm.tm_year + 1900,
-                 tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
-        path_of(folder, ret, "", path);
-        taken = access(path, F_OK) == 0;
-        path_of(folder, ret, "-wal", path);
-        taken = taken || access(path, F_OK) == 0;
-        at++;
-    } while (taken);
+    gmtime_r(&at, &tm);
+    for (unsigned n = 1; taken; n++) {
+        if (n > 1)
+            snprintf(nth, sizeof(nth), "%u", n);
+        snprintf(ret, 2 * SPOOL_NAME_BYTES, "%s.broken-%04d%02d%02dT%02d%02d%02dZ%s", name, tm.tm_year + 1900,
+                 tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, nth);
+        taken = false;
+        for (size_t i = 0; i < countof(suffixes) && !taken; i++) {
+            path_of(folder, ret, suffixes[i], path);
+            taken = access(path, F_OK) == 0;
+        }
+    }
 }
 
 /* Perhaps not to the end: then it still has its first name too. */
@@ -620,9 +661,9 @@ enum status spoolfile_put(struct spoolfile *f, struct spool_record *const *recor
         return err->code;
     }
     f->size.nrecords += nnew;
-    if (measure(f, err) ||
-        merge_log(f, err)) /* a full disk is for the next call to find again: this is stored */
-        return err->code == BUSY ? OK : err->code;
+    if ((measure(f, err) || merge_log(f, err)) && err->code != BUSY)
+        return err->code; /* a full disk is for the next call to find again: this is stored */
+    f->is_fresh = false;
     return OK;
 }
 
@@ -776,6 +817,15 @@ static struct span column(sqlite3_stmt *s, int at)
 static struct span kept(struct arena *arena, struct span s)
 {
     return arena_copy(arena, s);
+}
+
+int64_t spoolfile_next_us(struct spoolfile *f, int64_t after)
+{
+    struct err ignored;
+    int64_t received_us;
+
+    sqlite3_bind_int64(f->statements[NEXT], 1, after);
+    return ask(f, NEXT, TIME_NONE, &received_us, &ignored) ? INT64_MIN + 1 : received_us;
 }
 
 bool spoolfile_reserve(const char *folder, unsigned id, size_t bytes)

@@ -4,7 +4,8 @@
  * no loop and no Postgres; what is written when is spool.h's affair, what is read when is drain.h's.
  *
  * In the folder: spool-<id>.db with its -wal, spool-<id>.lock and spool-<id>.reserve. Only who holds the lock may open,
- * drain, rename or delete the others. A file that failed is spool-<id>.db.broken-<time> from then on, and stays.
+ * drain, rename or delete the others. A file that failed is spool-<id>.db.broken-<time> from then on, and stays; but one in
+ * which nothing was ever stored is deleted.
  */
 #ifndef SETTLE_GATEWAY_SPOOLFILE_H
 #define SETTLE_GATEWAY_SPOOLFILE_H
@@ -58,13 +59,14 @@ enum status spoolfile_names(const char *folder, struct arena *arena, const char 
                             struct err *err) MUST_CHECK;
 
 /* Of a name whose id's lock is held. Creates it if create. Takes up what a killed process left. BROKEN: it does not
- * open or is damaged: spoolfile_set_aside_name is in order; UNAVAILABLE: not there, no permission. */
+ * open or is damaged: spoolfile_set_aside_name is in order; UNAVAILABLE: not there, no permission, or the disk takes no new
+ * one. */
 struct spoolfile *spoolfile_open(const char *folder, const char *name, bool create,
                                  struct err *err) MUST_CHECK;
 void spoolfile_close(struct spoolfile *f); /* NULL is fine */
 
-/* After BROKEN: nothing that was synced is touched again. Closes it and renames it. False: that failed, it still has its
- * name, and nothing may be written under this name any more. */
+/* After BROKEN: nothing that was synced is touched again. Closes it and renames it; if it was created here and no put of it
+ * has succeeded, deletes it. False: that failed, it still has its name, and nothing may be written under it any more. */
 bool spoolfile_set_aside(struct spoolfile *f, int64_t wall_us) MUST_CHECK;
 bool spoolfile_set_aside_name(const char *folder, const char *name, int64_t wall_us) MUST_CHECK;
 /* Deletes an empty file from the disk, or renames a broken one to ".drained"; closes it. */
@@ -88,6 +90,9 @@ enum status spoolfile_put(struct spoolfile *f, struct spool_record *const *recor
 enum status spoolfile_read(struct spoolfile *f, int64_t after, size_t max, size_t max_bytes,
                            struct arena *arena, struct spool_record **ret, size_t *nret, int64_t *ret_last,
                            size_t *ret_damaged, struct err *err) MUST_CHECK;
+
+/* When the oldest behind `after` was received. TIME_NONE: there is none; if it cannot be read, longer ago than any. */
+int64_t spoolfile_next_us(struct spoolfile *f, int64_t after);
 
 enum status spoolfile_remove(struct spoolfile *f, const int64_t *seqs, size_t n, struct err *err) MUST_CHECK;
 

@@ -304,6 +304,18 @@ static void test_steps_of_redis_clock_lose_nothing(void **state)
     expect_nothing_lost(l, w);
 }
 
+/* Its own question is the only one under way: for no longer than a commit, whose connection it may be next. */
+static void test_asking_for_the_time_holds_no_connection(void **state)
+{
+    struct world *w = *state;
+
+    world_gateway(w, NULL);
+    world_until(20, world_metric(w, "settle_store_up{store=\"postgres\"}") == 2);
+    world_freeze(w, POSTGRES);
+    world_until(20, world_metric(w, "settle_store_up{store=\"postgres\"}") < 2); /* asked each ten seconds */
+    world_thaw(w, POSTGRES);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -313,6 +325,7 @@ int main(void)
         cmocka_unit_test_setup(test_a_secret_that_ended_by_a_wrong_clock_is_no_fault_of_the_senders, reset),
         cmocka_unit_test_setup(test_a_step_of_the_databases_clock_stops_nobody, reset),
         cmocka_unit_test_setup(test_steps_of_redis_clock_lose_nothing, reset),
+        cmocka_unit_test_setup(test_asking_for_the_time_holds_no_connection, reset),
     };
 
     return cmocka_run_group_tests(tests, up, down);

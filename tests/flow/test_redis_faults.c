@@ -463,12 +463,66 @@ static void test_a_hint_from_before_a_restore_counts_for_nothing(void **state)
     assert_int_equal(world_count(w, "select count(*) from settle.webhook_receipts"), 1);
 }
 
+static void await_hinted(struct world *w)
+{
+    await_stores(w);
+    world_until(20, is_hinted(w));
+}
+
+/* The connection holds, so that nothing else makes us ask again. */
+static void test_a_key_that_postgres_did_not_give_is_asked_for_again(void **state)
+{
+    struct world *w = *state;
+
+    world_sql(w, "revoke select on settle.hint_key from settle_gateway");
+    world_gateway(w, NULL);
+    await_stores(w);
+    world_until(
+        20, world_wait(w, world_spawn(w, "grep", "-q", "hint_key_unknown", "gateway/log", NULL)).status == 0);
+    post_known(w);
+    world_sql(w, "grant select on settle.hint_key to settle_gateway");
+    world_until(20, is_hinted(w));
+    assert_true(world_metric(w, "settle_store_connects_total{store=\"postgres\"}") == 2);
+    assert_string_equal(
+        world_wait(w, world_spawn(w, "grep", "-c", "hint_key_unknown", "gateway/log", NULL)).out, "1\n");
+}
+
+/* A fail-over behind one name, of which the one connection knows and the other does not: here it shows in the key. */
+static void test_connections_to_two_servers_leave_no_hints(void **state)
+{
+    struct world *w = *state;
+    double before;
+
+    world_gateway(w, NULL);
+    await_hinted(w);
+    world_sql(w, "update settle.hint_key set key = sha256(key)");
+    world_sql(w,
+              "select pg_terminate_backend(min(pid)) from pg_stat_activity where usename = 'settle_gateway'");
+    world_until(20, world_metric(w, "settle_store_connects_total{store=\"postgres\"}") == 3);
+    await_stores(w);
+    world_until(
+        20, world_wait(w, world_spawn(w, "grep", "-q", "hint_keys_differ", "gateway/log", NULL)).status == 0);
+    begin_flush(w);
+    before = hints(w, "unknown");
+    for (unsigned i = 0; i < TIMED; i++)
+        post_known(w);
+    assert_true(hints(w, "unknown") == before + TIMED);
+    assert_string_equal(world_redis(w, "keys", "settle:seen:*", NULL), "\n"); /* of neither server */
+    world_sql(w,
+              "select pg_terminate_backend(min(pid)) from pg_stat_activity where usename = 'settle_gateway'"
+              " and backend_start = (select min(backend_start) from pg_stat_activity"
+              "                       where usename = 'settle_gateway')");
+    await_hinted(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_whatever_redis_does_nobody_notices, reset),
         cmocka_unit_test_setup(test_a_planted_hint_is_not_believed, reset),
         cmocka_unit_test_setup(test_a_hint_from_before_a_restore_counts_for_nothing, reset),
+        cmocka_unit_test_setup(test_a_key_that_postgres_did_not_give_is_asked_for_again, reset),
+        cmocka_unit_test_setup(test_connections_to_two_servers_leave_no_hints, reset),
     };
 
     return cmocka_run_group_tests(tests, up, down);

@@ -97,6 +97,15 @@ static bool is_ready(struct world *w)
     return world_http(w, "GET", url, NULL, SPAN_NONE).status == 200;
 }
 
+/* Beside the verdict, which Postgres may make alone. */
+static bool spool_takes(struct world *w)
+{
+    char url[100];
+
+    snprintf(url, sizeof(url), "%s/readyz?verbose", w->monitor_url);
+    return strstr(world_http(w, "GET", url, NULL, SPAN_NONE).body, "ok ingest 0 spool takes") != NULL;
+}
+
 static void begin(struct world *w, const char *workers)
 {
     world_gateway(w, "--workers", workers, NULL);
@@ -643,12 +652,13 @@ static void hang_disk(struct world *w, bool frozen)
             fail_msg("post %u: %ld %s", i, r.status, r.body);
         if (i == 1) {
             world_until(5, !is_ready(w));
+            world_until(5, !spool_takes(w));
             assert_true(metric(w, "settle_spool_writes_total{result=\"late\"}") > 0);
         }
     }
     assert_true(nacked < POSTS / 2);
     fault_end(w, disk);
-    world_until(10, is_ready(w));
+    world_until(10, is_ready(w) && spool_takes(w));
     world_until(10, world_post(w, "instagram", NULL, body_of(POSTS)).status == 200);
     if (frozen)
         world_thaw(w, POSTGRES);

@@ -60,10 +60,14 @@ static void test_a_spool_is_a_store(void **state)
     (void)state;
     health_join(1, HEALTH_INGEST, NOW);
     assert_false(health_place(1, NOW).can_store);
+    assert_false(health_place(1, NOW).has_spool);
     health_can_spool(true);
     health_flushed(false, NOW);
     assert_true(health_place(1, NOW).can_store);
+    assert_true(health_place(1, NOW).can_spool);
     health_can_spool(false);
+    assert_true(health_place(1, NOW).has_spool);
+    assert_false(health_place(1, NOW).can_spool);
     assert_false(health_place(1, NOW).can_store);
     health_can_spool(true);
     health_join(1, HEALTH_INGEST, NOW); /* a successor's is not open yet */

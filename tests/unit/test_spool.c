@@ -2,6 +2,7 @@
  * around it is a few lines, and the system calls that matter are ours. */
 #include "support/test.h"
 
+#include "base/metric.h"
 #include "base/now.h"
 #include "health.h"
 #include "spool.h"
@@ -26,8 +27,8 @@ static pthread_mutex_t disk = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t disk_moves = PTHREAD_COND_INITIALIZER;
 static int nsyncs_let = -1; /* so many more return; -1: all */
 static unsigned nsyncs_hung;
-static atomic_int sync_error; /* of the next one */
-static atomic_int link_error, lock_error;
+static atomic_int sync_error;                                                     /* of the next one */
+static atomic_int link_error, lock_error, unlink_error, thread_error, dead_error; /* until they are 0 again */
 static atomic_uint nlocks_tried;
 static atomic_int nopen_at_unlock = -1; /* files of the spool, when its last lock was let go */
 
@@ -38,6 +39,8 @@ int fdatasync(int fd)
 
     if (!real)
         *(void **)&real = dlsym(RTLD_NEXT, "fdatasync");
+    if (dead_error)
+        error = dead_error;
     pthread_mutex_lock(&disk);
     while (nsyncs_let == 0) {
         nsyncs_hung++;
@@ -76,6 +79,28 @@ int link(const char *from, const char *to)
         *(void **)&real = dlsym(RTLD_NEXT, "link");
     errno = link_error;
     return errno ? -1 : real(from, to);
+}
+
+int unlink(const char *path)
+{
+    static int (*real)(const char *);
+
+    if (!real)
+        *(void **)&real = dlsym(RTLD_NEXT, "unlink");
+    errno = strstr(path, "/spool-0.db") && !strstr(path, ".broken-") && !strstr(path, "-journal")
+                ? unlink_error /* of the own one */
+                : 0;
+    return errno ? -1 : real(path);
+}
+
+int pthread_create(pthread_t *restrict thread, const pthread_attr_t *restrict how, void *(*run)(void *),
+                   void *restrict ctx)
+{
+    static int (*real)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+
+    if (!real)
+        *(void **)&real = dlsym(RTLD_NEXT, "pthread_create");
+    return thread_error ? thread_error : real(thread, how, run, ctx);
 }
 
 int flock(int fd, int operation)
@@ -161,13 +186,14 @@ static char folder[64];
 static struct spool *spool;
 static struct spool_page *page; /* that is out; NULL: none */
 static bool page_came;
+static unsigned place;
 
 static struct put {
     struct spool_slip slip;
     char body[32];
     unsigned ndone;
     bool stored;
-    char why[128];
+    char cause[32], why[128];
 } puts_made[NPUTS];
 
 static void on_done(void *ctx, struct spool_slip *slip, const struct err *failure)
@@ -177,6 +203,7 @@ static void on_done(void *ctx, struct spool_slip *slip, const struct err *failur
     (void)ctx;
     p->ndone++;
     p->stored = !failure;
+    snprintf(p->cause, sizeof(p->cause), "%s", failure && failure->cause ? failure->cause : "");
     snprintf(p->why, sizeof(p->why), "%.100s", failure ? failure->text : "");
 }
 
@@ -201,7 +228,7 @@ static void turn(int64_t end_us, const char *wanted)
 static void open_spool(void)
 {
     const struct spool_config config = {
-        .folder = folder, .place = 0, .max_bytes = 64 << 20, .reserve_bytes = 0, .done = on_done};
+        .folder = folder, .place = place, .max_bytes = 64 << 20, .reserve_bytes = 0, .done = on_done};
 
     spool = spool_open(NULL, &config);
 }
@@ -215,6 +242,7 @@ static int up(void **state)
     page = NULL;
     page_came = false;
     can_spool = false;
+    place = 0;
     nlocks_tried = 0;
     if (!loop)
         loop = h2o_evloop_create(); /* this version cannot destroy one */
@@ -237,7 +265,7 @@ static int down(void **state)
     char command[128];
 
     (void)state;
-    sync_error = link_error = lock_error = 0;
+    sync_error = link_error = lock_error = unlink_error = thread_error = dead_error = 0;
     if (spool)
         close_spool();
     h2o_evloop_run(loop, 0); /* frees what was closed */
@@ -405,16 +433,19 @@ static void test_no_second_name_ever_ends_in_refusals(void **state)
     (void)state;
     until(can_spool);
     link_error = EPERM;
-    for (unsigned i = 0; i < 40; i++) {
-        sync_error = EIO;
+    for (unsigned i = 0; i < 40; i += 2) { /* what is set aside has something in it */
         begin_put(i);
         until(puts_made[i].ndone > 0);
-        assert_false(puts_made[i].stored);
+        sync_error = puts_made[i].stored ? EIO : 0;
+        begin_put(i + 1);
+        until(puts_made[i + 1].ndone > 0);
+        assert_false(puts_made[i + 1].stored);
     }
     until(!can_spool);
     begin_put(40);
     until(puts_made[40].ndone > 0);
     assert_false(puts_made[40].stored);
+    assert_string_equal(puts_made[40].cause, "spool_broken");
     assert_true(files_like(".lock") <= 17);
 }
 
@@ -552,6 +583,162 @@ static void test_the_lock_is_let_go_last(void **state)
     assert_int_equal(nopen_at_unlock, 0);
 }
 
+/* A gateway that ended left a file, and another one, under another place, has its own. */
+static void leave_orphan(unsigned of_place, unsigned first, unsigned n)
+{
+    unsigned before = place;
+
+    close_spool();
+    place = of_place;
+    open_spool();
+    put_and_wait(first, n, true);
+    close_spool();
+    place = before;
+    open_spool();
+}
+
+static double metric(const char *series)
+{
+    char *text;
+    size_t len;
+    FILE *to = open_memstream(&text, &len);
+    const char *at;
+    double value = -1;
+
+    metric_page(to);
+    fclose(to);
+    at = strstr(text, series);
+    if (at)
+        value = strtod(at + strlen(series), NULL);
+    free(text);
+    return value;
+}
+
+/* The own file never comes to its end, as under steady overload; what others left is older all the same. */
+static void test_what_was_left_behind_is_drained_in_its_turn(void **state)
+{
+    unsigned n = 400;
+
+    (void)state;
+    leave_orphan(3, 0, 300);
+    put_and_wait(300, 100, true);
+    for (unsigned pages = 0; pages < 5; pages++) {
+        size_t npage = read_page();
+
+        if (pages == 1) /* it shows by now */
+            assert_true(metric("settle_spool_oldest_seconds ") > 1e6);
+        for (size_t i = 0; i < npage; i++) {
+            if (number_of(&page->records[i]) < 300) {
+                give_back(false);
+                return; /* it has its turn */
+            }
+        }
+        if (page)
+            give_back(true);
+        put_and_wait(n, 100, true); /* more than enough for a page */
+        n += 100;
+    }
+    fail_msg("only the own file was drained");
+}
+
+/* One that has stayed is old for ever: it must not keep the others waiting. */
+static void test_one_that_stays_lets_the_next_pass(void **state)
+{
+    bool seen[NPUTS] = {false};
+
+    (void)state;
+    leave_orphan(3, 0, 1);
+    put_and_wait(1, 300, true);
+    until(seen[0] && seen[300])
+    {
+        if (read_page() == 0)
+            continue;
+        for (size_t i = 0; i < page->n; i++)
+            seen[number_of(&page->records[i])] = true;
+        give_back(false);
+    }
+}
+
+/* Its disk makes and renames files and syncs none: there is no end to that. */
+static void test_a_disk_that_syncs_nothing_is_not_filled_with_files(void **state)
+{
+    int64_t until_us;
+
+    (void)state;
+    until(can_spool);
+    dead_error = EIO;
+    put_and_wait(0, 1, false);
+    until(!can_spool);
+    until_us = now_boot_us() + 4 * SECOND_US;
+    for (unsigned i = 1; now_boot_us() < until_us; i = 1 + i % 600) {
+        puts_made[i].ndone = 0;
+        put_and_wait(i, 1, false);
+    }
+    assert_true(files_like(".db") <= 2); /* of the try under way */
+    dead_error = 0;
+    until(can_spool);
+    put_and_wait(NPUTS - 1, 1, true);
+}
+
+/* It got a second name, and could not lose its first: from the second it is drained all the same. */
+static void test_a_file_set_aside_by_half_is_drained(void **state)
+{
+    bool seen[NPUTS] = {false};
+
+    (void)state;
+    put_and_wait(0, 5, true);
+    unlink_error = EIO;
+    sync_error = EIO;
+    put_and_wait(5, 1, false);
+    assert_int_equal(files_like("spool-0.db.broken-"), 2);
+    assert_int_equal(files_like("spool-1.db"), 2);
+    drain(seen, 6);
+    unlink_error = 0;
+}
+
+static void test_without_a_thread_it_is_broken_not_full(void **state)
+{
+    struct err err = {0};
+
+    (void)state;
+    close_spool();
+    thread_error = EAGAIN;
+    open_spool();
+    assert_int_equal(put(0, &err), UNAVAILABLE);
+    assert_string_equal(err.cause, "spool_broken");
+}
+
+/* Written, but nobody has heard of it yet: its sender is told that it is too late, and that is what counts. */
+static void test_what_is_given_up_at_the_last_moment_counts_once(void **state)
+{
+    double stored = metric("settle_spool_writes_total{result=\"stored\"} "),
+           late = metric("settle_spool_writes_total{result=\"late\"} ");
+
+    (void)state;
+    begin_put(0);
+    while (spool_nrecords(spool) == 0) /* without a turn of the loop */
+        assert_int_equal(puts_made[0].ndone, 0);
+    assert_false(spool_give_up(spool, &puts_made[0].slip));
+    until(puts_made[0].ndone > 0);
+    assert_true(puts_made[0].stored);
+    spool_turn(spool);
+    assert_true(metric("settle_spool_writes_total{result=\"stored\"} ") == stored);
+    assert_true(metric("settle_spool_writes_total{result=\"late\"} ") == late + 1);
+}
+
+/* What was taken over is no part of the room that there is for what comes. */
+static void test_its_fill_is_that_of_its_own_file(void **state)
+{
+    (void)state;
+    leave_orphan(3, 0, 600);
+    until(spool_nrecords(spool) == 600)
+    {
+        if (read_page() > 0)
+            give_back(false);
+    }
+    assert_true(spool_fill(spool) < 50000.0 / (64 << 20)); /* an empty one's pages */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -565,7 +752,17 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_hung_disk_holds_no_more_than_what_came_before, up, down),
         cmocka_unit_test_setup_teardown(test_without_locks_there_is_no_spool_and_it_says_why, up, down),
         cmocka_unit_test_setup_teardown(test_the_lock_is_let_go_last, up, down),
+        cmocka_unit_test_setup_teardown(test_what_was_left_behind_is_drained_in_its_turn, up, down),
+        cmocka_unit_test_setup_teardown(test_one_that_stays_lets_the_next_pass, up, down),
+        cmocka_unit_test_setup_teardown(test_a_disk_that_syncs_nothing_is_not_filled_with_files, up, down),
+        cmocka_unit_test_setup_teardown(test_a_file_set_aside_by_half_is_drained, up, down),
+        cmocka_unit_test_setup_teardown(test_without_a_thread_it_is_broken_not_full, up, down),
+        cmocka_unit_test_setup_teardown(test_what_is_given_up_at_the_last_moment_counts_once, up, down),
+        cmocka_unit_test_setup_teardown(test_its_fill_is_that_of_its_own_file, up, down),
     };
+    struct err err;
 
+    if (metric_open(NULL, 0, 1, &err))
+        return 1;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -602,6 +602,7 @@ static size_t nfiles(void)
 
 static void test_a_folder_is_tried_out(void **state)
 {
+    static const int full[] = {ENOSPC, EDQUOT};
     struct err err = {0};
     int64_t sync_us;
 
@@ -614,6 +615,10 @@ static void test_a_folder_is_tried_out(void **state)
     link_error = ENOSPC; /* passes, and perhaps with what is drained */
     assert_int_equal(spoolfile_check_folder(folder, true, &sync_us, &err), OK);
     link_error = 0;
+    for (size_t i = 0; i < countof(full); i++) { /* as btrfs and NFS say it, no sooner */
+        sync_fault = (struct fault){.at = 1, .error = full[i]};
+        assert_int_equal(spoolfile_check_folder(folder, true, &sync_us, &err), OK);
+    }
     sync_fault = (struct fault){.at = 1, .error = EIO};
     assert_int_equal(spoolfile_check_folder(folder, true, &sync_us, &err), INVALID);
     assert_int_equal(nfiles(), 0); /* nothing stays behind */
@@ -652,6 +657,7 @@ static void test_names(void **state)
         {"spool-0.db",                                  0        },
         {"spool-17.db",                                 17       },
         {"spool-17.db.broken-20260101T000000Z",         17       },
+        {"spool-17.db.broken-20260101T000000Z2",        17       },
         {"spool-17.db.broken-",                         SPOOL_IDS},
         {"spool-17.db-wal",                             SPOOL_IDS},
         {"spool-17.db.broken-20260101T000000Z-wal",     SPOOL_IDS},
@@ -683,6 +689,31 @@ static void test_the_reserve_is_real_and_given_up_once(void **state)
     assert_false(spoolfile_use_reserve(folder, 3));
 }
 
+static void test_a_file_in_which_nothing_was_ever_stored_leaves_nothing_behind(void **state)
+{
+    struct err err = {0};
+    struct spoolfile *f;
+
+    (void)state;
+    sync_fault = (struct fault){.at = 1, .error = EIO};
+    assert_null(spoolfile_open(folder, "spool-0.db", true, &err)); /* it cannot be made */
+    assert_int_equal(err.code, UNAVAILABLE);
+    assert_true(sync_fault.hit);
+    assert_int_equal(nfiles(), 0);
+    f = open_file();
+    sync_fault = (struct fault){.at = 1, .error = EIO};
+    assert_int_equal(put(f, 0, 1, 100, &err), BROKEN);
+    assert_true(spoolfile_set_aside(f, now_wall_us()));
+    assert_int_equal(nfiles(), 0);
+    f = open_file();
+    unlink_error = EIO;
+    assert_false(spoolfile_set_aside(f, now_wall_us())); /* still there */
+    unlink_error = 0;
+    f = open_file(); /* one that was found may hold what an earlier process stored */
+    assert_true(spoolfile_set_aside(f, now_wall_us()));
+    assert_true(nfiles() > 0);
+}
+
 static void test_two_set_aside_in_a_second_keep_both(void **state)
 {
     const char **names;
@@ -690,13 +721,16 @@ static void test_two_set_aside_in_a_second_keep_both(void **state)
     size_t n;
 
     (void)state;
-    for (unsigned i = 0; i < 2; i++) {
+    for (unsigned i = 0; i < 3; i++) {
         struct spoolfile *f = open_file();
         put_good(f, i, 1);
         assert_true(spoolfile_set_aside(f, SECOND_US));
     }
     assert_int_equal(spoolfile_names(folder, arena, &names, &n, &err), OK);
-    assert_int_equal(n, 2);
+    assert_int_equal(n, 3);
+    assert_string_equal(names[0], "spool-0.db.broken-19700101T000001Z");
+    assert_string_equal(names[1], "spool-0.db.broken-19700101T000001Z2");
+    assert_string_equal(names[2], "spool-0.db.broken-19700101T000001Z3");
     for (size_t i = 0; i < n; i++) {
         bool seen[4] = {false};
         size_t ndamaged;
@@ -769,6 +803,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_file_that_cannot_be_set_aside_stays_as_it_is, up, down),
         cmocka_unit_test_setup_teardown(test_names, up, down),
         cmocka_unit_test_setup_teardown(test_the_reserve_is_real_and_given_up_once, up, down),
+        cmocka_unit_test_setup_teardown(test_a_file_in_which_nothing_was_ever_stored_leaves_nothing_behind,
+                                        up, down),
         cmocka_unit_test_setup_teardown(test_two_set_aside_in_a_second_keep_both, up, down),
     };
 
