@@ -12,8 +12,9 @@ METRIC(SIGNATURE_REFUSALS, "settle_signature_refusals_total", COUNTER, true, "ca
        "header_missing header_twice malformed_signature malformed_time too_old in_future bad_id bad_body "
        "no_match no_secret_in_force",
        "Requests to configured sources whose signature did not hold, by the rule that failed.")
-METRIC(WEBHOOK_ACK, "settle_webhook_ack_duration_seconds", HISTOGRAM, false, NULL, NULL,
-       "Time from the last byte of a webhook request to its answer.")
+METRIC(
+    WEBHOOK_ACK, "settle_webhook_ack_duration_seconds", HISTOGRAM, false, NULL, NULL,
+    "Time from the last byte of a webhook request to its answer; not of those for whom there was no place.")
 METRIC(RECEIPTS_STORED, "settle_receipts_stored_total", COUNTER, true, NULL, NULL,
        "Receipts that were new and are durable in Postgres.")
 METRIC(BATCHES, "settle_batches_total", COUNTER, false, "result", "stored split failed",
@@ -43,9 +44,10 @@ METRIC(STORE_UP, "settle_store_up", GAUGE_SUM, false, "store", "postgres redis",
        "Number of connections to the store that work and take writes.")
 METRIC(STORE_CONNECTS, "settle_store_connects_total", COUNTER, false, "store", "postgres redis",
        "Tries to connect to the store.")
-METRIC(CLOCK_SKEW, "settle_clock_skew_seconds", GAUGE, false, NULL, NULL,
-       "How far the gateway's wall clock and the database's are apart, either way; the largest of all workers'. "
-       "Beyond 30 s a signature that looks too old or too new is answered 503 instead of 401.")
+METRIC(
+    CLOCK_SKEW, "settle_clock_skew_seconds", GAUGE, false, NULL, NULL,
+    "How far the gateway's wall clock and the database's are apart, either way; the largest of all workers'. "
+    "Beyond 30 s a signature that looks too old or too new is answered 503 instead of 401.")
 METRIC(HINTS, "settle_redis_hints_total", COUNTER, false, "result", "seen unseen unknown",
        "Duplicate hints asked of Redis, by answer; unknown means late, down or left alone.")
 METRIC(SIGNATURE_STORM, "settle_signature_storm", GAUGE, true, NULL, NULL,
