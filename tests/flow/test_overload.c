@@ -198,8 +198,8 @@ static void test_what_is_too_much_is_refused_at_once_and_the_rest_is_stored(void
     begin(w);
     l = load_start(w, SENDERS);
     world_until(60, load_so_far(l).acked >= 300 && load_so_far(l).refused >= 300 &&
-                        metric(w, "settle_commit_capacity_receipts", "") > 0);
-    assert_in_range((long)metric(w, "settle_commit_capacity_receipts", ""), 20, 220);
+                        metric(w, "settle_commit_capacity_receipts", "") >= 20);
+    assert_in_range((long)metric(w, "settle_commit_capacity_receipts", ""), 1, 220);
     assert_in_range((long)metric(w, "settle_queue_waiting_deliveries", ""), 1, 40);
     load_halt(l);
     expect_in_time(l);
