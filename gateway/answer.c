@@ -31,6 +31,8 @@ static const struct answer_kind kinds[] = {
     {"handshake_unknown",      404, "The handshake is refused",             "It does not fit what this source is set up with.",
      false                                                                                                                           },
     {"rate_limited",           429, "Too many handshakes of this source",   "Try again later.",                                 true },
+    {"over_share",             429, "Too many requests of this source",
+     "The store is busy and others wait for it too. Nothing was taken. Try again later.",                                       true },
     {"too_large",              413, "The body is too large",                NULL,                                               false},
     {"malformed_framing",      400, "The request is ambiguous",             NULL,                                               false},
     {"head_too_large",         431, "The request's head is too large",      NULL,                                               false},
@@ -137,6 +139,16 @@ static void add_retry_after(h2o_req_t *req, unsigned seconds)
 
     h2o_add_header_by_str(&req->pool, &req->res.headers, H2O_STRLIT("retry-after"), 0, NULL, text,
                           (size_t)len);
+}
+
+void answer_crowd(h2o_req_t *req, const struct id *request_id, const struct err *err, unsigned retry_s)
+{
+    const struct answer_kind *kind = answer_kind_of(err);
+    char *text = h2o_mem_alloc_pool(&req->pool, PROBLEM_BYTES);
+    size_t len = print_problem(text, PROBLEM_BYTES, kind, request_id, err);
+
+    add_retry_after(req, retry_s > 0 ? retry_s : some_seconds());
+    answer_body(req, request_id, kind->code, "application/problem+json", (struct span){text, len});
 }
 
 void answer_overload(h2o_req_t *req, const struct id *request_id, unsigned retry_s)

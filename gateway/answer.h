@@ -29,8 +29,10 @@ void answer_problem(h2o_req_t *req, const struct id *request_id, const struct er
 void answer_problem_with(h2o_req_t *req, const struct id *request_id, const struct err *err,
                          struct span errors);
 
-/* 503 overload: made without much ado, for when there are too many of them. The connection stays, since to open another one
- * costs both sides more than all of this. retry_s 0: not known. */
+/* There are too many of them. The connection stays, since to open another one costs both sides more than all of this.
+ * retry_s 0: not known. */
+void answer_crowd(h2o_req_t *req, const struct id *request_id, const struct err *err, unsigned retry_s);
+/* 503 overload, of the same kind, and made without much ado. */
 void answer_overload(h2o_req_t *req, const struct id *request_id, unsigned retry_s);
 
 /* A body that lives for ever, or in req's pool. content_type: a literal. 204: body must be empty. */

@@ -12,7 +12,6 @@ enum {
     TRIES_MAX = 2, /* statements whose outcome was not learned; then the sender has to try again */
     FLIGHT_BYTES_MAX = 4 * 1024 * 1024, /* of bodies in one statement, if it holds more than one receipt */
     LIVE_FLIGHTS = 4,                   /* between two of the backlog, while live ones wait */
-    QUEUE_BYTES_MAX = 64 * 1024 * 1024, /* of bodies that wait */
     FLIGHT_ARENA_BYTES = 128 * 1024,
 };
 
@@ -32,7 +31,7 @@ struct flight {
 
 struct queue {
     struct receipt *first, **last;
-    size_t n, bytes;
+    size_t n;
 };
 
 struct batch {
@@ -72,7 +71,6 @@ static void drop_overdue_of(struct flight *f);
 static void queue_push(struct queue *q, struct receipt *r);
 static void queue_push_front(struct queue *q, struct receipt *r);
 static struct receipt *queue_pop(struct queue *q);
-static size_t bytes_waiting(const struct receipt *r);
 static struct flight *flight_take(struct batch *b);
 static void flight_give_back(struct flight *f);
 
@@ -114,12 +112,10 @@ void batch_close(struct batch *b)
     free(b);
 }
 
-enum status batch_add(struct batch *b, struct delivery *d, struct err *err)
+void batch_add(struct batch *b, struct delivery *d)
 {
     struct pg *pg;
 
-    if (b->queue.n >= b->config.queue || b->queue.bytes >= QUEUE_BYTES_MAX)
-        return err_set(err, BUSY, "%zu receipts wait for Postgres already", b->queue.n);
     d->nwaiting = 0;
     for (struct receipt *r = d->receipts; r < d->receipts + d->nreceipts; r++) {
         if (r->seen)
@@ -131,7 +127,6 @@ enum status batch_add(struct batch *b, struct delivery *d, struct err *err)
     /* A full batch does not wait for the end of the turn: Postgres works on it while we read on. */
     while (b->queue.n >= b->config.max_rows && (pg = idle_connection(b)))
         flush(b, pg);
-    return OK;
 }
 
 void batch_add_backlog(struct batch *b, struct delivery *d)
@@ -146,6 +141,11 @@ bool batch_is_idle(const struct batch *b)
     return b->queue.n == 0 && !b->halves;
 }
 
+bool batch_is_done(const struct batch *b)
+{
+    return batch_is_idle(b) && b->nunder_way == 0;
+}
+
 void batch_turn(void *batch)
 {
     struct batch *b = batch;
@@ -154,8 +154,7 @@ void batch_turn(void *batch)
     drop_overdue(b);
     while (has_work(b) && (pg = idle_connection(b)))
         flush(b, pg);
-    if ((batch_is_idle(b) && b->nunder_way == 0) ||
-        !links_pg_is_up(b->links)) /* without a store nothing can be stuck */
+    if (batch_is_done(b) || !links_pg_is_up(b->links)) /* without a store nothing can be stuck */
         health_wrote(server_boot_us(b->server));
     metric_set(QUEUE_WAITING, METRIC_NO_PLATFORM, 0, (double)(b->queue.n + b->nunder_way));
 }
@@ -437,7 +436,6 @@ static void queue_push(struct queue *q, struct receipt *r)
     *q->last = r;
     q->last = &r->next;
     q->n++;
-    q->bytes += bytes_waiting(r);
 }
 
 static void queue_push_front(struct queue *q, struct receipt *r)
@@ -447,7 +445,6 @@ static void queue_push_front(struct queue *q, struct receipt *r)
     if (!r->next)
         q->last = &r->next;
     q->n++;
-    q->bytes += bytes_waiting(r);
 }
 
 static struct receipt *queue_pop(struct queue *q)
@@ -460,14 +457,7 @@ static struct receipt *queue_pop(struct queue *q)
     if (!q->first)
         q->last = &q->first;
     q->n--;
-    q->bytes -= bytes_waiting(r);
     return r;
-}
-
-/* Its part of the body that all receipts of its delivery share. */
-static size_t bytes_waiting(const struct receipt *r)
-{
-    return r->delivery->body.len / r->delivery->nreceipts;
 }
 
 static struct flight *flight_take(struct batch *b)

@@ -20,7 +20,6 @@ typedef void batch_done(struct delivery *d, const struct err *failure);
 
 struct batch_config {
     unsigned max_rows;          /* of one statement; a delivery with more has one to itself */
-    unsigned queue;             /* receipts that may wait */
     unsigned commit_timeout_ms; /* then the connection is given up */
     batch_done *done;
 };
@@ -28,14 +27,15 @@ struct batch_config {
 struct batch *batch_open(struct server *server, struct links *links, const struct batch_config *config);
 void batch_close(struct batch *b); /* after links_close; ends what waits with UNAVAILABLE; NULL is fine */
 
-/* Takes the receipts that are not seen; at least one. BUSY when the queue is full: done will not run. */
-enum status batch_add(struct batch *b, struct delivery *d, struct err *err) MUST_CHECK;
+/* Takes the receipts that are not seen; at least one. How many may wait is the caller's to say (line.h). */
+void batch_add(struct batch *b, struct delivery *d);
 
-/* The same for what is in no hurry and safe where it is: all its receipts, and no queue is too full. It gets the
+/* The same for what is in no hurry and safe where it is: all its receipts. It gets the
  * connections that nothing else waits for, and of those that are fought for one flight in five; one flight at a time. */
 void batch_add_backlog(struct batch *b, struct delivery *d);
 
 bool batch_is_idle(const struct batch *b); /* nothing live waits for a connection */
+bool batch_is_done(const struct batch *b); /* nor is anything under way */
 void batch_turn(void *batch);              /* the chore: sends what came in this turn */
 
 #endif

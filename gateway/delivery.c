@@ -72,7 +72,8 @@ void delivery_end(struct delivery *d)
     bool held = !d->drain;
 
     assert(!d->tie.req && !d->line);
-    deadline_clear(&d->deadline);
+    deadline_clear(&d->commit_by);
+    deadline_clear(&d->answer_by);
     platforms_close(d->platforms);
     arena_give_back(ingest, d->arena);
     if (held)

@@ -16,6 +16,7 @@
 struct delivery;
 struct drain;
 struct ingest;
+struct sender_shares;
 
 enum { TOLD_HEADERS_MAX_BYTES = 4096 }; /* kept of headers that nothing rests on */
 
@@ -48,10 +49,12 @@ struct delivery {
     size_t nreceipts;
     size_t nwaiting;           /* receipts the present step has not ended */
     const struct err *failure; /* of the first receipt that could not be stored; in the arena; NULL: none */
-    struct line *line;         /* where its receipts stand; NULL: in none */
-    struct deadline deadline;  /* for the commit, then for the spool */
-    bool overflows;            /* so much waits for Postgres that it goes to the spool at once */
-    bool gave_up; /* the deadline has passed: answered or spooled, not worth a statement of its own */
+    struct sender_shares *shares; /* its source's, of the lines; NULL: not verified */
+    struct line *line;            /* where its receipts stand; NULL: in none */
+    struct deadline commit_by;    /* then it goes to the spool */
+    struct deadline answer_by;    /* then it is given up, wherever it is */
+    bool overflows;               /* so much waits for Postgres that it goes to the spool at once */
+    bool gave_up; /* a deadline has passed: answered or spooled, not worth a statement of its own */
     bool in_batch, in_spool; /* who still works on it: the last one ends it */
     bool committed, spooled; /* where it is durable */
     struct spool_slip slip;

@@ -19,7 +19,7 @@ struct watch *watch_try(h2o_loop_t *loop, int fd, watch_ready *on_readable, void
 void watch_writable(struct watch *w, watch_ready *after_writable); /* once; while one is pending, nothing */
 void watch_close(struct watch *w); /* NULL is fine, and so is a call from its own callbacks */
 
-/* Runs on_readable of all that are ready. epoll hands out what is ready by turns, 256 at a time: among some thousand clients
+/* Runs on_readable of all that are ready. epoll hands out what is ready by turns, 64 at a time (server.c): among some thousand clients
  * a store's answer would be seen when all of them have had theirs. */
 void watches_look(void);
 

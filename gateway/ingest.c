@@ -17,9 +17,22 @@
 
 enum way { TO_POSTGRES, TO_SPOOL, AWAY };
 
-static enum way way_in(const struct ingest *g);
+/* Why somebody finds no place, and when he may find one. */
+struct crowd {
+    enum outcome outcome;
+    const struct line *line;
+    unsigned retry_s;
+};
+
+static const struct err still = {.code = UNAVAILABLE, .text = "no store takes anything"};
+
+static enum way way_in(const struct ingest *g, const struct sender_shares *of);
+static bool has_room(const struct line *l, const struct line_share *of);
 static void refuse_unread(struct ingest *g, h2o_req_t *req);
-static void complain_of_overload(struct ingest *g, const struct line *line, unsigned retry_s);
+static struct crowd crowd_of(struct ingest *g, const struct id *id, bool counts);
+static bool falls_silent(struct ingest *g, enum outcome outcome, uint64_t *ret_n);
+static void complain_of_overload(struct ingest *g, const struct crowd *crowd);
+static void complain_of_still(struct ingest *g, const struct platform *p);
 static enum status route(struct delivery *d, struct err *err);
 static struct span target_of(const struct delivery *d);
 static enum status check_method(struct delivery *d, struct err *err);
@@ -34,18 +47,22 @@ static bool admit(const struct delivery *d, const struct handshake_answer *a);
 static void answer_handshake(struct delivery *d, const struct handshake_answer *a);
 static const char *refusal_of(int status);
 static const char *content_type_of(const struct handshake_answer *a);
+static void take(struct delivery *d);
+static void refuse_verified(struct delivery *d);
 static void normalise(struct delivery *d);
 static void stand_in(struct delivery *d, struct line *line);
+static struct line_share *share_of(const struct delivery *d);
 static void after_dedupe(struct delivery *d);
-static void on_overdue(void *delivery);
-static void keep_in_spool(struct delivery *d, struct deadlines *deadlines);
-static void on_spool_overdue(void *delivery);
+static void on_commit_overdue(void *delivery);
+static void keep_in_spool(struct delivery *d);
+static void on_answer_overdue(void *delivery);
 static void end_if_done(struct delivery *d);
 static void turn_away(struct delivery *d, const struct err *why);
 static void answer(struct delivery *d, const struct err *failure);
 static void tell_where(h2o_req_t *req, struct span where);
 static void count(const struct delivery *d, enum outcome outcome);
 static enum outcome outcome_of(const struct delivery *d, const struct err *failure);
+static enum line_store store_now(const struct ingest *g);
 static void complain(struct delivery *d, enum outcome outcome, const struct err *failure);
 static void log_complaint(const struct delivery *d, enum outcome outcome, uint64_t n,
                           const struct err *failure);
@@ -53,77 +70,112 @@ static void log_complaint(const struct delivery *d, enum outcome outcome, uint64
 void ingest_on_request(void *ingest, h2o_req_t *req)
 {
     bool by_get = method_is(req, SPAN("GET"));
-    enum way way = by_get ? TO_POSTGRES : way_in(ingest);
     struct err err = {0};
     struct delivery *d;
 
-    if (way == AWAY) {
+    if (!by_get && way_in(ingest, NULL) == AWAY) {
         refuse_unread(ingest, req);
         return;
     }
     d = delivery_begin(ingest, req);
-    d->overflows = way == TO_SPOOL;
-    if (route(d, &err) || (!by_get && verify(d, &err))) {
+    if (route(d, &err) || (!by_get && verify(d, &err)))
         turn_away(d, &err);
-    } else if (by_get) {
+    else if (by_get)
         greet(d);
-    } else if (!greet_signed(d)) {
-        normalise(d);
-        stand_in(d, d->overflows ? &d->ingest->spool_line : &d->ingest->store_line);
-        if (!dedupe_check(d->ingest->dedupe, d, after_dedupe))
-            after_dedupe(d);
-    }
+    else if (!greet_signed(d))
+        take(d);
 }
 
-/* Before anything is spent on it. What would wait too long for Postgres goes to the spool, as long as that keeps up; but
- * while Postgres takes what it can, half of the spool is kept for when it does not. */
-static enum way way_in(const struct ingest *g)
+/* What would wait too long for Postgres goes to the spool, as long as that keeps up; but while Postgres takes what it can,
+ * half of the spool is kept for when it does not. of: whose it is; NULL: that is not proven yet. Then only a crowd is in the
+ * way: it may be a handshake, which needs no store. */
+static enum way way_in(const struct ingest *g, const struct sender_shares *of)
 {
-    bool up = links_pg_is_up(g->links), moves;
+    int64_t now_us = server_boot_us(g->server);
+    bool up = links_pg_is_up(g->links), moves = up && !line_stands_still(&g->store_line, now_us);
+    bool may_be_up = !g->spool && (!of || now_us - g->pg_seen_us < RECONNECT_MS * INT64_C(1000));
 
-    if ((up || !g->spool) && !line_is_full(&g->store_line))
+    if ((up || may_be_up) && has_room(&g->store_line, of ? &of->store : NULL))
         return TO_POSTGRES;
-    if (!g->spool || line_is_full(&g->spool_line))
+    if (!g->spool || !has_room(&g->spool_line, of ? &of->spool : NULL))
         return AWAY;
-    moves = up && server_boot_us(g->server) - g->store_line.moved_us < SECOND_US;
     return moves && spool_fill(g->spool) > SPOOL_FOR_OVERLOAD ? AWAY : TO_SPOOL;
 }
 
-/* Neither verified nor copied: there are too many of them. */
+static bool has_room(const struct line *l, const struct line_share *of)
+{
+    return of ? !line_is_full_for(l, of) : !line_is_full(l);
+}
+
+/* Neither verified nor copied: there are too many of them. Who is no sender of ours makes nobody come later. */
 static void refuse_unread(struct ingest *g, h2o_req_t *req)
 {
-    const struct err unavailable = {.code = UNAVAILABLE};
     struct id id = id_make(server_wall_us(g->server));
     struct span target = {req->path.base, req->path.len}, name, source;
     const struct platform *p =
         ingest_read_path(span_cut(&target, '?'), &name, &source) ? platforms_find(g->platforms, name) : NULL;
-    bool up = links_pg_is_up(g->links), has_store = up || g->spool;
-    enum outcome outcome = has_store ? OUTCOME_OVERLOAD : OUTCOME_STORE_UNAVAILABLE;
-    struct line *line = up ? &g->store_line : &g->spool_line;
-    unsigned retry_s = line_turn_away(line, id.bytes[sizeof(id.bytes) - 1], server_boot_us(g->server));
+    struct crowd crowd = crowd_of(g, &id, p && platform_source(p, source));
 
-    metric_add(WEBHOOK_REQUESTS, p ? p->index : METRIC_NO_PLATFORM, outcome, 1);
-    metric_observe_us(WEBHOOK_ACK, 0);
-    complain_of_overload(g, line, retry_s);
-    if (has_store)
-        answer_overload(req, &id, retry_s);
-    else
-        answer_problem(req, &id, &unavailable);
+    metric_add(WEBHOOK_REQUESTS, p ? p->index : METRIC_NO_PLATFORM, crowd.outcome, 1);
+    if (crowd.outcome == OUTCOME_OVERLOAD) {
+        complain_of_overload(g, &crowd);
+        answer_overload(req, &id, crowd.retry_s);
+    } else {
+        complain_of_still(g, p);
+        answer_problem(req, &id, &still);
+    }
 }
 
-static void complain_of_overload(struct ingest *g, const struct line *line, unsigned retry_s)
+/* A store that takes nothing is no crowd but a fault. counts: the next ones stand behind it. */
+static struct crowd crowd_of(struct ingest *g, const struct id *id, bool counts)
 {
-    struct complaint *c = &g->complaints[OUTCOME_OVERLOAD];
+    int64_t now_us = server_boot_us(g->server);
+    bool up = links_pg_is_up(g->links);
+    struct line *line =
+        g->spool && (!up || line_stands_still(&g->store_line, now_us)) ? &g->spool_line : &g->store_line;
+    bool moves = (up || g->spool) && !line_stands_still(line, now_us);
+
+    return (struct crowd){
+        .outcome = moves ? OUTCOME_OVERLOAD : OUTCOME_STORE_UNAVAILABLE,
+        .line = line,
+        .retry_s = line_turn_away(line, counts, id->bytes[sizeof(id->bytes) - 1], now_us),
+    };
+}
+
+static void complain_of_overload(struct ingest *g, const struct crowd *crowd)
+{
+    uint64_t n;
+
+    if (falls_silent(g, OUTCOME_OVERLOAD, &n))
+        return;
+    log_warn("overload", LOG_INT("turned_away", (int64_t)n), LOG_INT("waiting", (int64_t)crowd->line->n),
+             LOG_INT("taken_a_second", (int64_t)crowd->line->rate), LOG_INT("retry_after_s", crowd->retry_s),
+             LOG_TEXT("cure", "more comes than the store takes: find what slows it, or give it more"));
+}
+
+static void complain_of_still(struct ingest *g, const struct platform *p)
+{
+    uint64_t n;
+
+    if (falls_silent(g, OUTCOME_STORE_UNAVAILABLE, &n))
+        return;
+    log_warn("webhook_refused", LOG_SPAN("platform", p ? p->name : SPAN_NONE),
+             LOG_SPAN("outcome", metric_word(WEBHOOK_REQUESTS, OUTCOME_STORE_UNAVAILABLE)),
+             LOG_INT("of_its_kind", (int64_t)n), LOG_ERR(&still));
+}
+
+/* A storm of one kind fills the metric, not the log: of each kind one line in ten seconds, for so many. */
+static bool falls_silent(struct ingest *g, enum outcome outcome, uint64_t *ret_n)
+{
+    struct complaint *c = &g->complaints[outcome];
     int64_t now_us = server_boot_us(g->server);
 
-    c->nsilent++;
+    *ret_n = ++c->nsilent;
     if (now_us < c->again_us)
-        return;
-    log_warn("overload", LOG_INT("turned_away", (int64_t)c->nsilent), LOG_INT("waiting", (int64_t)line->n),
-             LOG_INT("taken_a_second", (int64_t)line->rate), LOG_INT("retry_after_s", retry_s),
-             LOG_TEXT("cure", "more comes than the store takes: find what slows it, or give it more"));
+        return true;
     c->again_us = now_us + 10 * SECOND_US;
     c->nsilent = 0;
+    return false;
 }
 
 static enum status route(struct delivery *d, struct err *err)
@@ -321,6 +373,51 @@ static const char *content_type_of(const struct handshake_answer *a)
                                                                          : "application/json";
 }
 
+static void take(struct delivery *d)
+{
+    struct ingest *g = d->ingest;
+    enum way way;
+
+    d->shares = senders_find(g->senders, d->platform, d->source)->shares;
+    way = way_in(g, d->shares);
+    if (way == AWAY) {
+        refuse_verified(d);
+        return;
+    }
+    d->overflows = way == TO_SPOOL;
+    normalise(d);
+    stand_in(d, d->overflows ? &g->spool_line : &g->store_line);
+    deadline_set(&g->answer_deadlines, &d->answer_by, on_answer_overdue, d);
+    if (!dedupe_check(g->dedupe, d, after_dedupe))
+        after_dedupe(d);
+}
+
+/* There is no store at all, or a place, but not for this source: it has had its share. Not before it is verified: the answer
+ * tells that there is such a source, and by name alone anybody could use up what is another's. */
+static void refuse_verified(struct delivery *d)
+{
+    const struct err share = {
+        .code = BUSY, .cause = "over_share", .text = "this source has more waiting than its share"};
+    struct ingest *g = d->ingest;
+    struct crowd crowd = crowd_of(g, &d->id, true);
+    h2o_req_t *req = tie_cut(&d->tie);
+
+    if (crowd.outcome == OUTCOME_OVERLOAD && senders_are_several(g->senders, server_boot_us(g->server)))
+        crowd.outcome = OUTCOME_RATE_LIMITED; /* else nobody is the worse for it */
+    count(d, crowd.outcome);
+    if (crowd.outcome == OUTCOME_STORE_UNAVAILABLE) {
+        complain(d, crowd.outcome, &still);
+        answer_problem(req, &d->id, &still);
+    } else if (crowd.outcome == OUTCOME_RATE_LIMITED) {
+        complain(d, crowd.outcome, &share);
+        answer_crowd(req, &d->id, &share, crowd.retry_s);
+    } else {
+        complain_of_overload(g, &crowd);
+        answer_overload(req, &d->id, crowd.retry_s);
+    }
+    delivery_end(d);
+}
+
 static void normalise(struct delivery *d)
 {
     struct event *events;
@@ -334,10 +431,15 @@ static void normalise(struct delivery *d)
 static void stand_in(struct delivery *d, struct line *line)
 {
     if (d->line)
-        line_leave(d->line, d->nreceipts, d->body.len);
+        line_leave(d->line, share_of(d), d->nreceipts, d->body.len);
     d->line = line;
     if (line)
-        line_enter(line, d->nreceipts, d->body.len);
+        line_enter(line, share_of(d), d->nreceipts, d->body.len);
+}
+
+static struct line_share *share_of(const struct delivery *d)
+{
+    return d->line == &d->ingest->spool_line ? &d->shares->spool : &d->shares->store;
 }
 
 static void after_dedupe(struct delivery *d)
@@ -345,20 +447,19 @@ static void after_dedupe(struct delivery *d)
     struct ingest *g = d->ingest;
     /* Nobody is there to wait for, or too many wait already. */
     bool to_spool = g->spool && (d->overflows || !links_pg_is_up(g->links));
-    struct err busy = {0};
     size_t nunseen = 0;
 
     for (size_t i = 0; i < d->nreceipts; i++)
         nunseen += !d->receipts[i].seen;
     if (nunseen == 0) {
         answer(d, NULL); /* all of it is stored already: a success */
-    } else if (!to_spool && !batch_add(g->batch, d, &busy)) {
-        d->in_batch = true; /* to ingest_on_commit, perhaps by way of on_overdue */
-        deadline_set(&g->commit_deadlines, &d->deadline, on_overdue, d);
-    } else if (g->spool) {
-        keep_in_spool(d, &g->spool_deadlines);
-    } else {
-        answer(d, &busy);
+    } else if (to_spool && !d->gave_up) {
+        keep_in_spool(d);
+    } else if (!d->gave_up) {
+        d->in_batch = true; /* to ingest_on_commit, perhaps by way of one that is overdue */
+        if (g->spool)
+            deadline_set(&g->commit_deadlines, &d->commit_by, on_commit_overdue, d);
+        batch_add(g->batch, d);
     }
     end_if_done(d);
 }
@@ -366,13 +467,14 @@ static void after_dedupe(struct delivery *d)
 void ingest_on_commit(struct delivery *d, const struct err *failure)
 {
     if (d->drain) {
+        if (!failure)
+            line_moved(&d->ingest->store_line, 0, server_boot_us(d->ingest->server)); /* it lives */
         drain_on_commit(d, failure);
         return;
     }
     d->in_batch = false;
     d->committed = !failure;
-    if (!failure || !d->gave_up) /* else it is the spool's */
-        deadline_clear(&d->deadline);
+    deadline_clear(&d->commit_by);
     if (!failure) {
         line_moved(&d->ingest->store_line, d->nreceipts, server_boot_us(d->ingest->server));
         dedupe_remember(d->ingest->dedupe, d); /* not before: a crash must not cost an event */
@@ -382,29 +484,20 @@ void ingest_on_commit(struct delivery *d, const struct err *failure)
     } else if (!d->ingest->spool) {
         answer(d, failure);
     } else if (!d->gave_up) {
-        keep_in_spool(d, &d->ingest->last_deadlines);
+        keep_in_spool(d);
     }
     end_if_done(d);
 }
 
-/* The sender has waited long enough. What is under way may still be stored: then the spool's copy, or without a spool
- * the sender's next try, is a duplicate. */
-static void on_overdue(void *delivery)
+static void on_commit_overdue(void *delivery)
 {
     struct delivery *d = delivery;
-    const struct err overdue = {.code = UNAVAILABLE, .text = "no commit in time"};
 
-    if (d->ingest->spool) {
-        keep_in_spool(d, &d->ingest->last_deadlines);
-    } else {
-        d->gave_up = true;
-        answer(d, &overdue);
-    }
+    keep_in_spool(d);
     end_if_done(d);
 }
 
-/* deadlines: how long the disk is waited for. */
-static void keep_in_spool(struct delivery *d, struct deadlines *deadlines)
+static void keep_in_spool(struct delivery *d)
 {
     struct err err = {0};
 
@@ -420,24 +513,30 @@ static void keep_in_spool(struct delivery *d, struct deadlines *deadlines)
         .headers = d->headers,
         .body = d->body,
     };
-    if (spool_put(d->ingest->spool, &d->slip, &err)) {
+    if (spool_put(d->ingest->spool, &d->slip, &err))
         answer(d, &err);
-    } else {
+    else
         d->in_spool = true;
-        deadline_set(deadlines, &d->deadline, on_spool_overdue, d);
-    }
 }
 
-/* A disk that does not answer. What is written all the same, later, is drained, and the sender's next try a duplicate. */
-static void on_spool_overdue(void *delivery)
+/* The sender has waited long enough: for a disk that does not answer, or, without a spool, for a commit. What is written or
+ * committed all the same, later, makes the sender's next try a duplicate. */
+static void on_answer_overdue(void *delivery)
 {
     struct delivery *d = delivery;
-    const struct err stuck = {
-        .code = UNAVAILABLE, .cause = "spool_stuck", .text = "the spool's disk does not answer"};
+    const struct err stuck = {.code = UNAVAILABLE,
+                              .cause = "spool_stuck",
+                              .text = "the spool's disk does not answer"},
+                     overdue = {.code = UNAVAILABLE, .text = "no commit in time"};
+    bool in_dedupe = !d->in_spool && !d->in_batch; /* its answer, or its own deadline, is about to come */
+    const struct err *why = d->in_spool ? &stuck : &overdue;
 
-    d->in_spool = !spool_give_up(d->ingest->spool, &d->slip);
-    answer(d, &stuck);
-    end_if_done(d);
+    d->gave_up = true;
+    if (d->in_spool)
+        d->in_spool = !spool_give_up(d->ingest->spool, &d->slip);
+    answer(d, why);
+    if (!in_dedupe)
+        end_if_done(d);
 }
 
 void ingest_on_spooled(void *ingest, struct spool_slip *slip, const struct err *failure)
@@ -447,7 +546,6 @@ void ingest_on_spooled(void *ingest, struct spool_slip *slip, const struct err *
     (void)ingest;
     d->in_spool = false;
     d->spooled = !failure;
-    deadline_clear(&d->deadline);
     if (d->spooled)
         line_moved(&d->ingest->spool_line, d->nreceipts, server_boot_us(d->ingest->server));
     if (d->spooled && d->committed)
@@ -479,6 +577,7 @@ static void answer(struct delivery *d, const struct err *failure)
     enum outcome outcome = outcome_of(d, failure);
     int stored;
 
+    deadline_clear(&d->answer_by);
     if (!d->in_spool)
         stand_in(d, NULL);
     if (!req)
@@ -487,10 +586,6 @@ static void answer(struct delivery *d, const struct err *failure)
     metric_observe_us(WEBHOOK_ACK, server_boot_us(d->ingest->server) - d->began_us);
     if (failure)
         complain(d, outcome, failure);
-    if (outcome == OUTCOME_OVERLOAD) {
-        answer_overload(req, &d->id, 0);
-        return;
-    }
     if (failure && outcome != OUTCOME_DROPPED) {
         answer_problem(req, &d->id, failure);
         return;
@@ -521,7 +616,6 @@ static enum outcome outcome_of(const struct delivery *d, const struct err *failu
         enum outcome outcome;
     } causes[] = {
         {"store_unavailable",  OUTCOME_STORE_UNAVAILABLE},
-        {"overload",           OUTCOME_OVERLOAD         },
         {"unknown_platform",   OUTCOME_UNKNOWN_PLATFORM },
         {"not_found",          OUTCOME_UNKNOWN_PLATFORM },
         {"method_not_allowed", OUTCOME_METHOD           },
@@ -552,23 +646,26 @@ void ingest_turn(void *ingest)
     struct ingest *g = ingest;
     int64_t now_us = server_boot_us(g->server);
 
-    line_turn(&g->store_line, !batch_is_idle(g->batch), now_us);
-    line_turn(&g->spool_line, g->spool_line.n > 0, now_us);
+    if (links_pg_is_up(g->links))
+        g->pg_seen_us = now_us;
+    line_turn(&g->store_line, store_now(g), now_us);
+    line_turn(&g->spool_line, g->spool_line.n > 0 ? LINE_STORE_AWAITED : LINE_STORE_IDLE, now_us);
     metric_set(COMMIT_CAPACITY, METRIC_NO_PLATFORM, 0, g->store_line.rate);
 }
 
-/* A storm of one kind fills the metric, not the log: of each kind one line in ten seconds. */
+static enum line_store store_now(const struct ingest *g)
+{
+    if (!batch_is_idle(g->batch))
+        return LINE_STORE_AWAITED;
+    return batch_is_done(g->batch) ? LINE_STORE_IDLE : LINE_STORE_AT_WORK;
+}
+
 static void complain(struct delivery *d, enum outcome outcome, const struct err *failure)
 {
-    struct complaint *c = &d->ingest->complaints[outcome];
-    int64_t now_us = server_boot_us(d->ingest->server);
+    uint64_t n;
 
-    c->nsilent++;
-    if (now_us < c->again_us)
-        return;
-    log_complaint(d, outcome, c->nsilent, failure);
-    c->again_us = now_us + 10 * SECOND_US;
-    c->nsilent = 0;
+    if (!falls_silent(d->ingest, outcome, &n))
+        log_complaint(d, outcome, n, failure);
 }
 
 /* The answer to an unknown source is the same as to a known one's wrong signature; only here is it told. */

@@ -14,8 +14,10 @@
 
 enum {
     SPARE_ARENAS = 256,
-    ANSWER_MS = 400,   /* by then each is answered; 450 are promised */
-    SPOOL_MS_MIN = 150 /* what is left for the spool, however late it is asked */
+    ANSWER_MS = 400,    /* by then each is answered; 450 are promised */
+    SPOOL_MS_MIN = 150, /* what is left for the spool, however late it is asked */
+    RECONNECT_MS =
+        400 /* without a spool: so long a store without a connection may be about to have one again */
 };
 
 /* The words of WEBHOOK_REQUESTS, in its order. */
@@ -64,9 +66,9 @@ struct ingest {
     struct admit *admit;                      /* of handshakes */
     struct span public_url;                   /* what senders call, without a path; absent: not known */
     size_t max_body_bytes;                    /* of a platform that names none of its own */
-    struct deadlines commit_deadlines;        /* then it goes to the spool; without one, it is given up */
-    struct deadlines spool_deadlines;         /* of what goes straight to the spool: then it is given up */
-    struct deadlines last_deadlines;          /* the same for what has waited for Postgres before */
+    struct deadlines commit_deadlines;        /* then it goes to the spool, if there is one */
+    struct deadlines answer_deadlines;        /* since it came */
+    int64_t pg_seen_us;                       /* when a connection to Postgres was last seen to work */
     struct arena *spare_arenas[SPARE_ARENAS]; /* of deliveries that ended: the next ones take them */
     size_t nspare_arenas;
     struct complaint complaints[NOUTCOMES];

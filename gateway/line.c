@@ -9,74 +9,111 @@ enum {
     MEMORY_MS = 200,  /* of the rate: long against a statement, short against what senders notice */
     FORGET_S = 10,    /* what nobody had to wait for is not known any more: the store may have changed */
     SPREAD_PARTS = 4, /* of the time until its place: so much later the last of those may come */
+    KEPT_PARTS = 4,   /* the last of so many is for who has less than his share */
+    STILL_S = 1,
 };
+
+static double places_of(const struct line *l);
 
 bool line_is_full(const struct line *l)
 {
-    double places = l->rate * (double)l->wait_us / (double)SECOND_US;
-
-    if (l->rate == 0 || places > (double)l->most)
-        places = (double)l->most;
-    if (places < (double)l->least)
-        places = (double)l->least;
-    return (double)l->n >= places || l->bytes >= l->most_bytes;
+    return (double)l->n >= places_of(l) || l->bytes >= l->most_bytes;
 }
 
-void line_enter(struct line *l, size_t n, size_t bytes)
+static double places_of(const struct line *l)
 {
+    double places = l->rate * (double)l->wait_us / (double)SECOND_US;
+
+    if (!l->known || places > (double)l->most)
+        return (double)l->most;
+    return places < (double)l->least ? (double)l->least : places;
+}
+
+bool line_is_full_for(const struct line *l, const struct line_share *s)
+{
+    double places = places_of(l), shares = (double)l->nsources + 1;
+
+    if (line_is_full(l))
+        return true;
+    return ((double)l->n >= places - places / KEPT_PARTS && s->n > 0 && (double)s->n >= places / shares) ||
+           (l->bytes >= l->most_bytes - l->most_bytes / KEPT_PARTS &&
+            s->bytes >= l->most_bytes / (l->nsources + 1));
+}
+
+bool line_stands_still(const struct line *l, int64_t now_us)
+{
+    return now_us - l->well_us > STILL_S * SECOND_US;
+}
+
+void line_enter(struct line *l, struct line_share *of, size_t n, size_t bytes)
+{
+    assert(n > 0);
+    l->nsources += of->n == 0;
+    of->n += n;
+    of->bytes += bytes;
     l->n += n;
     l->bytes += bytes;
 }
 
-void line_leave(struct line *l, size_t n, size_t bytes)
+void line_leave(struct line *l, struct line_share *of, size_t n, size_t bytes)
 {
-    assert(l->n >= n && l->bytes >= bytes);
+    assert(of->n >= n && of->bytes >= bytes && l->n >= of->n && l->bytes >= of->bytes);
+    of->n -= n;
+    of->bytes -= bytes;
     l->n -= n;
     l->bytes -= bytes;
+    l->nsources -= of->n == 0;
 }
 
 void line_moved(struct line *l, size_t n, int64_t now_us)
 {
     l->nmoved += n;
-    l->moved_us = now_us;
+    l->well_us = now_us;
 }
 
-void line_turn(struct line *l, bool has_waiting, int64_t now_us)
+void line_turn(struct line *l, enum line_store is, int64_t now_us)
 {
     int64_t took_us = now_us - l->since_us;
     double rate;
 
-    if (!has_waiting) {
+    if (is == LINE_STORE_IDLE)
+        l->well_us = now_us;
+    if (is != LINE_STORE_AWAITED) {
         l->since_us = 0;
-        if (now_us >= l->forget_us)
+        if (now_us >= l->forget_us) {
+            l->known = false;
             l->rate = 0;
+        }
         return;
     }
     l->forget_us = now_us + FORGET_S * SECOND_US;
     if (l->since_us != 0 && took_us < SAMPLE_MS * INT64_C(1000))
         return;
+    if (l->since_us != 0 && !l->known && l->nmoved == 0 && took_us < l->wait_us)
+        return; /* its first statement may take a while; a store that hangs takes longer */
     if (l->since_us != 0) {
         rate = (double)l->nmoved * (double)SECOND_US / (double)took_us;
         l->rate += (rate - l->rate) *
-                   (l->rate == 0 ? 1 : (double)took_us / (double)(took_us + MEMORY_MS * INT64_C(1000)));
+                   (l->known ? (double)took_us / (double)(took_us + MEMORY_MS * INT64_C(1000)) : 1);
+        l->known = true;
     }
     l->since_us = now_us;
     l->nmoved = 0;
 }
 
-unsigned line_turn_away(struct line *l, uint8_t spread, int64_t now_us)
+unsigned line_turn_away(struct line *l, bool counts, uint8_t spread, int64_t now_us)
 {
-    int64_t most_us = now_us + LINE_RETRY_MAX_S * SECOND_US;
+    int64_t most_us = now_us + LINE_RETRY_MAX_S * SECOND_US, away_us;
     double wait_s, later_s;
 
     if (l->rate < 1)
         return 0;
-    if (l->away_us < now_us)
-        l->away_us = now_us;
-    l->away_us += (int64_t)((double)SECOND_US / l->rate);
-    if (l->away_us > most_us)
-        l->away_us = most_us;
-    wait_s = (double)l->n / l->rate + (double)(l->away_us - now_us) / (double)SECOND_US;
+    away_us = (l->away_us < now_us ? now_us : l->away_us) + (int64_t)((double)SECOND_US / l->rate);
+    if (away_us > most_us)
+        away_us = most_us;
+    if (counts)
+        l->away_us = away_us;
+    wait_s = (double)l->n / l->rate + (double)(away_us - now_us) / (double)SECOND_US;
     later_s = wait_s / SPREAD_PARTS > 1 ? wait_s / SPREAD_PARTS : 1;
     wait_s += later_s * spread / UINT8_MAX;
     return wait_s < LINE_RETRY_MAX_S ? (unsigned)wait_s + 1 : LINE_RETRY_MAX_S;

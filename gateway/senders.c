@@ -1,20 +1,26 @@
 #include "senders.h"
 
+#include "base/now.h"
 #include "keys.h"
 #include "storms.h"
 
 #include <stdlib.h>
 
+enum { SEVERAL_S = 10 };
+
 struct senders {
     struct server *server;
     const struct platforms *set;
-    struct sender **all; /* by platform index, then by place among its sources */
+    struct sender **all;                /* by platform index, then by place among its sources */
+    struct sender_shares *shares;       /* all there ever were */
+    const struct sender_shares *latest; /* whose request was the last that held; NULL: none has yet */
+    int64_t several_us;                 /* until then there are several */
 };
 
-/* before: whose memory goes on; NULL: none. */
-static struct sender **make(const struct platforms *set, const struct senders *before);
-static void begin(struct sender *sender, const struct platform *p, const struct source *source,
-                  const struct sender *was);
+static struct sender **make(struct senders *s, const struct platforms *set);
+static void begin(struct senders *s, struct sender *sender, const struct platform *p,
+                  const struct source *source);
+static struct sender_shares *new_shares(struct senders *s);
 static void drop(struct sender **all, const struct platforms *set);
 
 struct senders *senders_open(struct server *server, const struct platforms *set)
@@ -24,29 +30,36 @@ struct senders *senders_open(struct server *server, const struct platforms *set)
     if (!s)
         abort();
     s->server = server;
+    s->all = make(s, set);
     s->set = set;
-    s->all = make(set, NULL);
     return s;
 }
 
 void senders_close(struct senders *s)
 {
+    struct sender_shares *shares;
+
     if (!s)
         return;
     drop(s->all, s->set);
+    while ((shares = s->shares)) {
+        s->shares = shares->next;
+        free(shares);
+    }
     free(s);
 }
 
 void senders_move(struct senders *s, const struct platforms *set)
 {
-    struct sender **fresh = make(set, s);
+    struct sender **fresh = make(s, set);
 
     drop(s->all, s->set);
     s->all = fresh;
     s->set = set;
 }
 
-static struct sender **make(const struct platforms *set, const struct senders *before)
+/* s may still hold the set before, whose memory goes on. */
+static struct sender **make(struct senders *s, const struct platforms *set)
 {
     size_t n = platforms_count(set);
     struct sender **all = calloc(n + 1, sizeof(struct sender *));
@@ -59,20 +72,33 @@ static struct sender **make(const struct platforms *set, const struct senders *b
         if (!all[i])
             abort();
         for (size_t k = 0; k < p->nsources; k++)
-            begin(&all[i][k], p, &p->sources[k], before ? senders_find(before, p, &p->sources[k]) : NULL);
+            begin(s, &all[i][k], p, &p->sources[k]);
     }
     return all;
 }
 
-/* was: the same source in the set before; NULL: it is new. */
-static void begin(struct sender *sender, const struct platform *p, const struct source *source,
-                  const struct sender *was)
+static void begin(struct senders *s, struct sender *sender, const struct platform *p,
+                  const struct source *source)
 {
+    const struct sender *was = s->set ? senders_find(s, p, source) : NULL; /* the same one, before */
+
     if (was)
         *sender = (struct sender){.kept = was->kept, .rubbish = was->rubbish};
+    sender->shares = was ? was->shares : new_shares(s);
     sender->storm = storms_find(p, source);
     for (size_t secret = 0; secret < source->nsecrets; secret++)
         sender->keys[secret] = keys_find(p, source, secret);
+}
+
+static struct sender_shares *new_shares(struct senders *s)
+{
+    struct sender_shares *shares = calloc(1, sizeof(*shares));
+
+    if (!shares)
+        abort();
+    shares->next = s->shares;
+    s->shares = shares;
+    return shares;
 }
 
 static void drop(struct sender **all, const struct platforms *set)
@@ -97,8 +123,17 @@ void senders_verified(struct senders *s, const struct platform *p, const struct 
     bool is_present = p == platforms_at(s->set, p->index);
 
     keys_count(is_present ? sender->keys[secret] : keys_find(p, source, secret), server_wall_us(s->server));
-    if (sender)
-        storms_count(sender->storm, true);
+    if (!sender)
+        return;
+    storms_count(sender->storm, true);
+    if (s->latest && s->latest != sender->shares)
+        s->several_us = server_boot_us(s->server) + SEVERAL_S * SECOND_US;
+    s->latest = sender->shares;
+}
+
+bool senders_are_several(const struct senders *s, int64_t now_us)
+{
+    return now_us < s->several_us;
 }
 
 void senders_refused(struct senders *s, const struct platform *p, const struct source *source)

@@ -33,6 +33,7 @@ enum {
     CROWDED_US = 500, /* a turn that takes so long had many clients */
     REQUESTS_A_CONNECTION =
         1000, /* then it is closed: what heaps up with one ends with it, and callers spread anew */
+    REQUESTS_AT_MOST = 1100, /* whatever was sent behind it */
     COMPLAIN_S = 10,
     PEER_TIMEOUT_MS = 5000, /* for a client that does not take its answer */
 };
@@ -409,7 +410,9 @@ static int on_request(h2o_handler_t *self, h2o_req_t *req)
             s->on_malformed(s->request_ctx);
         return 0;
     }
-    if (chunked || (++guest->nrequests >= REQUESTS_A_CONNECTION && is_last_sent(req, input)))
+    guest->nrequests++;
+    if (chunked || guest->nrequests >= REQUESTS_AT_MOST ||
+        (guest->nrequests >= REQUESTS_A_CONNECTION && is_last_sent(req, input)))
         req->http1_is_persistent = 0;
     s->on_request(s->request_ctx, req);
     return 0;

@@ -31,6 +31,7 @@ static void add_chores(struct ingest *g);
 static void lock_secrets(struct platforms *set);
 static struct server *open_server(const struct process *self, struct err *err);
 static void open_stores(struct ingest *g, const struct config *config);
+static unsigned answer_ms(const struct config *config);
 static void open_lines(struct ingest *g, const struct config *config);
 static void open_spool(struct ingest *g, const struct config *config, size_t place);
 static void on_pg(void *ingest, struct pg *pg, bool up);
@@ -131,24 +132,29 @@ static void open_stores(struct ingest *g, const struct config *config)
     };
     const struct batch_config batch = {
         .max_rows = config->ingest.batch_rows,
-        .queue = config->ingest.queue,
         .commit_timeout_ms = config->ingest.commit_timeout_ms,
         .done = ingest_on_commit,
     };
 
     g->links = links_open(g->server, &links);
+    g->pg_seen_us = server_boot_us(g->server); /* at least, it is being looked for */
     g->dedupe = dedupe_open(g->server, g->links);
     g->clocks = clocks_open(g->server, g->links);
     g->batch = batch_open(g->server, g->links, &batch);
     g->senders = senders_open(g->server, g->platforms);
     g->refused = refused_open(g->server, g->links, g->batch, g->senders, config);
-    deadlines_open(&g->commit_deadlines, server_loop(g->server),
-                   config->spool.folder ? config->spool.after_ms : config->ingest.commit_timeout_ms);
-    deadlines_open(&g->spool_deadlines, server_loop(g->server), ANSWER_MS);
-    deadlines_open(&g->last_deadlines, server_loop(g->server),
-                   config->spool.after_ms + SPOOL_MS_MIN < ANSWER_MS ? ANSWER_MS - config->spool.after_ms
-                                                                     : SPOOL_MS_MIN);
+    deadlines_open(&g->commit_deadlines, server_loop(g->server), config->spool.after_ms);
+    deadlines_open(&g->answer_deadlines, server_loop(g->server), answer_ms(config));
     open_lines(g, config);
+}
+
+static unsigned answer_ms(const struct config *config)
+{
+    unsigned with_spool_ms = config->spool.after_ms + SPOOL_MS_MIN;
+
+    if (config->spool.folder)
+        return with_spool_ms > ANSWER_MS ? with_spool_ms : ANSWER_MS;
+    return config->ingest.commit_timeout_ms < ANSWER_MS ? config->ingest.commit_timeout_ms : ANSWER_MS;
 }
 
 /* Connections are left over for those who are turned away: who finds none waits in the backlog, where nobody tells it
@@ -225,8 +231,7 @@ static void close_all(struct ingest *g)
     dedupe_close(g->dedupe);
     clocks_close(g->clocks);
     deadlines_close(&g->commit_deadlines);
-    deadlines_close(&g->spool_deadlines);
-    deadlines_close(&g->last_deadlines);
+    deadlines_close(&g->answer_deadlines);
     server_close(g->server);
     while (g->nspare_arenas > 0)
         arena_close(g->spare_arenas[--g->nspare_arenas]);

@@ -12,8 +12,9 @@ METRIC(SIGNATURE_REFUSALS, "settle_signature_refusals_total", COUNTER, true, "ca
        "header_missing header_twice malformed_signature malformed_time too_old in_future bad_id bad_body "
        "no_match no_secret_in_force",
        "Requests to configured sources whose signature did not hold, by the rule that failed.")
-METRIC(WEBHOOK_ACK, "settle_webhook_ack_duration_seconds", HISTOGRAM, false, NULL, NULL,
-       "Time from the last byte of a webhook request to its answer.")
+METRIC(
+    WEBHOOK_ACK, "settle_webhook_ack_duration_seconds", HISTOGRAM, false, NULL, NULL,
+    "Time from the last byte of a webhook request to its answer; not of those for whom there was no place.")
 METRIC(RECEIPTS_STORED, "settle_receipts_stored_total", COUNTER, true, NULL, NULL,
        "Receipts that were new and are durable in Postgres.")
 METRIC(BATCHES, "settle_batches_total", COUNTER, false, "result", "stored split failed",

@@ -32,9 +32,10 @@ struct row {
     unsigned posts; /* answered while it lasts */
     enum outcome_of_row outcome;
     const char *evidence; /* a series of /metrics that must have risen: that the fault was felt */
+    bool without_spool;
 };
 
-enum { MATRIX_OF_SERVERS = 8, MATRIX_OF_NETWORK = 6 };
+enum { MATRIX_OF_SERVERS = 9, MATRIX_OF_NETWORK = 6 };
 extern const struct row matrix_of_servers[MATRIX_OF_SERVERS]; /* Postgres, also with Redis */
 extern const struct row matrix_of_network[MATRIX_OF_NETWORK]; /* the way to Postgres */
 /* A test a row: in this order, all of them, and of one table in a program. */

@@ -124,23 +124,26 @@ static void stop_both_stores(struct world *w)
 }
 
 const struct row matrix_of_servers[MATRIX_OF_SERVERS] = {
-    {"postgres is stopped at once",         world_crash,         world_servers,       300,  NONE_REFUSED, SPOOLED},
-    {"postgres is frozen",                  freeze_postgres,     thaw_postgres,       300,  NONE_REFUSED, SPOOLED},
-    {"postgres waits for a standby",        wait_for_a_standby,  wait_for_no_standby, 100,  NONE_REFUSED, SPOOLED},
-    {"postgres is read-only",               make_read_only,      make_writable,       300,  NONE_REFUSED, SPOOLED},
-    {"postgres has no connection left",     allow_no_connection, allow_connections,   300,  NONE_REFUSED, SPOOLED},
-    {"postgres ends sessions",              end_busy_sessions,   heal,                300,  NONE_REFUSED, FAILED },
-    {"both stores are down",                stop_both_stores,    world_servers,       300,  NONE_REFUSED, SPOOLED},
-    {"both are down and the spool is full", stop_both_stores,    world_servers,       2000, SOME_REFUSED, FULL   },
+    {"postgres is stopped at once",         world_crash,         world_servers,       300,  NONE_REFUSED, SPOOLED, false},
+    {"postgres is frozen",                  freeze_postgres,     thaw_postgres,       300,  NONE_REFUSED, SPOOLED, false},
+    {"postgres waits for a standby",        wait_for_a_standby,  wait_for_no_standby, 100,  NONE_REFUSED, SPOOLED,
+     false                                                                                                              },
+    {"postgres is read-only",               make_read_only,      make_writable,       300,  NONE_REFUSED, SPOOLED, false},
+    {"postgres has no connection left",     allow_no_connection, allow_connections,   300,  NONE_REFUSED, SPOOLED,
+     false                                                                                                              },
+    {"postgres ends sessions",              end_busy_sessions,   heal,                300,  NONE_REFUSED, FAILED,  false},
+    {"both stores are down",                stop_both_stores,    world_servers,       300,  NONE_REFUSED, SPOOLED, false},
+    {"both are down and the spool is full", stop_both_stores,    world_servers,       2000, SOME_REFUSED, FULL,    false},
+    {"postgres is frozen, without a spool", freeze_postgres,     thaw_postgres,       100,  SOME_REFUSED, FAILED,  true },
 };
 
 const struct row matrix_of_network[MATRIX_OF_NETWORK] = {
-    {"postgres refuses to be connected to", refuse,                 heal, 300, NONE_REFUSED, SPOOLED},
-    {"all connections are reset",           reset_busy_connections, heal, 300, NONE_REFUSED, FAILED },
-    {"each answer takes two seconds",       delay,                  heal, 300, NONE_REFUSED, SPOOLED},
-    {"what goes to postgres is lost",       swallow_up,             heal, 300, NONE_REFUSED, SPOOLED},
-    {"what comes from postgres is lost",    swallow_down,           heal, 300, NONE_REFUSED, SPOOLED},
-    {"postgres cannot be heard or reached", swallow_both,           heal, 300, NONE_REFUSED, SPOOLED},
+    {"postgres refuses to be connected to", refuse,                 heal, 300, NONE_REFUSED, SPOOLED, false},
+    {"all connections are reset",           reset_busy_connections, heal, 300, NONE_REFUSED, FAILED,  false},
+    {"each answer takes two seconds",       delay,                  heal, 300, NONE_REFUSED, SPOOLED, false},
+    {"what goes to postgres is lost",       swallow_up,             heal, 300, NONE_REFUSED, SPOOLED, false},
+    {"what comes from postgres is lost",    swallow_down,           heal, 300, NONE_REFUSED, SPOOLED, false},
+    {"postgres cannot be heard or reached", swallow_both,           heal, 300, NONE_REFUSED, SPOOLED, false},
 };
 
 static const struct row *row; /* the next one */
@@ -149,7 +152,9 @@ static int next_row(void **state)
 {
     int failed = matrix_reset(state);
 
-    if (row->outcome == SOME_REFUSED)
+    if (row->without_spool)
+        unsetenv("SETTLE_SPOOL_FOLDER");
+    else if (row->outcome == SOME_REFUSED)
         setenv("SETTLE_SPOOL_MEGABYTES", "1", 1);
     return failed;
 }

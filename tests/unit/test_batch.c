@@ -8,7 +8,7 @@
 
 #include <stdlib.h>
 
-enum { NCONNECTIONS = 2, NDELIVERIES = 100, QUEUE = 50, MAX_ROWS = 8 };
+enum { NCONNECTIONS = 2, NDELIVERIES = 100, MAX_ROWS = 8 };
 
 /* One connection: holds at most one statement, answered when the test says so. */
 struct pg {
@@ -169,8 +169,7 @@ static void on_done(struct delivery *d, const struct err *failure)
 
 static int begin(void **state)
 {
-    const struct batch_config config = {
-        .max_rows = MAX_ROWS, .queue = QUEUE, .commit_timeout_ms = 2000, .done = on_done};
+    const struct batch_config config = {.max_rows = MAX_ROWS, .commit_timeout_ms = 2000, .done = on_done};
 
     (void)state;
     memset(connections, 0, sizeof(connections));
@@ -215,10 +214,8 @@ static int end(void **state)
 
 static void add(size_t first, size_t n)
 {
-    struct err err;
-
     for (size_t i = first; i < first + n; i++)
-        assert_int_equal(batch_add(batch, &deliveries[i], &err), OK);
+        batch_add(batch, &deliveries[i]);
 }
 
 static void commit(struct pg *pg)
@@ -361,23 +358,6 @@ static void test_a_full_disk_is_not_tried_again(void **state)
     refuse(&connections[0], UNAVAILABLE, "53100");
     expect_ended(0, 2, UNAVAILABLE);
     assert_int_equal(ndropped, 1);
-}
-
-static void test_a_full_queue_takes_nothing(void **state)
-{
-    struct err err = {0};
-
-    (void)state;
-    connections[0].up = false;
-    add(0, QUEUE);
-    assert_int_equal(batch_add(batch, &deliveries[QUEUE], &err), BUSY);
-    batch_turn(batch);
-    assert_int_equal(ended[QUEUE].times, 0);
-    connections[0].up = true;
-    for (batch_turn(batch); connections[0].nwaiting > 0; batch_turn(batch))
-        commit(&connections[0]);
-    expect_ended(0, QUEUE, OK);
-    add(QUEUE, 1); /* room again */
 }
 
 static void test_who_was_answered_already_costs_no_statement(void **state)
@@ -526,11 +506,10 @@ static void test_a_delivery_of_many_receipts_goes_alone_and_whole(void **state)
 }
 
 /* One that names a thousand events must not fill the queue for all. */
-static void test_a_body_counts_once_however_many_receipts_share_it(void **state)
+static void test_large_bodies_go_alone_and_once(void **state)
 {
     static char large[3 * 1024 * 1024];
-    const size_t nlarge = 20; /* 60 MiB of the 64 that may wait */
-    struct err err = {0};
+    const size_t nlarge = 20;
 
     (void)state;
     connections[0].up = false;
@@ -542,7 +521,6 @@ static void test_a_body_counts_once_however_many_receipts_share_it(void **state)
     for (size_t i = nlarge; i < nlarge + 2; i++)
         deliveries[i].body = (struct span){large, sizeof(large)};
     add(nlarge, 2);
-    assert_int_equal(batch_add(batch, &deliveries[nlarge + 2], &err), BUSY);
     connections[0].up = true;
     batch_turn(batch);
     assert_int_equal(connections[0].nrows, 2); /* a second would make the statement too large */
@@ -636,10 +614,8 @@ static void test_a_backlog_gets_one_flight_in_five_while_live_ones_wait(void **s
     expect_ended(60, NDELIVERIES - 60, OK);
 }
 
-static void test_a_backlog_takes_one_connection_and_fills_no_queue(void **state)
+static void test_a_backlog_takes_one_connection(void **state)
 {
-    struct err err;
-
     (void)state;
     connections[1].up = true;
     for (size_t i = 20; i < NDELIVERIES; i++)
@@ -648,7 +624,7 @@ static void test_a_backlog_takes_one_connection_and_fills_no_queue(void **state)
     assert_int_equal(connections[0].nwaiting, 1);
     assert_int_equal(connections[1].nwaiting, 0); /* kept for who is in a hurry */
     assert_true(batch_is_idle(batch));
-    assert_int_equal(batch_add(batch, &deliveries[0], &err), OK);
+    batch_add(batch, &deliveries[0]);
     batch_turn(batch);
     assert_int_equal(connections[1].keys[0].at[0], 0);
     commit(&connections[1]);
@@ -722,7 +698,6 @@ int main(void)
                                         end),
         cmocka_unit_test_setup_teardown(test_what_a_lost_connection_took_goes_again_on_another, begin, end),
         cmocka_unit_test_setup_teardown(test_a_full_disk_is_not_tried_again, begin, end),
-        cmocka_unit_test_setup_teardown(test_a_full_queue_takes_nothing, begin, end),
         cmocka_unit_test_setup_teardown(test_who_was_answered_already_costs_no_statement, begin, end),
         cmocka_unit_test_setup_teardown(test_halves_wait_no_longer_than_their_senders, begin, end),
         cmocka_unit_test_setup_teardown(test_a_delivery_ends_with_the_last_of_its_receipts, begin, end),
@@ -730,13 +705,13 @@ int main(void)
                                         end),
         cmocka_unit_test_setup_teardown(test_the_halves_of_a_delivery_bring_its_body_each, begin, end),
         cmocka_unit_test_setup_teardown(test_a_delivery_of_many_receipts_goes_alone_and_whole, begin, end),
-        cmocka_unit_test_setup_teardown(test_a_body_counts_once_however_many_receipts_share_it, begin, end),
+        cmocka_unit_test_setup_teardown(test_large_bodies_go_alone_and_once, begin, end),
         cmocka_unit_test_setup_teardown(test_a_statement_without_an_end_shows_and_an_absent_store_does_not,
                                         begin, end),
         cmocka_unit_test_setup_teardown(test_only_what_the_commit_returns_is_new, begin, end),
         cmocka_unit_test_setup_teardown(test_a_backlog_gets_one_flight_in_five_while_live_ones_wait, begin,
                                         end),
-        cmocka_unit_test_setup_teardown(test_a_backlog_takes_one_connection_and_fills_no_queue, begin, end),
+        cmocka_unit_test_setup_teardown(test_a_backlog_takes_one_connection, begin, end),
         cmocka_unit_test_setup_teardown(test_a_backlog_whose_halves_fly_sends_nothing_else, begin, end),
         cmocka_unit_test_setup_teardown(
             test_a_backlog_that_is_refused_is_split_and_one_that_is_lost_goes_again, begin, end),
