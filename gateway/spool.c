@@ -135,6 +135,7 @@ static void wait_for_work(struct spool *s);
 static void keep_up(struct spool *s);
 static void write_all(struct spool *s, struct spool_slip *slips);
 static struct spool_slip *write_some(struct spool *s, struct spool_slip *slips);
+static void refuse_all(struct spool *s, struct spool_slip *slips, struct err *why);
 static void write_batch(struct spool *s, struct spool_slip *const *slips, size_t n);
 static enum status put(struct spool *s, struct spool_record *const *records, size_t n, struct err *err);
 static bool open_own(struct spool *s, struct err *err);
@@ -546,12 +547,7 @@ static struct spool_slip *write_some(struct spool *s, struct spool_slip *slips)
     struct err err = {0};
 
     if (!s->held[0].file && !open_own(s, &err)) {
-        err.code = UNAVAILABLE;
-        err.cause = "spool_broken"; /* whatever it is that keeps it from opening */
-        for (struct spool_slip *next; slips; slips = next) {
-            next = slips->next;
-            finish(s, slips, &err);
-        }
+        refuse_all(s, slips, &err);
         return NULL;
     }
     used = spoolfile_size(s->held[0].file).bytes;
@@ -578,6 +574,17 @@ static struct spool_slip *write_some(struct spool *s, struct spool_slip *slips)
     if (n > 0)
         write_batch(s, batch, n);
     return slips;
+}
+
+/* There is no file. Whatever keeps it from opening, the spool is broken. */
+static void refuse_all(struct spool *s, struct spool_slip *slips, struct err *why)
+{
+    why->code = UNAVAILABLE;
+    why->cause = "spool_broken";
+    for (struct spool_slip *next; slips; slips = next) {
+        next = slips->next;
+        finish(s, slips, why);
+    }
 }
 
 /* Its sender was refused: a disk that is slow already has better to do. */
