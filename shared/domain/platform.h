@@ -145,7 +145,7 @@ struct handshake {
 
 /* One piece of a template that a request to the platform is made of. */
 struct poll_part {
-    enum { POLL_LITERAL, POLL_POST, POLL_POSTS, POLL_TOKEN, POLL_ACCOUNT } kind;
+    enum poll_place { POLL_LITERAL, POLL_POST, POLL_POSTS, POLL_TOKEN, POLL_ACCOUNT } place;
     struct span literal;
 };
 struct poll_template {
@@ -153,26 +153,30 @@ struct poll_template {
     size_t nparts; /* 0: there is none */
 };
 
+/* What a rule, or a post that no answer names, means. */
+enum poll_meaning {
+    POLL_MEANS_COULD_NOT_ASK,
+    POLL_MEANS_WORKING,
+    POLL_MEANS_NOT_MINE,
+    POLL_MEANS_FAILED,
+    POLL_MEANS_MISSING, /* of a rule: what `missing` says */
+    POLL_MEANS_RATE_LIMITED,
+    POLL_MEANS_AUTH_ERROR,
+};
+
 /* What an HTTP status, a value of the answer, or both together mean for all posts asked. */
 struct poll_rule {
     int *statuses; /* of HTTP; none: any */
     size_t nstatuses;
     struct condition at;
-    struct pointer *reason; /* of POLL_MEANS_FAILED: its text; may be NULL */
-    enum poll_meaning {
-        POLL_MEANS_COULD_NOT_ASK,
-        POLL_MEANS_WORKING,
-        POLL_MEANS_NOT_MINE,
-        POLL_MEANS_FAILED,
-        POLL_MEANS_RATE_LIMITED,
-        POLL_MEANS_AUTH_ERROR,
-    } means;
+    struct pointer *reason; /* of POLL_MEANS_FAILED; may be NULL */
+    enum poll_meaning means;
 };
 
 /* One way to ask the platform, and how to read what it says. */
 struct poll_step {
     bool is_post;
-    struct poll_template url; /* begins with a literal that reaches behind the host */
+    struct poll_template url; /* its first piece reaches behind the host */
     struct poll_header {
         struct span name; /* lower case */
         struct poll_template value;
@@ -180,18 +184,16 @@ struct poll_step {
     size_t nheaders;
     struct poll_template body; /* JSON */
     struct span separator;     /* between the posts of a URL */
-    unsigned batch;            /* posts a request; 1 unless it names {posts} */
+    unsigned batch;            /* posts a request at most; 1 unless it names {posts} */
     struct poll_rule *rules;   /* the first that holds decides, before answers are looked at */
     size_t nrules;
     struct payload
-        *answers; /* a post is told of by the first that names it; without `post`: by the first that is
-                                there, as one post was asked */
+        *answers; /* the first that names a post tells of it; without `post` it is of the one asked */
     size_t nanswers;
-    struct span *success, *failure, *working,
-        *not_found; /* statuses; not_found ones mean what missing does */
+    struct span *success, *failure, *working;
+    struct span *not_found; /* statuses that mean what `missing` says */
     size_t nsuccess, nfailure, nworking, nnot_found;
-    enum poll_meaning
-        missing; /* COULD_NOT_ASK, WORKING, NOT_MINE or FAILED: what a post means that no answer names */
+    enum poll_meaning missing; /* could_not_ask, working, not_mine or failed */
 };
 
 struct poll {

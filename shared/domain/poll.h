@@ -61,7 +61,7 @@ struct poll_call {
 };
 
 /* INVALID, nothing to close: no token, one that is too long or holds other than visible ASCII (cause "auth_error"); no
- * account where the request needs one, a post that does not fit, too many of them (cause "invalid_post_id"). The token
+ * account (1 to 100 bytes) where the request needs one (the same cause), a post that does not fit, too many of them (cause "invalid_post_id"). The token
  * is borrowed and shows in no error. */
 enum status poll_request(const struct poll_question *q, struct span token, struct poll_call *ret,
                          struct err *err) MUST_CHECK;
