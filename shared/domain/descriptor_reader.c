@@ -106,17 +106,19 @@ static const cyaml_schema_field_t extra_fields[] = {
     CYAML_FIELD_END,
 };
 static const cyaml_schema_value_t extra = GROUP_VALUE(raw_extra, extra_fields);
-#define SHAPE_FIELDS                                                                                         \
+#define SHAPE_ELEMENT                                                                                        \
     LIST("is", MAY_LACK, raw_payload, is, &word, 1), TEXT("each", MAY_LACK, raw_payload, each),              \
-        GROUP("where", CYAML_FLAG_OPTIONAL, raw_payload, where, where_fields),                               \
-        TEXT("post", MAY_LACK, raw_payload, post),                                                           \
+        GROUP("where", CYAML_FLAG_OPTIONAL, raw_payload, where, where_fields)
+#define SHAPE_SAYS                                                                                           \
+    TEXT("post", MAY_LACK, raw_payload, post),                                                               \
         GROUP("status", CYAML_FLAG_OPTIONAL, raw_payload, status, status_fields),                            \
         TEXT("url", MAY_LACK, raw_payload, url), TEXT("reason", MAY_LACK, raw_payload, reason),              \
         TEXT("time", MAY_LACK, raw_payload, time), LIST("extras", MAY_LACK, raw_payload, extras, &extra, 1)
 static const cyaml_schema_field_t payload_fields[] = {
     TEXT("when", NEEDED, raw_payload, when),
+    SHAPE_ELEMENT,
     LIST("event_id", MAY_LACK, raw_payload, event_id, &word, 1),
-    SHAPE_FIELDS,
+    SHAPE_SAYS,
     CYAML_FIELD_END,
 };
 static const cyaml_schema_value_t payload = GROUP_VALUE(raw_payload, payload_fields);
@@ -145,7 +147,8 @@ static const cyaml_schema_field_t poll_rule_fields[] = {
 static const cyaml_schema_value_t poll_rule = GROUP_VALUE(raw_rule, poll_rule_fields);
 static const cyaml_schema_field_t poll_answer_fields[] = {
     TEXT("when", MAY_LACK, raw_payload, when),
-    SHAPE_FIELDS,
+    SHAPE_ELEMENT,
+    SHAPE_SAYS,
     CYAML_FIELD_END,
 };
 static const cyaml_schema_value_t poll_answer = GROUP_VALUE(raw_payload, poll_answer_fields);

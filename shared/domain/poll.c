@@ -432,8 +432,8 @@ static bool is_there(struct reading *r)
         return false;
     if (pointer_stars(each) > 0)
         return extract_has_list(&r->extract, each);
-    at = extract_at(&r->extract, each);
-    return shape_is_given(at) && at.doc->nodes[at.node].type == DOC_OBJECT;
+    at = extract_at(&r->extract, each); /* without `each` it is the post's id, and without both the whole */
+    return shape_is_given(at) && (r->shape->post || at.doc->nodes[at.node].type == DOC_OBJECT);
 }
 
 static bool read_item(void *ctx, struct place element)
@@ -480,8 +480,15 @@ static void read_post(struct reading *r, size_t post)
     struct said said;
 
     shape_read(&r->extract, r->shape, &no_headers, r->reply->received_us, &said);
-    *a = (struct poll_answer){POLL_COULD_NOT_ASK, POLL_INVALID_RETURN, 0, said.status, said.reason, said.url,
-                              said.extras,        said.happened_us};
+    *a = (struct poll_answer){
+        .outcome = POLL_COULD_NOT_ASK,
+        .error = POLL_INVALID_RETURN,
+        .status = said.status,
+        .reason = said.reason.len > 0 ? said.reason : SPAN_NONE,
+        .url = said.url.len > 0 ? said.url : SPAN_NONE,
+        .extras = said.extras,
+        .happened_us = said.happened_us,
+    };
     if (!said.word.at)
         return;
     if (has_word(s->success, s->nsuccess, said.word)) {
