@@ -122,8 +122,8 @@ static enum status read_url(struct reader *r, const char *path, const struct raw
         return INVALID;
     for (const char *c = from->url; *c; c++)
         if (*c <= ' ' || *c > '~' || strchr("\"#<>\\^`|", *c))
-            return form_wrong(r->form, r->err, url, "\"%c\" cannot stand in a URL",
-                              *c > ' ' && *c <= '~' ? *c : '?');
+            return form_wrong(r->form, r->err, url,
+                              "visible ASCII characters without blanks and any of \"#<>\\^`|");
     if (s->url.nparts == 0 || s->url.parts[0].place != POLL_LITERAL ||
         !is_bound_to_host(s->url.parts[0].literal))
         return form_wrong(r->form, r->err, url,
