@@ -51,6 +51,7 @@ static void put_url(struct sheet *s, const struct filling *f);
 static void put_list(struct sheet *s, const struct filling *f);
 static void put_header(struct sheet *s, const struct filling *f, const struct poll_header *h);
 static void put_body(struct sheet *s, const struct filling *f);
+static void put_quoted_list(struct sheet *s, const struct filling *f);
 static void put(struct sheet *s, struct span text);
 static void put_encoded(struct sheet *s, struct span text);
 static void put_quoted(struct sheet *s, struct span text);
@@ -260,10 +261,7 @@ static void put_body(struct sheet *s, const struct filling *f)
             put_quoted(s, f->q->posts[0]);
             break;
         case POLL_POSTS:
-            for (size_t k = 0; k < f->q->nposts; k++) {
-                put(s, k ? SPAN(",") : SPAN(""));
-                put_quoted(s, f->q->posts[k]);
-            }
+            put_quoted_list(s, f);
             break;
         case POLL_TOKEN:
             put_quoted(s, f->token);
@@ -274,6 +272,14 @@ static void put_body(struct sheet *s, const struct filling *f)
         }
     }
     put(s, (struct span){"", 1});
+}
+
+static void put_quoted_list(struct sheet *s, const struct filling *f)
+{
+    for (size_t i = 0; i < f->q->nposts; i++) {
+        put(s, i ? SPAN(",") : SPAN(""));
+        put_quoted(s, f->q->posts[i]);
+    }
 }
 
 static void put(struct sheet *s, struct span text)

@@ -61,8 +61,8 @@ struct poll_call {
 };
 
 /* INVALID, nothing to close: no token, one that is too long or holds other than visible ASCII (cause "auth_error"); no
- * account (1 to 100 bytes) where the request needs one (the same cause), a post that does not fit, too many of them (cause "invalid_post_id"). The token
- * is borrowed and shows in no error. */
+ * account of 1 to 100 bytes where the request needs one (the same cause); a post that does not fit, none or too many of
+ * them (cause "invalid_post_id"). The token is borrowed and shows in no error. */
 enum status poll_request(const struct poll_question *q, struct span token, struct poll_call *ret,
                          struct err *err) MUST_CHECK;
 void poll_call_close(struct poll_call *call); /* zeroed: fine again */

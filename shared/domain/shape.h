@@ -1,6 +1,6 @@
 /*
- * shape: what an element of JSON says of a post, by a descriptor's struct payload: a webhook's event and a poll's answer
- * are read the same way. Pure.
+ * shape: what an element of JSON says of a post, by a descriptor's struct payload: an event and a poll's answer are read
+ * the same way. Pure.
  */
 #ifndef SETTLE_DOMAIN_SHAPE_H
 #define SETTLE_DOMAIN_SHAPE_H
@@ -18,8 +18,7 @@ struct said {
     struct span status; /* the same, cut to what is stored */
     struct span url, reason;
     struct span extras; /* JSON object text; absent if none was there */
-    int64_t
-        happened_us; /* TIME_NONE if not given, or no time that can be: before 2000, later than a day from now */
+    int64_t happened_us; /* TIME_NONE if not given, before 2000 or later than a day from now */
 };
 
 /* Where extras that are headers come from. */
