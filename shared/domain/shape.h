@@ -17,7 +17,7 @@ struct said {
     struct span word;   /* the status in settle's words where the shape maps them; absent if none */
     struct span status; /* the same, cut to what is stored */
     struct span url, reason;
-    struct span extras; /* JSON object text; absent if none was there */
+    struct span extras;  /* JSON object text; absent if none was there */
     int64_t happened_us; /* TIME_NONE if not given, before 2000 or later than a day from now */
 };
 
