@@ -19,6 +19,7 @@ static json_t *signature_json(const struct scheme *s);
 static json_t *algorithms_json(const struct scheme *s);
 static json_t *formats_json(unsigned formats);
 static json_t *handshakes_json(const struct platform *p);
+static json_t *poll_json(const struct poll *poll);
 static json_t *words_json(const struct span *words, size_t n);
 static json_t *sources_json(const struct platform *p);
 static json_t *source_json(const struct source *s);
@@ -39,12 +40,14 @@ static const struct argp argp = {
     .options = option_table,
     .parser = parse_option,
     .children = common_children,
-    .doc = "Lists every platform: its signature, handshakes, bodies and answers, where its descriptor comes "
-           "from, and the "
-           "sources configured, with how many secrets and their key ids. Secrets themselves are never shown.",
+    .doc = "Lists every platform: its signature, handshakes, bodies and answers, whether its API is asked "
+           "what became "
+           "of posts, where its descriptor comes from, and the sources configured, with how many secrets and "
+           "their key "
+           "ids. Secrets themselves are never shown.",
 };
 
-#define ROW "%-18s %-24s %-34s %-11s %-11s %s\n"
+#define ROW "%-18s %-24s %-34s %-11s %-11s %-5s %s\n"
 
 static const char builtin[] = "built-in";
 
@@ -133,6 +136,8 @@ static json_t *platform_json(const struct platform *p, const char *origin)
         json_object_set_new(j, "subscribe",
                             json_pack("{so so sI}", "hub", text_json(p->hub), "topic",
                                       text_json(p->topic_url), "lease_s", (json_int_t)p->lease_s));
+    if (p->poll)
+        json_object_set_new(j, "poll", poll_json(p->poll));
     json_object_set_new(j, "sources", sources_json(p));
     return j;
 }
@@ -197,6 +202,17 @@ static json_t *handshakes_json(const struct platform *p)
     return j;
 }
 
+/* Where its API is asked what became of posts: each request's URL up to what is put in. */
+static json_t *poll_json(const struct poll *poll)
+{
+    json_t *urls = json_array();
+
+    for (size_t i = 0; i < poll->nrequests; i++)
+        json_array_append_new(urls, text_json(poll->requests[i].url.parts[0].literal));
+    return json_pack("{so sI sI}", "urls", urls, "budget_per_minute", (json_int_t)poll->budget_per_minute,
+                     "give_up_minutes", (json_int_t)poll->give_up_minutes);
+}
+
 static json_t *words_json(const struct span *words, size_t n)
 {
     json_t *j = json_array();
@@ -235,7 +251,7 @@ static json_t *text_json(struct span text)
 /* One line a platform, and under it one a source. */
 static void print_table(const struct settings *settings, struct arena *arena)
 {
-    printf(ROW, "PLATFORM", "SIGNATURE", "HEADER", "BODY", "ANSWERS", "HANDSHAKES");
+    printf(ROW, "PLATFORM", "SIGNATURE", "HEADER", "BODY", "ANSWERS", "POLL", "HANDSHAKES");
     for (size_t i = 0; i < platforms_count(settings->platforms); i++) {
         const struct platform *p = platforms_at(settings->platforms, i);
         print_platform(p, origin_of(p, settings->config->platforms.folder, arena), arena);
@@ -247,7 +263,7 @@ static void print_platform(const struct platform *p, const char *origin, struct 
     printf(ROW, p->name.at, joined(algorithms_json(&p->scheme), arena), p->scheme.header.at,
            joined(formats_json(p->formats), arena),
            arena_print(arena, "%d%s", p->stored_status, p->drops_forged ? ", drops" : ""),
-           joined(handshakes_json(p), arena));
+           p->poll ? "yes" : "-", joined(handshakes_json(p), arena));
     if (strcmp(origin, builtin) != 0)
         printf("    descriptor %s\n", origin);
     for (size_t i = 0; i < p->nsources; i++)

@@ -43,7 +43,7 @@ static enum status read_all(struct reader *r, const char *path, struct platform 
         return INVALID;
     if (descriptor_handshakes(r, p) || descriptor_payloads(r, p) || read_words(r, p))
         return INVALID;
-    if (read_limits(r, p) || read_subscribe(r, p))
+    if (read_limits(r, p) || read_subscribe(r, p) || descriptor_poll(r, p))
         return INVALID;
     return OK;
 }

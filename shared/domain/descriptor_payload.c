@@ -1,7 +1,5 @@
 #include "domain/descriptor_reader.h"
 
-static enum status read_payload(struct reader *r, const char *path, const struct raw_payload *from,
-                                struct payload *p);
 static enum status read_each(struct reader *r, const char *path, const struct raw_payload *from,
                              struct payload *p);
 static enum status read_where(struct reader *r, const char *path, const struct raw_payload *from,
@@ -18,13 +16,14 @@ enum status descriptor_payloads(struct reader *r, struct platform *p)
     p->npayloads = r->raw->npayloads;
     p->payloads = arena_zero(r->arena, p->npayloads * sizeof(*p->payloads));
     for (size_t i = 0; i < p->npayloads; i++)
-        if (read_payload(r, arena_print(r->arena, "payloads[%zu]", i), &r->raw->payloads[i], &p->payloads[i]))
+        if (descriptor_shape(r, arena_print(r->arena, "payloads[%zu]", i), &r->raw->payloads[i],
+                             &p->payloads[i]))
             return INVALID;
     return OK;
 }
 
-static enum status read_payload(struct reader *r, const char *path, const struct raw_payload *from,
-                                struct payload *p)
+enum status descriptor_shape(struct reader *r, const char *path, const struct raw_payload *from,
+                             struct payload *p)
 {
     const struct {
         const char *name, *text;

@@ -106,18 +106,19 @@ static const cyaml_schema_field_t extra_fields[] = {
     CYAML_FIELD_END,
 };
 static const cyaml_schema_value_t extra = GROUP_VALUE(raw_extra, extra_fields);
+#define SHAPE_ELEMENT                                                                                        \
+    LIST("is", MAY_LACK, raw_payload, is, &word, 1), TEXT("each", MAY_LACK, raw_payload, each),              \
+        GROUP("where", CYAML_FLAG_OPTIONAL, raw_payload, where, where_fields)
+#define SHAPE_SAYS                                                                                           \
+    TEXT("post", MAY_LACK, raw_payload, post),                                                               \
+        GROUP("status", CYAML_FLAG_OPTIONAL, raw_payload, status, status_fields),                            \
+        TEXT("url", MAY_LACK, raw_payload, url), TEXT("reason", MAY_LACK, raw_payload, reason),              \
+        TEXT("time", MAY_LACK, raw_payload, time), LIST("extras", MAY_LACK, raw_payload, extras, &extra, 1)
 static const cyaml_schema_field_t payload_fields[] = {
     TEXT("when", NEEDED, raw_payload, when),
-    LIST("is", MAY_LACK, raw_payload, is, &word, 1),
-    TEXT("each", MAY_LACK, raw_payload, each),
-    GROUP("where", CYAML_FLAG_OPTIONAL, raw_payload, where, where_fields),
+    SHAPE_ELEMENT,
     LIST("event_id", MAY_LACK, raw_payload, event_id, &word, 1),
-    TEXT("post", MAY_LACK, raw_payload, post),
-    GROUP("status", CYAML_FLAG_OPTIONAL, raw_payload, status, status_fields),
-    TEXT("url", MAY_LACK, raw_payload, url),
-    TEXT("reason", MAY_LACK, raw_payload, reason),
-    TEXT("time", MAY_LACK, raw_payload, time),
-    LIST("extras", MAY_LACK, raw_payload, extras, &extra, 1),
+    SHAPE_SAYS,
     CYAML_FIELD_END,
 };
 static const cyaml_schema_value_t payload = GROUP_VALUE(raw_payload, payload_fields);
@@ -126,6 +127,52 @@ static const cyaml_schema_field_t subscribe_fields[] = {
     TEXT("hub", NEEDED, raw_subscribe, hub),
     TEXT("topic", NEEDED, raw_subscribe, topic),
     TEXT("lease_s", MAY_LACK, raw_subscribe, lease_s),
+    CYAML_FIELD_END,
+};
+
+static const cyaml_schema_field_t poll_header_fields[] = {
+    TEXT("name", NEEDED, raw_header, name),
+    TEXT("value", NEEDED, raw_header, value),
+    CYAML_FIELD_END,
+};
+static const cyaml_schema_value_t poll_header = GROUP_VALUE(raw_header, poll_header_fields);
+static const cyaml_schema_field_t poll_rule_fields[] = {
+    LIST("status", MAY_LACK, raw_rule, status, &word, 1),
+    TEXT("at", MAY_LACK, raw_rule, at),
+    LIST("is", MAY_LACK, raw_rule, is, &word, 1),
+    TEXT("reason", MAY_LACK, raw_rule, reason),
+    TEXT("means", NEEDED, raw_rule, means),
+    CYAML_FIELD_END,
+};
+static const cyaml_schema_value_t poll_rule = GROUP_VALUE(raw_rule, poll_rule_fields);
+static const cyaml_schema_field_t poll_answer_fields[] = {
+    TEXT("when", MAY_LACK, raw_payload, when),
+    SHAPE_ELEMENT,
+    SHAPE_SAYS,
+    CYAML_FIELD_END,
+};
+static const cyaml_schema_value_t poll_answer = GROUP_VALUE(raw_payload, poll_answer_fields);
+static const cyaml_schema_field_t poll_request_fields[] = {
+    TEXT("method", NEEDED, raw_request, method),
+    TEXT("url", NEEDED, raw_request, url),
+    LIST("headers", MAY_LACK, raw_request, headers, &poll_header, 1),
+    TEXT("body", MAY_LACK, raw_request, body),
+    TEXT("separator", MAY_LACK, raw_request, separator),
+    TEXT("batch", MAY_LACK, raw_request, batch),
+    LIST("rules", MAY_LACK, raw_request, rules, &poll_rule, 1),
+    LIST("answers", NEEDED, raw_request, answers, &poll_answer, 1),
+    LIST("success", NEEDED, raw_request, success, &word, 0),
+    LIST("failure", NEEDED, raw_request, failure, &word, 0),
+    LIST("working", MAY_LACK, raw_request, working, &word, 1),
+    LIST("not_found", MAY_LACK, raw_request, not_found, &word, 1),
+    TEXT("missing", MAY_LACK, raw_request, missing),
+    CYAML_FIELD_END,
+};
+static const cyaml_schema_value_t poll_request = GROUP_VALUE(raw_request, poll_request_fields);
+static const cyaml_schema_field_t poll_fields[] = {
+    TEXT("budget_per_minute", NEEDED, raw_poll, budget_per_minute),
+    TEXT("give_up_minutes", MAY_LACK, raw_poll, give_up_minutes),
+    LIST("requests", NEEDED, raw_poll, requests, &poll_request, 1),
     CYAML_FIELD_END,
 };
 
@@ -143,6 +190,7 @@ static const cyaml_schema_field_t descriptor_fields[] = {
     LIST("failure", NEEDED, raw, failure, &word, 0),
     TEXT("timeout_minutes", MAY_LACK, raw, timeout_minutes),
     GROUP("subscribe", CYAML_FLAG_OPTIONAL, raw, subscribe, subscribe_fields),
+    GROUP("poll", CYAML_FLAG_OPTIONAL, raw, poll, poll_fields),
     CYAML_FIELD_END,
 };
 static const cyaml_schema_value_t descriptor = {

@@ -57,6 +57,23 @@ struct raw {
     struct raw_subscribe {
         char *hub, *topic, *lease_s;
     } subscribe;
+    struct raw_poll {
+        char *budget_per_minute, *give_up_minutes;
+        struct raw_request {
+            char *method, *url, *body, *separator, *batch, *missing;
+            struct raw_header {
+                char *name, *value;
+            } * headers;
+            struct raw_rule {
+                char *at, *reason, *means, **status, **is;
+                uint32_t nstatus, nis;
+            } * rules;
+            struct raw_payload *answers;
+            char **success, **failure, **working, **not_found;
+            uint32_t nheaders, nrules, nanswers, nsuccess, nfailure, nworking, nnot_found;
+        } * requests;
+        uint32_t nrequests;
+    } poll;
     char **body, **success, **failure, *max_body_bytes, *timeout_minutes;
     uint32_t nhandshakes, npayloads, nbody, nsuccess, nfailure;
 };
@@ -75,6 +92,10 @@ struct form *reader_open(struct reader *r, const char *path, struct span text) M
 /* The parts of the language, each in its file. */
 enum status descriptor_verify(struct reader *r, struct scheme *s) MUST_CHECK;
 enum status descriptor_payloads(struct reader *r, struct platform *p) MUST_CHECK;
+enum status descriptor_poll(struct reader *r, struct platform *p) MUST_CHECK;
+/* One shape of JSON, of payloads and of what a poll is answered. */
+enum status descriptor_shape(struct reader *r, const char *path, const struct raw_payload *from,
+                             struct payload *p) MUST_CHECK;
 enum status descriptor_handshakes(struct reader *r,
                                   struct platform *p) MUST_CHECK; /* after verify and body */
 

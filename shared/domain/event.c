@@ -1,24 +1,16 @@
 #include "domain/event.h"
 
 #include "base/now.h"
-#include "base/utf8.h"
 #include "domain/body.h"
 #include "domain/extract.h"
-#include "domain/moment.h"
+#include "domain/shape.h"
 
 #include <endian.h>
 
 #include <sodium.h>
 
-/* What a receipt has room for. A post id that is longer cannot be matched, so the event says so; a longer status
- * or reason is cut; a longer URL or extra would be wrong when cut and is left out. */
-enum { POST_BYTES = 255, STATUS_BYTES = 100, REASON_BYTES = 1000, URL_BYTES = 2048, EXTRA_BYTES = 2048 };
-
-/* What is looked at: no word and no time is as long, and of an event id the digest beside it tells the rest. */
-enum { WORD_BYTES = 1000, TIME_BYTES = 100, EVENT_ID_BYTES = 2048 };
-
-/* Times before 2000, or later than a day from now, are no times: a platform's mistake must not outweigh others. */
-static const int64_t earliest_us = INT64_C(946684800) * SECOND_US, ahead_us = INT64_C(1440) * MINUTE_US;
+/* What is looked at: the digest beside an event id tells the rest. */
+enum { EVENT_ID_BYTES = 2048 };
 
 struct reader {
     const struct platform *platform;
@@ -33,18 +25,10 @@ struct reader {
 };
 
 static const char *read_all(struct reader *r, struct err *err);
-static bool holds(struct reader *r, const struct condition *c);
 static bool read_event(void *ctx, struct place element);
 static void read_post(struct reader *r, struct event *e);
-static void read_status(struct reader *r, struct event *e);
-static int64_t read_time(struct reader *r);
-static struct span read_extras(struct reader *r);
-static struct span read_extra(struct reader *r, const struct field *f);
-static struct span read_header(const struct reader *r, struct span name);
+static void read_rest(struct reader *r, struct event *e);
 static struct span read_event_id(struct reader *r);
-static struct span text_at(struct reader *r, const struct pointer *p, size_t most);
-static bool is_given(struct place at);
-static struct span cut(struct span text, size_t most);
 static struct event *event_add(struct reader *r);
 static void make_key(const struct reader *r, struct span event_id, struct span own_bytes,
                      uint8_t ret[DEDUP_KEY_BYTES]);
@@ -82,26 +66,10 @@ static const char *read_all(struct reader *r, struct err *err)
         return err->text;
     for (size_t i = 0; i < p->npayloads && r->nevents == 0; i++) {
         r->payload = &p->payloads[i];
-        if (holds(r, &r->payload->when))
+        if (shape_holds(&r->extract, &r->payload->when))
             extract_each(&r->extract, r->payload->each, read_event, r);
     }
     return r->nevents > EVENTS_MAX ? "more events than one delivery may hold" : NULL;
-}
-
-/* Without a pointer it always holds. */
-static bool holds(struct reader *r, const struct condition *c)
-{
-    struct span text;
-
-    if (!c->at)
-        return true;
-    if (c->nwords == 0)
-        return is_given(extract_at(&r->extract, c->at));
-    text = text_at(r, c->at, WORD_BYTES);
-    for (size_t i = 0; text.at && i < c->nwords; i++)
-        if (span_eq(text, c->words[i]))
-            return true;
-    return false;
 }
 
 static bool read_event(void *ctx, struct place element)
@@ -110,17 +78,11 @@ static bool read_event(void *ctx, struct place element)
     bool is_part = pointer_stars(r->payload->each) > 0;
     struct event *e;
 
-    if (!holds(r, &r->payload->where))
+    if (!shape_holds(&r->extract, &r->payload->where))
         return true;
     e = event_add(r);
     read_post(r, e);
-    read_status(r, e);
-    e->url = text_at(r, r->payload->url, URL_BYTES);
-    if (e->url.len > URL_BYTES)
-        e->url = SPAN_NONE;
-    e->reason = cut(text_at(r, r->payload->reason, REASON_BYTES), REASON_BYTES);
-    e->happened_us = read_time(r);
-    e->extras = read_extras(r);
+    read_rest(r, e);
     make_key(r, read_event_id(r), is_part ? doc_raw(element.doc, element.node) : r->request->body,
              e->dedup_key);
     return r->nevents <= EVENTS_MAX;
@@ -137,7 +99,7 @@ static void read_post(struct reader *r, struct event *e)
         e->parse_error = SPAN("the post id is neither a string nor a number");
         return;
     }
-    e->post_id = text_at(r, r->payload->post, POST_BYTES);
+    e->post_id = shape_text(&r->extract, r->payload->post, POST_BYTES);
     if (!e->post_id.at)
         e->parse_error = SPAN("the post id holds a NUL or a lone surrogate");
     if (e->post_id.len > POST_BYTES)
@@ -146,96 +108,18 @@ static void read_post(struct reader *r, struct event *e)
         e->post_id = SPAN_NONE;
 }
 
-/* Only a status that is not given at all is the default: one that we cannot read must not count as a success. */
-static void read_status(struct reader *r, struct event *e)
+static void read_rest(struct reader *r, struct event *e)
 {
-    const struct payload *p = r->payload;
-    struct place at = extract_at(&r->extract, p->status);
-    struct span text = is_given(at) ? text_at(r, p->status, WORD_BYTES) : p->status_default;
+    const struct shape_headers headers = {r->request->headers, r->request->nheaders};
+    struct said said;
 
-    for (size_t i = 0; text.at && i < p->nstatus_words; i++)
-        if (span_eq(text, p->status_words[i].from)) {
-            text = p->status_words[i].to;
-            break;
-        }
-    e->decisive = platform_decides(r->platform, text);
-    e->status = cut(text, STATUS_BYTES);
-}
-
-static int64_t read_time(struct reader *r)
-{
-    struct span text = text_at(r, r->payload->time, TIME_BYTES);
-    int64_t time_us;
-
-    if (!text.at || !moment_parse(text, &time_us))
-        return TIME_NONE;
-    return time_us >= earliest_us && time_us <= r->request->received_us + ahead_us ? time_us : TIME_NONE;
-}
-
-/* {"task_id":"t1","complete":true}: each value as the platform wrote it. */
-static struct span read_extras(struct reader *r)
-{
-    const struct payload *p = r->payload;
-    struct span *pieces = arena_alloc(r->arena, p->nextras * sizeof(*pieces) + 1);
-    size_t len = 1;
-    char *text, *to;
-
-    for (size_t i = 0; i < p->nextras; i++) {
-        pieces[i] = read_extra(r, &p->extras[i]);
-        if (pieces[i].at)
-            len += p->extras[i].name.len + pieces[i].len + strlen("\"\":,");
-    }
-    if (len == 1)
-        return SPAN_NONE;
-
-    text = to = arena_alloc(r->arena, len);
-    for (size_t i = 0; i < p->nextras; i++) {
-        struct span name = p->extras[i].name;
-        if (!pieces[i].at)
-            continue;
-        *to = to == text ? '{' : ',';
-        to[1] = '"';
-        to = mempcpy(to + 2, name.at, name.len);
-        to = mempcpy(to, "\":", 2);
-        to = mempcpy(to, pieces[i].at, pieces[i].len);
-    }
-    *to = '}';
-    return (struct span){text, len};
-}
-
-/* The value as sent, if jsonb takes it wherever it goes later: no NUL, no lone surrogate, and no number whose
- * exponent would unfold to thousands of digits. */
-static struct span read_extra(struct reader *r, const struct field *f)
-{
-    struct place at = extract_at(&r->extract, f->at);
-    struct span raw;
-
-    if (!f->at)
-        return read_header(r, f->header);
-    if (!is_given(at))
-        return SPAN_NONE;
-    raw = doc_raw(at.doc, at.node);
-    if (raw.len > EXTRA_BYTES || !doc_text(at.doc, at.node, r->arena).at)
-        return SPAN_NONE;
-    if (at.doc->nodes[at.node].type == DOC_NUMBER &&
-        (memchr(raw.at, 'e', raw.len) || memchr(raw.at, 'E', raw.len)))
-        return SPAN_NONE;
-    return raw;
-}
-
-/* The first of that name, as JSON. It may hold any bytes. */
-static struct span read_header(const struct reader *r, struct span name)
-{
-    struct span value = SPAN_NONE;
-
-    for (size_t i = 0; i < r->request->nheaders && !value.at; i++)
-        if (span_eq(r->request->headers[i].name, name))
-            value = r->request->headers[i].value;
-    if (!value.at || value.len == 0 || value.len > EXTRA_BYTES || memchr(value.at, '\0', value.len) ||
-        !utf8_valid(value))
-        return SPAN_NONE;
-    value = doc_quote(value, r->arena);
-    return value.len > EXTRA_BYTES ? SPAN_NONE : value;
+    shape_read(&r->extract, r->payload, &headers, r->request->received_us, &said);
+    e->status = said.status;
+    e->decisive = platform_decides(r->platform, said.word);
+    e->url = said.url;
+    e->reason = said.reason;
+    e->extras = said.extras;
+    e->happened_us = said.happened_us;
 }
 
 /* Several pieces are joined by colons: the digest of the event's bytes, hashed beside it, tells apart what that mixes. */
@@ -249,7 +133,7 @@ static struct span read_event_id(struct reader *r)
     if (p->nevent_id == 0)
         return r->verified->id;
     for (size_t i = 0; i < p->nevent_id; i++) {
-        pieces[i] = cut(text_at(r, p->event_id[i], EVENT_ID_BYTES), EVENT_ID_BYTES);
+        pieces[i] = shape_cut(shape_text(&r->extract, p->event_id[i], EVENT_ID_BYTES), EVENT_ID_BYTES);
         len += pieces[i].len;
     }
     text = to = arena_alloc(r->arena, len);
@@ -259,33 +143,6 @@ static struct span read_event_id(struct reader *r)
         *to++ = ':';
     }
     return (struct span){text, len - 1};
-}
-
-/* The text of a scalar; absent if there is none, or none that Postgres takes. One longer than `most` may be cut, but
- * shows that it is longer. */
-static struct span text_at(struct reader *r, const struct pointer *p, size_t most)
-{
-    struct place at = extract_at(&r->extract, p);
-
-    return at.doc ? doc_text_start(at.doc, at.node, most, r->arena) : SPAN_NONE;
-}
-
-/* Null and "" are ways of saying nothing. */
-static bool is_given(struct place at)
-{
-    const struct doc_node *n = at.doc ? &at.doc->nodes[at.node] : NULL;
-
-    return n && n->type != DOC_NULL && !(n->type == DOC_STRING && n->len == 0);
-}
-
-/* At most that many bytes, without half a character at the end. */
-static struct span cut(struct span text, size_t most)
-{
-    if (!text.at || text.len <= most)
-        return text;
-    while (most > 0 && ((unsigned char)text.at[most] & 0xc0) == 0x80)
-        most--;
-    return (struct span){text.at, most};
 }
 
 static struct event *event_add(struct reader *r)

@@ -92,6 +92,16 @@ struct place extract_at(struct extract *x, const struct pointer *p)
     return walk(x, from, p->steps + done, p->nsteps - done);
 }
 
+bool extract_has_list(struct extract *x, const struct pointer *lead)
+{
+    struct place at = {&x->body, 0};
+
+    if (lead->nstars == 0)
+        return false;
+    at = walk(x, at, lead->steps, lead->behind_star[0] - 1);
+    return at.doc && at.doc->nodes[at.node].type == DOC_ARRAY;
+}
+
 void extract_each(struct extract *x, const struct pointer *lead, extract_choice *on_choice, void *ctx)
 {
     const struct place whole = {&x->body, 0};

@@ -46,6 +46,9 @@ enum status extract_open(struct extract *x, struct span body, struct arena *aren
 /* The value at p for the elements chosen at present. p may be NULL: nothing there. */
 struct place extract_at(struct extract *x, const struct pointer *p);
 
+/* Whether there is an array, be it empty, where the first "*" of lead chooses. False if it has none. */
+bool extract_has_list(struct extract *x, const struct pointer *lead);
+
 /* Calls on_choice for each choice of elements that lead's "*" make, in order, until it returns false; once
  * if lead has no "*" or is NULL. element: the innermost chosen, or the whole payload. */
 typedef bool extract_choice(void *ctx, struct place element);

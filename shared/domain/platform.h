@@ -143,6 +143,66 @@ struct handshake {
     int refused;            /* of a GET that is not answered: 403, 404, 400 */
 };
 
+/* One piece of a template that a request to the platform is made of. */
+struct poll_part {
+    enum poll_place { POLL_LITERAL, POLL_POST, POLL_POSTS, POLL_TOKEN, POLL_ACCOUNT } place;
+    struct span literal;
+};
+struct poll_template {
+    struct poll_part *parts;
+    size_t nparts; /* 0: there is none */
+};
+
+/* What a rule, or a post that no answer names, means. */
+enum poll_meaning {
+    POLL_MEANS_COULD_NOT_ASK,
+    POLL_MEANS_WORKING,
+    POLL_MEANS_NOT_MINE,
+    POLL_MEANS_FAILED,
+    POLL_MEANS_MISSING, /* of a rule: what `missing` says */
+    POLL_MEANS_RATE_LIMITED,
+    POLL_MEANS_AUTH_ERROR,
+};
+
+/* What an HTTP status, a value of the answer, or both together mean for all posts asked. */
+struct poll_rule {
+    int *statuses; /* of HTTP; none: any */
+    size_t nstatuses;
+    struct condition at;
+    struct pointer *reason; /* of POLL_MEANS_FAILED; may be NULL */
+    enum poll_meaning means;
+};
+
+/* One way to ask the platform, and how to read what it says. */
+struct poll_step {
+    bool is_post;
+    struct poll_template url; /* its first piece reaches behind the host */
+    struct poll_header {
+        struct span name; /* lower case */
+        struct poll_template value;
+    } * headers;
+    size_t nheaders;
+    struct poll_template body; /* JSON */
+    struct span separator;     /* between the posts of a URL */
+    unsigned batch;            /* posts a request at most; 1 unless it names {posts} */
+    struct poll_rule *rules;   /* the first that holds decides, before answers are looked at */
+    size_t nrules;
+    struct payload
+        *answers; /* the first that names a post tells of it; without `post` it is of the one asked */
+    size_t nanswers;
+    struct span *success, *failure, *working;
+    struct span *not_found; /* statuses that mean what `missing` says */
+    size_t nsuccess, nfailure, nworking, nnot_found;
+    enum poll_meaning missing; /* could_not_ask, working, not_mine or failed */
+};
+
+struct poll {
+    struct poll_step *requests; /* tried in order */
+    size_t nrequests;
+    unsigned budget_per_minute; /* requests a token */
+    unsigned give_up_minutes;   /* for so long "could not ask" keeps a publication from its time-out */
+};
+
 /* What a body may be written in; each is told by its first byte. A bit each. */
 enum body_format { BODY_JSON = 1, BODY_FORM = 2, BODY_ATOM = 4 };
 
@@ -186,6 +246,7 @@ struct platform {
     size_t nsuccess, nfailure;
     size_t max_body_bytes;    /* 0: the global cap */
     unsigned timeout_minutes; /* 0: none of its own */
+    struct poll *poll;        /* NULL: it cannot be asked */
     struct source *sources;   /* sorted by name */
     size_t nsources;
     size_t nsecrets_max;    /* of any source, at least 1: the keys that a request is checked with */

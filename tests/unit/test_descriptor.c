@@ -24,6 +24,17 @@
     BARE "handshakes:\n  - {method: get, query: [{name: q}], topic: t, answer: status}\n"                    \
          "subscribe: {" keys "}\n"
 
+#define POLL(keys)                                                                                           \
+    BARE "poll:\n  budget_per_minute: 1\n  requests:\n    - {method: get, success: [ok], failure: "          \
+         "[no], " keys "}\n"
+#define POLL_GET(keys)  POLL("url: \"https://a.example/{post}\", " keys)
+#define POLL_LIST(keys) POLL("url: \"https://a.example/{posts}\", " keys)
+#define POLL_URL(url)   POLL("url: \"" url "\", answers: [{status: {at: /s}}]")
+#define POLL_RULE(rule) POLL_GET("answers: [{status: {at: /s}}], rules: [{" rule "}]")
+#define POLL_POST(keys)                                                                                      \
+    BARE "poll:\n  budget_per_minute: 1\n  requests:\n    - {method: post, url: \"https://a.example/\", "    \
+         "answers: [{status: {at: /s}}], success: [], failure: [], " keys "}\n"
+
 static enum status read_text(const char *text, struct arena *arena, struct platform *p, struct err *err)
 {
     return descriptor_read("x.yaml", span_of(text), arena, p, err);
@@ -354,10 +365,10 @@ static const struct {
      "x.yaml:1:1: Expecting MAPPING, got event: SEQUENCE_START"},
     {"an unknown key",
      BARE "sucess: [x]\n",
-     "x.yaml:7:1: unknown key \"sucess\"; known here: name, title, about, verify, answer, handshakes, body, max_body_bytes, payloads, success, failure, timeout_minutes, subscribe"},
+     "x.yaml:7:1: unknown key \"sucess\"; known here: name, title, about, verify, answer, handshakes, body, max_body_bytes, payloads, success, failure, timeout_minutes, subscribe, poll"},
     {"an unknown key first",
      "nmae: x\n" VERIFY REST,
-     "x.yaml:1:1: unknown key \"nmae\"; known here: name, title, about, verify, answer, handshakes, body, max_body_bytes, payloads, success, failure, timeout_minutes, subscribe"},
+     "x.yaml:1:1: unknown key \"nmae\"; known here: name, title, about, verify, answer, handshakes, body, max_body_bytes, payloads, success, failure, timeout_minutes, subscribe, poll"},
     {"an unknown key in a payload",
      PAYLOAD("when: /id, pots: /id"),
      "x.yaml:4:17: unknown key \"pots\"; known here: when, is, each, where, event_id, post, status, url, reason, time, extras"},
@@ -822,6 +833,193 @@ static const struct {
     {"a subscription that nobody confirms",
      BARE "subscribe: {hub: https://a/, topic: \"https://a/{topic}\"}\n",
      "x.yaml:7:1: subscribe: needs a handshake with \"topic\": the hub asks back before it subscribes"},
+
+    {"a poll without a budget",
+     BARE "poll:\n  requests: [{method: get, url: x, answers: [{}], success: [], failure: []}]\n",
+     "x.yaml:8:3: poll.requests: Missing required mapping field: budget_per_minute"},
+    {"a poll without a request",
+     BARE "poll: {budget_per_minute: 1, requests: []}\n",
+     "x.yaml:7:30: poll.requests: Insufficient entries (0 of 1 min) in sequence."},
+    {"a budget of nothing",
+     BARE "poll: {budget_per_minute: 0, requests: [{method: get, url: x, answers: [{}], success: [], failure: []}]}\n",
+     "x.yaml:7:8: poll.budget_per_minute: a whole number from 1 to 100000, without a unit"},
+    {"a poll given up at once",
+     BARE "poll: {budget_per_minute: 1, give_up_minutes: 0, requests: [{method: get, url: x, answers: [{}], success: [], failure: []}]}\n",
+     "x.yaml:7:30: poll.give_up_minutes: a whole number from 1 to 525600, without a unit"},
+    {"five requests",
+     POLL_GET("answers: [{}]") "    - {method: get, url: a, answers: [{}], success: [], failure: []}\n    - {method: get, url: a, answers: [{}], success: [], failure: []}\n    - {method: get, url: a, answers: [{}], success: [], failure: []}\n    - {method: get, url: a, answers: [{}], success: [], failure: []}\n",
+     "x.yaml:9:3: poll.requests: at most 4"},
+    {"an unknown key of a request",
+     POLL_GET("answers: [{}], urll: x"),
+     "x.yaml:10:99: unknown key \"urll\"; known here: method, url, headers, body, separator, batch, rules, answers, success, failure, working, not_found, missing"},
+    {"an event id of an answer",
+     POLL_GET("answers: [{event_id: [/id]}]"),
+     "x.yaml:10:95: unknown key \"event_id\"; known here: when, is, each, where, post, status, url, reason, time, extras"},
+    {"a method that changes something",
+     BARE "poll:\n  budget_per_minute: 1\n  requests:\n    - {method: delete, url: \"https://a/{post}\", answers: [{}], success: [], failure: []}\n",
+     "x.yaml:10:8: poll.requests[0].method: must be get or post"},
+    {"a placeholder as the host",
+     POLL_URL("https://{post}/"),
+     "x.yaml:10:51: poll.requests[0].url: \"https://\", a host of its own and \"/\" before any placeholder (\"http://\" only for 127.0.0.1, [::1] and localhost)"},
+    {"a placeholder within the host",
+     POLL_URL("https://a{post}.example/"),
+     "x.yaml:10:51: poll.requests[0].url: \"https://\", a host of its own and \"/\" before any placeholder (\"http://\" only for 127.0.0.1, [::1] and localhost)"},
+    {"a placeholder behind the host",
+     POLL_URL("https://a.example{post}/"),
+     "x.yaml:10:51: poll.requests[0].url: \"https://\", a host of its own and \"/\" before any placeholder (\"http://\" only for 127.0.0.1, [::1] and localhost)"},
+    {"a placeholder as the port",
+     POLL_URL("https://a.example:{account}/{post}"),
+     "x.yaml:10:51: poll.requests[0].url: \"https://\", a host of its own and \"/\" before any placeholder (\"http://\" only for 127.0.0.1, [::1] and localhost)"},
+    {"a user before the host",
+     POLL_URL("https://a.example@b.example/{post}"),
+     "x.yaml:10:51: poll.requests[0].url: \"https://\", a host of its own and \"/\" before any placeholder (\"http://\" only for 127.0.0.1, [::1] and localhost)"},
+    {"a password before the host",
+     POLL_URL("https://a:1@b.example/{post}"),
+     "x.yaml:10:51: poll.requests[0].url: \"https://\", a host of its own and \"/\" before any placeholder (\"http://\" only for 127.0.0.1, [::1] and localhost)"},
+    {"a host in capitals",
+     POLL_URL("https://A.example/{post}"),
+     "x.yaml:10:51: poll.requests[0].url: \"https://\", a host of its own and \"/\" before any placeholder (\"http://\" only for 127.0.0.1, [::1] and localhost)"},
+    {"no host",
+     POLL_URL("https:///{post}"),
+     "x.yaml:10:51: poll.requests[0].url: \"https://\", a host of its own and \"/\" before any placeholder (\"http://\" only for 127.0.0.1, [::1] and localhost)"},
+    {"a host that is a port",
+     POLL_URL("https://:1/{post}"),
+     "x.yaml:10:51: poll.requests[0].url: \"https://\", a host of its own and \"/\" before any placeholder (\"http://\" only for 127.0.0.1, [::1] and localhost)"},
+    {"a port of letters",
+     POLL_URL("https://a.example:x/{post}"),
+     "x.yaml:10:51: poll.requests[0].url: \"https://\", a host of its own and \"/\" before any placeholder (\"http://\" only for 127.0.0.1, [::1] and localhost)"},
+    {"a plain URL",
+     POLL_URL("http://a.example/{post}"),
+     "x.yaml:10:51: poll.requests[0].url: \"https://\", a host of its own and \"/\" before any placeholder (\"http://\" only for 127.0.0.1, [::1] and localhost)"},
+    {"a plain URL that starts as a loopback",
+     POLL_URL("http://127.0.0.1.example/{post}"),
+     "x.yaml:10:51: poll.requests[0].url: \"https://\", a host of its own and \"/\" before any placeholder (\"http://\" only for 127.0.0.1, [::1] and localhost)"},
+    {"another scheme",
+     POLL_URL("ftp://a.example/{post}"),
+     "x.yaml:10:51: poll.requests[0].url: \"https://\", a host of its own and \"/\" before any placeholder (\"http://\" only for 127.0.0.1, [::1] and localhost)"},
+    {"a URL with a fragment",
+     POLL_URL("https://a.example/{post}#x"),
+     "x.yaml:10:51: poll.requests[0].url: visible ASCII characters without blanks and any of \"#<>\\^`|"},
+    {"a URL with a blank",
+     POLL_URL("https://a.example/ {post}"),
+     "x.yaml:10:51: poll.requests[0].url: visible ASCII characters without blanks and any of \"#<>\\^`|"},
+    {"a URL with a line feed",
+     POLL_URL("https://a.example/\\n{post}"),
+     "x.yaml:10:51: poll.requests[0].url: visible ASCII characters without blanks and any of \"#<>\\^`|"},
+    {"a token in the URL",
+     POLL_URL("https://a.example/{post}?t={token}"),
+     "x.yaml:10:51: poll.requests[0].url: {token} cannot stand here"},
+    {"an unknown placeholder",
+     POLL_URL("https://a.example/{pots}"),
+     "x.yaml:10:51: poll.requests[0].url: a brace belongs to no placeholder"},
+    {"a post twice",
+     POLL_URL("https://a.example/{post}/{post}"),
+     "x.yaml:10:51: poll.requests[0].url: {post} is there already"},
+    {"no post",
+     POLL_URL("https://a.example/"),
+     "x.yaml:10:51: poll.requests[0].url: either {post} or {posts}, here or in the body"},
+    {"a post and posts",
+     POLL_URL("https://a.example/{post}/{posts}"),
+     "x.yaml:10:51: poll.requests[0].url: either {post} or {posts}, here or in the body"},
+    {"a URL that is too long",
+     POLL_URL("https://a.example/{post}aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
+     "x.yaml:10:51: poll.requests[0].url: at most 512 bytes"},
+    {"a header with a line feed",
+     POLL_GET("answers: [{}], headers: [{name: a, value: \"b\\r\\nhost: c\"}]"),
+     "x.yaml:10:119: poll.requests[0].headers[0].value: visible ASCII characters and blanks"},
+    {"a post in a header",
+     POLL_GET("answers: [{}], headers: [{name: a, value: \"{post}\"}]"),
+     "x.yaml:10:119: poll.requests[0].headers[0].value: {post} cannot stand here"},
+    {"a header in capitals",
+     POLL_GET("answers: [{}], headers: [{name: Authorization, value: x}]"),
+     "x.yaml:10:110: poll.requests[0].headers[0].name: a header's name, in lower case"},
+    {"a host of its own",
+     POLL_GET("answers: [{}], headers: [{name: host, value: x}]"),
+     "x.yaml:10:110: poll.requests[0].headers[0].name: host is not the descriptor's"},
+    {"a header for a proxy",
+     POLL_GET("answers: [{}], headers: [{name: proxy-authorization, value: x}]"),
+     "x.yaml:10:110: poll.requests[0].headers[0].name: proxy-authorization is not the descriptor's"},
+    {"a header twice",
+     POLL_GET("answers: [{}], headers: [{name: a, value: x}, {name: a, value: y}]"),
+     "x.yaml:10:131: poll.requests[0].headers[1].name: a is there already"},
+    {"a body of a get",
+     POLL_GET("answers: [{}], body: \"{}\""),
+     "x.yaml:10:99: poll.requests[0].body: only a post has a body"},
+    {"a body without a type",
+     POLL_POST("body: '{\"a\":{post}}'"),
+     "x.yaml:10:106: poll.requests[0].body: needs a header content-type"},
+    {"a body that is no JSON",
+     POLL_POST("body: 'a={post}'"),
+     "x.yaml:10:106: poll.requests[0].body: JSON, with placeholders where values stand, such as {\"id\":{post}}"},
+    {"a post within quotes",
+     POLL_POST("body: '{\"a\":\"{post}\"}'"),
+     "x.yaml:10:106: poll.requests[0].body: JSON, with placeholders where values stand, such as {\"id\":{post}}"},
+    {"a batch of one post",
+     POLL_GET("answers: [{}], batch: 2"),
+     "x.yaml:10:99: poll.requests[0].batch: more than one post needs {posts}"},
+    {"a batch that is too large",
+     POLL_LIST("answers: [{post: /id}], batch: 101"),
+     "x.yaml:10:109: poll.requests[0].batch: a whole number from 1 to 100, without a unit"},
+    {"a separator without a list",
+     POLL_GET("answers: [{}], separator: \";\""),
+     "x.yaml:10:99: poll.requests[0].separator: stands between the {posts} of a URL"},
+    {"a separator that ends the URL",
+     POLL_LIST("answers: [{post: /id}], separator: \"#\""),
+     "x.yaml:10:109: poll.requests[0].separator: of \",;:+*&=$!_.~-\" and lower-case letters, such as \",\" or \"&id=\""},
+    {"a long separator",
+     POLL_LIST("answers: [{post: /id}], separator: aaaaaaaaa"),
+     "x.yaml:10:109: poll.requests[0].separator: 1 to 8 characters"},
+    {"an unknown missing",
+     POLL_GET("answers: [{}], missing: gone"),
+     "x.yaml:10:99: poll.requests[0].missing: must be could_not_ask, working, not_mine or failed"},
+    {"a word in two lists",
+     POLL_GET("answers: [{}], working: [no]"),
+     "x.yaml:10:109: poll.requests[0].working[0]: \"no\" means failure"},
+    {"several elements without a post",
+     POLL_GET("answers: [{each: /a/*}]"),
+     "x.yaml:10:94: poll.requests[0].answers[0]: needs post: which of several an element is about"},
+    {"a batch without a post",
+     POLL_LIST("answers: [{status: {at: /s}}], batch: 2"),
+     "x.yaml:10:95: poll.requests[0].answers[0]: needs post: which of several an element is about"},
+    {"a default that decides for whoever comes",
+     POLL_GET("answers: [{status: {default: ok}}]"),
+     "x.yaml:10:104: poll.requests[0].answers[0].status.default: \"ok\" decides, so the shape needs post: silence must not decide"},
+    {"is without when",
+     POLL_GET("answers: [{is: [a]}]"),
+     "x.yaml:10:95: poll.requests[0].answers[0].is: needs when"},
+    {"a header of an answer",
+     POLL_GET("answers: [{extras: [{name: a, at: \"header:b\"}]}]"),
+     "x.yaml:10:114: poll.requests[0].answers[0].extras[0].at: an answer's headers are not read"},
+    {"a pointer off the way of each",
+     POLL_GET("answers: [{each: /a/*, post: /b/*}]"),
+     "x.yaml:10:107: poll.requests[0].answers[0].post: its \"*\" must be those of each (or of post, without each), or the first of them"},
+    {"a rule without a condition",
+     POLL_RULE("means: working"),
+     "x.yaml:10:124: poll.requests[0].rules[0].means: needs at, status or both"},
+    {"a rule with words for nothing",
+     POLL_RULE("status: [\"404\"], is: [a], means: working"),
+     "x.yaml:10:150: poll.requests[0].rules[0].means: needs at, status or both"},
+    {"a rule with a star",
+     POLL_RULE("at: /a/*, means: working"),
+     "x.yaml:10:124: poll.requests[0].rules[0].at: without \"*\""},
+    {"a rule's status that is none",
+     POLL_RULE("status: [\"4xx\"], means: working"),
+     "x.yaml:10:133: poll.requests[0].rules[0].status[0]: a whole number from 200 to 599, without a unit"},
+    {"a rule's unknown meaning",
+     POLL_RULE("at: /a, means: success"),
+     "x.yaml:10:132: poll.requests[0].rules[0].means: must be could_not_ask, working, not_mine, failed, missing, rate_limited or auth_error"},
+    {"a status of HTTP that fails a post",
+     POLL_RULE("status: [\"404\"], means: failed"),
+     "x.yaml:10:141: poll.requests[0].rules[0].means: failed needs at and is, and a batch of one"},
+    {"any value that fails a post",
+     POLL_RULE("at: /a, means: failed"),
+     "x.yaml:10:132: poll.requests[0].rules[0].means: failed needs at and is, and a batch of one"},
+    {"a rule that fails a batch",
+     POLL_LIST("batch: 2, answers: [{post: /id}], rules: [{at: /a, is: [b], means: failed}]"),
+     "x.yaml:10:145: poll.requests[0].rules[0].means: failed needs at and is, and a batch of one"},
+    {"a reason for nothing",
+     POLL_RULE("at: /a, reason: /b, means: working"),
+     "x.yaml:10:132: poll.requests[0].rules[0].reason: only of failed"},
 };
 /* clang-format on */
 
@@ -844,6 +1042,47 @@ static void test_a_wrong_descriptor_is_told_where_and_what_would_be_right(void *
     assert_int_equal(failures, 0);
 }
 
+static void test_the_least_poll_has_the_usual_values(void **state)
+{
+    struct arena *arena = arena_open(1000);
+    struct platform p;
+
+    (void)state;
+    read_good(BARE, arena, &p);
+    assert_null(p.poll);
+    read_good(POLL_GET("answers: [{status: {at: /s}}]"), arena, &p);
+    assert_int_equal(p.poll->nrequests, 1);
+    assert_int_equal(p.poll->budget_per_minute, 1);
+    assert_int_equal(p.poll->give_up_minutes, 1440);
+    assert_false(p.poll->requests[0].is_post);
+    assert_int_equal(p.poll->requests[0].batch, 1);
+    assert_span(p.poll->requests[0].separator, ",");
+    assert_int_equal(p.poll->requests[0].missing, POLL_MEANS_COULD_NOT_ASK);
+    assert_int_equal(p.poll->requests[0].nrules, 0);
+    assert_int_equal(p.poll->requests[0].nheaders, 0);
+    assert_int_equal(p.poll->requests[0].body.nparts, 0);
+    assert_int_equal(p.poll->requests[0].nsuccess, 1);
+    assert_span(p.poll->requests[0].failure[0], "no");
+    arena_close(arena);
+}
+
+static void test_a_token_may_go_to_hosts_that_are_written_down(void **state)
+{
+    static const char *const urls[] = {
+        POLL_URL("https://a/{post}"),           POLL_URL("https://a.example:8443/{post}"),
+        POLL_URL("https://127.0.0.1/{post}"),   POLL_URL("http://127.0.0.1:8080/{post}"),
+        POLL_URL("http://[::1]:8080/v/{post}"), POLL_URL("https://[::1]/{post}"),
+        POLL_URL("http://localhost/{post}"),
+    };
+    struct arena *arena = arena_open(1000);
+    struct platform p;
+
+    (void)state;
+    for (size_t i = 0; i < countof(urls); i++)
+        read_good(urls[i], arena, &p);
+    arena_close(arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -856,6 +1095,8 @@ int main(void)
         cmocka_unit_test(test_handshakes_by_post_and_subscriptions),
         cmocka_unit_test(test_each_word_that_is_offered_is_taken),
         cmocka_unit_test(test_a_wrong_descriptor_is_told_where_and_what_would_be_right),
+        cmocka_unit_test(test_the_least_poll_has_the_usual_values),
+        cmocka_unit_test(test_a_token_may_go_to_hosts_that_are_written_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
