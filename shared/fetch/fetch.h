@@ -30,6 +30,7 @@ struct fetch;
 struct fetch_config {
     unsigned at_once, at_once_per_lane; /* tries on the wire at one time */
     unsigned connect_ms, whole_ms;      /* of one try: name look-up and connect; all of it */
+    unsigned backoff_ms;                /* before the second try: retry.h */
     size_t answer_bytes;                /* most that a body may have */
     bool allow_http;
     const struct network *allowed; /* that may be asked though they are not public; borrowed */
@@ -65,7 +66,7 @@ struct fetch_answer {
     int status;        /* of HTTP; 0: none came */
     int retry_after_s; /* what it asks for, at most a day; FETCH_NO_RETRY_AFTER: nothing */
     struct span body;  /* absent unless FETCH_OK. Borrowed for the call, wiped behind it */
-    unsigned attempt;  /* 1 for the first try */
+    unsigned attempt;  /* 1 for the first try; of FETCH_STOPPED the last that was begun, 0: none */
     unsigned took_ms;  /* of this try */
     bool again;        /* it will be tried again, backoff_ms from now; false: this was the last word */
     unsigned backoff_ms;
@@ -79,17 +80,17 @@ typedef bool fetch_may(void *ctx, unsigned attempt);
  * latest from fetch_close. */
 typedef void fetch_tried(void *ctx, const struct fetch_answer *answer);
 
-enum { FETCH_HEADERS_MAX = 16, FETCH_REQUEST_BYTES_MAX = 65536, FETCH_WAITING_MAX = 100000 };
+enum { FETCH_HEADERS_MAX = 16, FETCH_REQUEST_BYTES_MAX = 65536, FETCH_WAITING_MAX = 10000 };
 
 struct fetch_request {
-    const char *method; /* "GET", "POST" */
+    const char *method; /* "GET" or "POST"; a literal or as long-lived as the call */
     struct span
         lane; /* whose tries count together, for at_once_per_lane: a platform's name, at most 50 bytes */
     struct span url;
     struct span headers[FETCH_HEADERS_MAX]; /* "Name: value", without line ends */
     size_t nheaders;
     struct span body;  /* absent: none */
-    unsigned whole_ms; /* 0: as in the config */
+    unsigned whole_ms; /* 0, or more than the config's: as in the config */
     fetch_may *may;
     fetch_tried *tried;
     void *ctx;
@@ -100,7 +101,7 @@ struct fetch *fetch_open(const struct fetch_config *config, struct err *err) MUS
 /* What is not done yet ends with FETCH_STOPPED. NULL is fine. */
 void fetch_close(struct fetch *f);
 
-/* Copies the request. INVALID: too long, or a line end in a header; BUSY: FETCH_WAITING_MAX are waiting. A URL that may
+/* Copies the request. INVALID: too long, another method, a line end in a header; BUSY: FETCH_WAITING_MAX are waiting. A URL that may
  * not be asked is told by tried, so that its owner has one way to learn it. */
 enum status fetch_add(struct fetch *f, const struct fetch_request *request, struct err *err) MUST_CHECK;
 
