@@ -9,7 +9,7 @@
 #include "base/err.h"
 #include "base/span.h"
 
-enum { SEAL_KEY_BYTES = 32, SEAL_KEYS_MAX = 16, SEAL_KEY_ID_CHARS = 16, SEAL_PLACE_MAX = 4 };
+enum { SEAL_KEY_BYTES = 32, SEAL_KEYS_MAX = 16, SEAL_KEY_ID_CHARS = 16 };
 enum { SEAL_EXTRA_BYTES = 1 + 24 + 16 }; /* form, nonce, tag */
 
 struct seal_keys;
