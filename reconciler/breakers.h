@@ -12,7 +12,7 @@
 
 struct breakers {
     struct pg *pg;               /* never inside a transaction */
-    const struct config *config; /* reconcile.breakers, fetch.timeout_ms */
+    const struct config *config; /* reconcile.breaker and .breakers, fetch.timeout_ms */
 };
 
 /* May the platform be asked once more? MISSING_NONE: yes, and what comes of it goes to breakers_note with *ret_era. Else

@@ -39,10 +39,10 @@ struct connections; /* what was found, owning its tokens */
 
 /* ret->... in the order of names, n at most CONNECTIONS_MAX. keys NULL: no key file is set, all that is found is SEALED.
  * UNAVAILABLE, BROKEN: of Postgres. */
-enum status connections_find(struct pg *pg, const struct seal_keys *keys, const struct connection_name *names,
-                             size_t n, struct arena *arena, struct connections **ret,
-                             struct err *err) MUST_CHECK;
-const struct connection *connections_at(const struct connections *c, size_t index);
-void connections_close(struct connections *c); /* wipes the tokens; NULL is fine */
+enum status connection_find(struct pg *pg, const struct seal_keys *keys, const struct connection_name *names,
+                            size_t n, struct arena *arena, struct connections **ret,
+                            struct err *err) MUST_CHECK;
+const struct connection *connection_at(const struct connections *c, size_t index);
+void connection_close(struct connections *c); /* wipes the tokens; NULL is fine */
 
 #endif

@@ -27,10 +27,6 @@ struct breaker_options {
     unsigned half_open_probes; /* 1 to BREAKER_PROBES_MAX */
     unsigned permit_ms;        /* longer than any single try takes */
 };
-#define BREAKER_DEFAULTS                                                                                     \
-    {                                                                                                        \
-        .failure_threshold = 5, .open_cooldown_s = 300, .half_open_probes = 3, .permit_ms = 60000            \
-    }
 
 struct breaker {
     enum breaker_state state;

@@ -5,7 +5,8 @@
 
 #include <stdlib.h>
 
-static const struct breaker_options usual = BREAKER_DEFAULTS;
+static const struct breaker_options usual = {
+    .failure_threshold = 5, .open_cooldown_s = 300, .half_open_probes = 3, .permit_ms = 60000};
 
 /* What a story is played on. */
 struct stage {
