@@ -3,6 +3,7 @@
 #include "connection.h"
 #include "session.h"
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/now.h"
 #include "base/utf8.h"
