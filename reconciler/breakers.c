@@ -20,6 +20,8 @@ struct step {
 
 /* A breaker as it was read. */
 struct reading {
+    struct span platform;
+    struct arena *arena;
     struct breaker breaker;
     bool there;
     int64_t version, now_us;
@@ -28,11 +30,9 @@ struct reading {
 static enum status change(const struct breakers *b, struct span platform, struct step *step,
                           enum breaker_state *ret_state, struct err *err);
 static struct breaker_options options_of(const struct config *c, struct span platform);
-static enum status read_breaker(const struct breakers *b, struct span platform, struct arena *arena,
-                                struct reading *ret, struct err *err);
-static enum status write_breaker(const struct breakers *b, struct span platform, const struct reading *seen,
-                                 const struct breaker *fresh, struct arena *arena, bool *ret_written,
-                                 struct err *err);
+static enum status read_breaker(const struct breakers *b, struct reading *r, struct err *err);
+static enum status write_breaker(const struct breakers *b, const struct reading *seen,
+                                 const struct breaker *fresh, bool *ret_written, struct err *err);
 
 enum status breakers_take(const struct breakers *b, struct span platform, enum missing *ret_why,
                           int64_t *ret_era, struct err *err)
@@ -64,11 +64,11 @@ static enum status change(const struct breakers *b, struct span platform, struct
     bool written = false;
 
     for (unsigned tries = 0; status == OK && !written; tries++) {
-        struct reading seen;
+        struct reading seen = {.platform = platform, .arena = arena, .breaker = BREAKER_NEW};
         struct breaker fresh;
 
         arena_reset(arena);
-        status = tries < TRIES_MAX ? read_breaker(b, platform, arena, &seen, err)
+        status = tries < TRIES_MAX ? read_breaker(b, &seen, err)
                                    : err_set(err, UNAVAILABLE, "other runners write it all the time");
         if (status)
             break;
@@ -80,7 +80,7 @@ static enum status change(const struct breakers *b, struct span platform, struct
         *ret_state = fresh.state;
         written = breaker_eq(&fresh, &seen.breaker);
         if (!written)
-            status = write_breaker(b, platform, &seen, &fresh, arena, &written, err);
+            status = write_breaker(b, &seen, &fresh, &written, err);
     }
     arena_close(arena);
     return status ? err_in(err, "the breaker of %.*s", SPAN_ARG(platform)) : OK;
@@ -101,23 +101,22 @@ static struct breaker_options options_of(const struct config *c, struct span pla
     };
 }
 
-static enum status read_breaker(const struct breakers *b, struct span platform, struct arena *arena,
-                                struct reading *ret, struct err *err)
+/* Fills what is not known yet of r. */
+static enum status read_breaker(const struct breakers *b, struct reading *r, struct err *err)
 {
-    struct breaker *breaker = &ret->breaker;
+    struct breaker *breaker = &r->breaker;
     struct pg_rows *rows;
     struct pg_args args;
     bool known = true;
 
-    *ret = (struct reading){.breaker = BREAKER_NEW};
-    pg_args_init(&args, arena);
-    pg_arg_text(&args, platform);
+    pg_args_init(&args, r->arena);
+    pg_arg_text(&args, r->platform);
     if (pg_run(b->pg, SQL_BREAKER_READ, &args, WAIT_MS, &rows, err))
         return err->code;
-    ret->now_us = pg_time(rows, 0, 0);
-    ret->there = !pg_is_null(rows, 0, 1);
-    if (ret->there) {
-        ret->version = pg_int(rows, 0, 1);
+    r->now_us = pg_time(rows, 0, 0);
+    r->there = !pg_is_null(rows, 0, 1);
+    if (r->there) {
+        r->version = pg_int(rows, 0, 1);
         known = breaker_state_parse(pg_bytes(rows, 0, 2), &breaker->state);
         breaker->failures = (unsigned)pg_int(rows, 0, 3);
         breaker->opened_us = pg_time(rows, 0, 4);
@@ -129,15 +128,14 @@ static enum status read_breaker(const struct breakers *b, struct span platform, 
     return known ? OK : err_set(err, BROKEN, "its state is not known to this version");
 }
 
-static enum status write_breaker(const struct breakers *b, struct span platform, const struct reading *seen,
-                                 const struct breaker *fresh, struct arena *arena, bool *ret_written,
-                                 struct err *err)
+static enum status write_breaker(const struct breakers *b, const struct reading *seen,
+                                 const struct breaker *fresh, bool *ret_written, struct err *err)
 {
     struct pg_rows *rows;
     struct pg_args args;
 
-    pg_args_init(&args, arena);
-    pg_arg_text(&args, platform);
+    pg_args_init(&args, seen->arena);
+    pg_arg_text(&args, seen->platform);
     if (seen->there)
         pg_arg_int(&args, seen->version);
     else

@@ -37,11 +37,10 @@ struct connection {
 
 struct connections; /* what was found, owning its tokens */
 
-/* ret->... in the order of names, n at most CONNECTIONS_MAX. keys NULL: no key file is set, all that is found is SEALED.
- * UNAVAILABLE, BROKEN: of Postgres. */
+/* As many as names, in their order; n at most CONNECTIONS_MAX. keys NULL: no key file is set, all that is found is SEALED.
+ * UNAVAILABLE, BROKEN: of Postgres; then there is nothing to close. */
 enum status connection_find(struct pg *pg, const struct seal_keys *keys, const struct connection_name *names,
-                            size_t n, struct arena *arena, struct connections **ret,
-                            struct err *err) MUST_CHECK;
+                            size_t n, struct connections **ret, struct err *err) MUST_CHECK;
 const struct connection *connection_at(const struct connections *c, size_t index);
 void connection_close(struct connections *c); /* wipes the tokens; NULL is fine */
 

@@ -21,6 +21,9 @@
 
 enum { PAGE_ROWS = 500 /* of connection_walk */, PAGE_BYTES = 1 << 16 };
 
+/* The arrays that a page is written back as. */
+enum { USER, PLATFORM, ACCOUNT, HAD, FRESH, REKEY_COLUMNS };
+
 struct options {
     const char *verb, *config_path, *user, *platform, *account, *token_file, *actor;
     int64_t expires_us;
@@ -59,6 +62,8 @@ static enum status is_there(struct job *j, bool *ret, struct err *err);
 static int rekey(struct job *j, struct err *err);
 static enum status rekey_page(struct job *j, const struct pg_rows *page, int64_t *done, int64_t *lost,
                               struct err *err);
+static size_t seal_page_again(struct job *j, const struct pg_rows *page,
+                              struct span columns[REKEY_COLUMNS][PAGE_ROWS]);
 static bool seal_again(struct job *j, const struct pg_rows *page, size_t row, char *room, struct span *ret);
 static enum status walk(struct job *j, struct place *behind, struct pg_rows **ret, struct err *err);
 
@@ -456,34 +461,21 @@ static int rekey(struct job *j, struct err *err)
 static enum status rekey_page(struct job *j, const struct pg_rows *page, int64_t *done, int64_t *lost,
                               struct err *err)
 {
-    struct span columns[5][PAGE_ROWS];
-    char *room = sodium_malloc(CONNECTION_TOKEN_MAX);
+    struct span columns[REKEY_COLUMNS][PAGE_ROWS];
+    size_t n = seal_page_again(j, page, columns);
     struct pg_rows *rows;
     struct pg_args args;
-    size_t n = 0;
 
-    if (!room)
-        abort();
-    for (size_t i = 0; i < pg_nrows(page); i++) {
-        if (!seal_again(j, page, i, room, &columns[4][n])) {
-            ++*lost;
-            continue;
-        }
-        for (size_t column = 0; column < 3; column++)
-            columns[column][n] = pg_bytes(page, i, column);
-        columns[3][n++] = pg_bytes(page, i, 7);
-    }
-    sodium_free(room);
+    *lost += (int64_t)(pg_nrows(page) - n);
     if (j->options->dry_run || n == 0) {
         *done += (int64_t)n;
         return OK;
     }
     pg_args_init(&args, j->arena);
-    for (size_t column = 0; column < countof(columns); column++)
-        if (column < 3)
-            pg_arg_texts(&args, columns[column], n);
-        else
-            pg_arg_bytess(&args, columns[column], n);
+    for (size_t i = USER; i <= ACCOUNT; i++)
+        pg_arg_texts(&args, columns[i], n);
+    for (size_t i = HAD; i <= FRESH; i++)
+        pg_arg_bytess(&args, columns[i], n);
     pg_arg_text(&args, seal_key_id(j->keys));
     pg_arg_text(&args, span_of(j->options->actor));
     if (pg_run(j->pg, SQL_CONNECTION_REKEY, &args, WAIT_MS, &rows, err))
@@ -493,14 +485,34 @@ static enum status rekey_page(struct job *j, const struct pg_rows *page, int64_t
     return OK;
 }
 
+/* Returns how many could be. */
+static size_t seal_page_again(struct job *j, const struct pg_rows *page,
+                              struct span columns[REKEY_COLUMNS][PAGE_ROWS])
+{
+    char *room = sodium_malloc(CONNECTION_TOKEN_MAX);
+    size_t n = 0;
+
+    if (!room)
+        abort();
+    for (size_t i = 0; i < pg_nrows(page); i++) {
+        if (!seal_again(j, page, i, room, &columns[FRESH][n]))
+            continue;
+        for (size_t column = USER; column <= ACCOUNT; column++)
+            columns[column][n] = pg_bytes(page, i, column);
+        columns[HAD][n++] = pg_bytes(page, i, 7);
+    }
+    sodium_free(room);
+    return n;
+}
+
 static bool seal_again(struct job *j, const struct pg_rows *page, size_t row, char *room, struct span *ret)
 {
     const struct span place[] = {pg_bytes(page, row, 0), pg_bytes(page, row, 1), pg_bytes(page, row, 2)};
+    const struct sealed sealed = {pg_bytes(page, row, 3), pg_bytes(page, row, 7), place, countof(place)};
     struct span plain;
     struct err err;
 
-    if (seal_open(j->keys, pg_bytes(page, row, 3), place, countof(place), pg_bytes(page, row, 7), room,
-                  CONNECTION_TOKEN_MAX, &plain, &err)) {
+    if (seal_open(j->keys, &sealed, room, CONNECTION_TOKEN_MAX, &plain, &err)) {
         log_warn("token_not_opened", LOG_SPAN("platform", place[1]), LOG_ERR(&err));
         return false;
     }

@@ -149,32 +149,31 @@ static struct span place_bytes(const struct span *place, size_t nplace, struct a
     return (struct span){bytes, len};
 }
 
-enum status seal_open(const struct seal_keys *keys, struct span key_id, const struct span *place,
-                      size_t nplace, struct span sealed, char *room, size_t size, struct span *ret,
-                      struct err *err)
+enum status seal_open(const struct seal_keys *keys, const struct sealed *sealed, char *room, size_t size,
+                      struct span *ret, struct err *err)
 {
-    const uint8_t *nonce = (const uint8_t *)sealed.at + 1;
+    const uint8_t *nonce = (const uint8_t *)sealed->bytes.at + 1;
     const struct seal_key *key = keys->keys;
+    struct span bytes = sealed->bytes, with;
     struct arena *arena;
-    struct span with;
     int failed;
 
-    while (key < keys->keys + keys->n && !span_eq(key_id, (struct span){key->id, sizeof(key->id)}))
+    while (key < keys->keys + keys->n && !span_eq(sealed->key_id, (struct span){key->id, sizeof(key->id)}))
         key++;
     if (key == keys->keys + keys->n)
         return err_cause(err, INVALID, "key_missing", "it was sealed with another key");
-    if (sealed.len < SEAL_EXTRA_BYTES || sealed.at[0] != FORM)
+    if (bytes.len < SEAL_EXTRA_BYTES || bytes.at[0] != FORM)
         return err_cause(err, INVALID, "seal_broken", "what is stored was never sealed, or is cut");
-    if (sealed.len - SEAL_EXTRA_BYTES > size)
+    if (bytes.len - SEAL_EXTRA_BYTES > size)
         return err_cause(err, INVALID, "too_large", "it has more than %zu bytes", size);
     arena = arena_open(1024);
-    with = place_bytes(place, nplace, arena);
-    failed = crypto_aead_xchacha20poly1305_ietf_decrypt(
-        (uint8_t *)room, NULL, NULL, nonce + NONCE_BYTES, sealed.len - 1 - NONCE_BYTES,
-        (const uint8_t *)with.at, with.len, nonce, key->bytes);
+    with = place_bytes(sealed->place, sealed->nplace, arena);
+    failed = crypto_aead_xchacha20poly1305_ietf_decrypt((uint8_t *)room, NULL, NULL, nonce + NONCE_BYTES,
+                                                        bytes.len - 1 - NONCE_BYTES, (const uint8_t *)with.at,
+                                                        with.len, nonce, key->bytes);
     arena_close(arena);
     if (failed)
         return err_cause(err, INVALID, "seal_broken", "it was changed, or sealed for another place");
-    *ret = (struct span){room, sealed.len - SEAL_EXTRA_BYTES};
+    *ret = (struct span){room, bytes.len - SEAL_EXTRA_BYTES};
     return OK;
 }

@@ -27,10 +27,16 @@ struct span seal_key_id(const struct seal_keys *keys);
  * Returns len + SEAL_EXTRA_BYTES in the arena. */
 struct span seal_make(const struct seal_keys *keys, const struct span *place, size_t nplace,
                       struct span plain, struct arena *arena);
+/* What is stored of a secret, and where it stands. */
+struct sealed {
+    struct span key_id, bytes;
+    const struct span *place; /* the same pieces as when it was made */
+    size_t nplace;
+};
+
 /* Into room, the caller's to wipe. INVALID, cause "key_missing": sealed with a key that is not there; "seal_broken":
  * cut, changed, or of another place. "too_large": more than size bytes. */
-enum status seal_open(const struct seal_keys *keys, struct span key_id, const struct span *place,
-                      size_t nplace, struct span sealed, char *room, size_t size, struct span *ret,
-                      struct err *err) MUST_CHECK;
+enum status seal_open(const struct seal_keys *keys, const struct sealed *sealed, char *room, size_t size,
+                      struct span *ret, struct err *err) MUST_CHECK;
 
 #endif

@@ -84,8 +84,8 @@ static bool begin_one(struct fetch *f, struct lane *l);
 static enum fetch_error check_url(const struct fetch *f, const char *url);
 static void set_options(struct job *j);
 static curl_socket_t open_socket(void *job, curlsocktype purpose, struct curl_sockaddr *address);
-static size_t take_header(char *line, size_t size, size_t n, void *job);
-static size_t take_body(char *bytes, size_t size, size_t n, void *job);
+static size_t take_header(const char *line, size_t size, size_t n, void *job);
+static size_t take_body(const char *bytes, size_t size, size_t n, void *job);
 static void make_room(struct job *j, size_t more);
 
 static enum status wait_and_work(struct fetch *f, struct err *err);
@@ -93,6 +93,8 @@ static int wait_ms(const struct fetch *f);
 static void take_done(struct fetch *f);
 static enum fetch_error error_of(const struct job *j, CURLcode code);
 static void end_try(struct job *j, struct fetch_answer *answer);
+static void tell(struct job *j, struct fetch_answer *answer);
+static void wait_again(struct job *j, unsigned backoff_ms);
 static bool goes_again(struct fetch *f, const struct fetch_answer *answer, unsigned *ret_backoff_ms);
 static void leave_wire(struct job *j);
 static void stop_all(struct fetch *f);
@@ -467,7 +469,7 @@ static curl_socket_t open_socket(void *job, curlsocktype purpose, struct curl_so
     return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 }
 
-static size_t take_header(char *line, size_t size, size_t n, void *job)
+static size_t take_header(const char *line, size_t size, size_t n, void *job)
 {
     struct job *j = job;
     struct span value = {line, size * n}, name;
@@ -489,7 +491,7 @@ static size_t take_header(char *line, size_t size, size_t n, void *job)
     return size * n;
 }
 
-static size_t take_body(char *bytes, size_t size, size_t n, void *job)
+static size_t take_body(const char *bytes, size_t size, size_t n, void *job)
 {
     struct job *j = job;
     size_t len = size * n;
@@ -609,25 +611,34 @@ static enum fetch_error error_of(const struct job *j, CURLcode code)
 /* Tells the owner; the job goes again later or is no more. */
 static void end_try(struct job *j, struct fetch_answer *answer)
 {
-    struct fetch *f = j->fetch;
-
-    answer->attempt = j->attempt;
-    answer->took_ms = j->began_boot_us ? (unsigned)((now_boot_us() - j->began_boot_us) / 1000) : 0;
     answer->retry_after_s = answer->status ? j->retry_after_s : FETCH_NO_RETRY_AFTER;
     if (answer->error == FETCH_OK)
         answer->body = (struct span){j->answer ? j->answer : "", j->answer_len};
-    answer->again = goes_again(f, answer, &answer->backoff_ms);
-    j->tried(j->ctx, answer);
-    if (!answer->again) {
+    answer->attempt = j->attempt;
+    answer->again = goes_again(j->fetch, answer, &answer->backoff_ms);
+    tell(j, answer);
+    if (answer->again)
+        wait_again(j, answer->backoff_ms);
+    else
         job_end(j);
-        return;
-    }
+}
+
+static void tell(struct job *j, struct fetch_answer *answer)
+{
+    answer->took_ms = j->began_boot_us ? (unsigned)((now_boot_us() - j->began_boot_us) / 1000) : 0;
+    j->tried(j->ctx, answer);
+}
+
+static void wait_again(struct job *j, unsigned backoff_ms)
+{
+    struct fetch *f = j->fetch;
+
     if (j->answer)
         explicit_bzero(j->answer, j->answer_len);
     j->answer_len = j->head_bytes = 0;
     j->is_private = j->is_too_large = false;
     j->began_boot_us = 0;
-    j->again_boot_us = now_boot_us() + answer->backoff_ms * INT64_C(1000);
+    j->again_boot_us = now_boot_us() + backoff_ms * INT64_C(1000);
     j->next = f->later;
     f->later = j;
 }
@@ -680,9 +691,11 @@ static void stop_all(struct fetch *f)
 
 static void end_unsent(struct job *j, enum fetch_error error)
 {
-    struct fetch_answer answer = {.error = error, .why = ""};
+    struct fetch_answer answer = {
+        .error = error, .retry_after_s = FETCH_NO_RETRY_AFTER, .attempt = j->attempt, .why = ""};
 
-    end_try(j, &answer);
+    tell(j, &answer);
+    job_end(j);
 }
 
 static void job_end(struct job *j)

@@ -99,7 +99,6 @@ static const char *found(struct world *w, const char *keys_text, const char *use
 {
     static const char *const words[] = {"none", "ready", "off", "expired", "sealed"};
     static char text[CONNECTION_TOKEN_MAX + 1];
-    struct arena *arena = arena_open(4096);
     struct seal_keys *keys = keys_text ? seal_keys_read(span_of(keys_text), &(struct err){0}) : NULL;
     struct connection_name name = {span_of(user), SPAN("tiktok"), span_of(account)};
     struct pg *pg = connect_as(w, "settle_reconciler");
@@ -107,7 +106,7 @@ static const char *found(struct world *w, const char *keys_text, const char *use
     const struct connection *one;
     struct err err = {0};
 
-    if (connection_find(pg, keys, &name, 1, arena, &c, &err))
+    if (connection_find(pg, keys, &name, 1, &c, &err))
         fail_msg("%s", err.text);
     one = connection_at(c, 0);
     assert_true((one->state == CONNECTION_READY) == (one->token.at != NULL));
@@ -118,7 +117,6 @@ static const char *found(struct world *w, const char *keys_text, const char *use
     connection_close(c);
     seal_keys_close(keys);
     pg_close(pg);
-    arena_close(arena);
     return text;
 }
 

@@ -308,8 +308,8 @@ static void test_a_secret_is_sealed_for_what_stands_before_it(void **state)
     assert_true(span_eq(p.values[KEY_ID].text, seal_key_id(keys)));
     place[0] = p.values[WHO].text;
     place[1] = p.values[WHERE].text;
-    assert_int_equal(seal_open(keys, p.values[KEY_ID].text, place, 2, p.values[TOKEN].text, room,
-                               sizeof(room), &plain, &err),
+    assert_int_equal(seal_open(keys, &(struct sealed){p.values[KEY_ID].text, p.values[TOKEN].text, place, 2},
+                               room, sizeof(room), &plain, &err),
                      OK);
     assert_true(span_eq(plain, SPAN("t ken")));
 
