@@ -32,7 +32,8 @@ struct job {
     fetch_tried *tried;
     void *ctx;
     /* The present try. */
-    CURL *curl; /* NULL: not on the wire */
+    CURL *curl;    /* NULL: not on the wire */
+    unsigned slot; /* in on_wire */
     unsigned attempt;
     int64_t began_boot_us, again_boot_us;
     char *answer;
@@ -57,8 +58,9 @@ struct fetch {
     struct curl_slist *resolve;
     struct lane *lanes;
     size_t nlanes;
-    struct job *on_wire, *later; /* in no order */
-    size_t njobs;                /* all of them */
+    struct job **on_wire; /* n_on_wire of config.at_once */
+    struct job *later;    /* in no order */
+    size_t njobs;         /* all of them */
     unsigned n_on_wire;
     int64_t deadline_boot_us; /* of the run */
 };
@@ -75,7 +77,6 @@ static const char *keep(char **at, struct span text);
 static size_t lane_of(struct fetch *f, struct span name);
 static void queue_add(struct queue *q, struct job *j);
 static struct job *queue_take(struct queue *q);
-static void list_drop(struct job **list, const struct job *j);
 
 static bool is_over(const struct fetch *f);
 static void begin_due(struct fetch *f);
@@ -129,7 +130,8 @@ struct fetch *fetch_open(const struct fetch_config *config, struct err *err)
         return NULL;
     }
     f = calloc(1, sizeof(*f));
-    if (!f || !(f->multi = curl_multi_init()))
+    if (!f || !(f->multi = curl_multi_init()) ||
+        !(f->on_wire = calloc(config->at_once, sizeof(struct job *))))
         abort();
     f->config = *config;
     for (const char *const *at = config->resolve; at && *at; at++)
@@ -145,6 +147,7 @@ void fetch_close(struct fetch *f)
     stop_all(f);
     curl_multi_cleanup(f->multi);
     curl_slist_free_all(f->resolve);
+    free((void *)f->on_wire);
     free(f->lanes);
     free(f);
     curl_global_cleanup();
@@ -303,13 +306,6 @@ static struct job *queue_take(struct queue *q)
     return j;
 }
 
-static void list_drop(struct job **list, const struct job *j)
-{
-    while (*list != j)
-        list = &(*list)->next;
-    *list = j->next;
-}
-
 enum status fetch_run(struct fetch *f, int64_t deadline_boot_us, struct err *err)
 {
     f->deadline_boot_us = deadline_boot_us;
@@ -387,9 +383,8 @@ static bool begin_one(struct fetch *f, struct lane *l)
     j->began_boot_us = now_boot_us();
     j->retry_after_s = FETCH_NO_RETRY_AFTER;
     set_options(j);
-    j->next = f->on_wire;
-    f->on_wire = j;
-    f->n_on_wire++;
+    j->slot = f->n_on_wire++;
+    f->on_wire[j->slot] = j;
     f->lanes[lane].on_wire++; /* not l: may() may have added a lane, which moves them */
     if (curl_multi_add_handle(f->multi, j->curl) != CURLM_OK)
         abort(); /* a handle that is fresh and used once */
@@ -663,30 +658,29 @@ static void leave_wire(struct job *j)
     curl_multi_remove_handle(f->multi, j->curl);
     curl_easy_cleanup(j->curl);
     j->curl = NULL;
-    list_drop(&f->on_wire, j);
-    f->n_on_wire--;
+    f->on_wire[j->slot] = f->on_wire[--f->n_on_wire];
+    f->on_wire[j->slot]->slot = j->slot;
     f->lanes[j->lane].on_wire--;
 }
 
-/* What the callbacks add meanwhile is stopped too. */
+/* All wait again first, then each is told; what the callbacks add meanwhile waits too. */
 static void stop_all(struct fetch *f)
 {
     f->deadline_boot_us = now_boot_us();
-    while (f->njobs > 0) {
-        while (f->on_wire) {
-            struct job *j = f->on_wire;
-            leave_wire(j);
-            end_unsent(j, FETCH_STOPPED);
-        }
-        while (f->later) {
-            struct job *j = f->later;
-            f->later = j->next;
-            end_unsent(j, FETCH_STOPPED);
-        }
+    while (f->n_on_wire > 0) {
+        struct job *j = f->on_wire[f->n_on_wire - 1];
+        leave_wire(j);
+        queue_add(&f->lanes[j->lane].waiting, j);
+    }
+    while (f->later) {
+        struct job *j = f->later;
+        f->later = j->next;
+        queue_add(&f->lanes[j->lane].waiting, j);
+    }
+    while (f->njobs > 0)
         for (size_t i = 0; i < f->nlanes; i++)
             while (f->lanes[i].waiting.first)
                 end_unsent(queue_take(&f->lanes[i].waiting), FETCH_STOPPED);
-    }
 }
 
 static void end_unsent(struct job *j, enum fetch_error error)
