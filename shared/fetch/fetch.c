@@ -261,7 +261,8 @@ static const char *keep(char **at, struct span text)
 {
     char *began = *at;
 
-    memcpy(began, text.at, text.len);
+    if (text.len > 0)
+        memcpy(began, text.at, text.len);
     began[text.len] = '\0';
     *at += text.len + 1;
     return began;
@@ -283,7 +284,8 @@ static size_t lane_of(struct fetch *f, struct span name)
         if (!lanes[i].waiting.first)
             lanes[i].waiting.last = &lanes[i].waiting.first;
     }
-    memcpy(lanes[f->nlanes].name, name.at, name.len);
+    if (name.len > 0)
+        memcpy(lanes[f->nlanes].name, name.at, name.len);
     free(f->lanes);
     f->lanes = lanes;
     return f->nlanes++;

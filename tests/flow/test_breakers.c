@@ -1,11 +1,15 @@
 /* Breakers in Postgres: what many runners make of one, and where it shows. The rules themselves: test_breaker. */
 #include "support/world.h"
 
+#include "asking.h"
+#include "base/log.h"
 #include "breakers.h"
+#include "session.h"
 
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { RUNNERS = 8, TAKES = 25 };
 
@@ -308,6 +312,86 @@ static void test_words_of_answers(void **state)
     }
 }
 
+bool session_stopping(void) /* of the reconciler's session, which no test of these modules has */
+{
+    return false;
+}
+
+/* What is written of tries: the fields by which operators and alerts find them. */
+static void test_log_lines(void **state)
+{
+    static const struct fetch_answer again = {.error = FETCH_OK,
+                                              .status = 503,
+                                              .attempt = 1,
+                                              .again = true,
+                                              .backoff_ms = 1050,
+                                              .took_ms = 7,
+                                              .why = ""},
+                                     last = {.error = FETCH_TIMEOUT,
+                                             .attempt = 3,
+                                             .why = "Timeout was reached"},
+                                     good = {.error = FETCH_OK, .status = 200, .attempt = 1, .why = ""},
+                                     held = {.error = FETCH_HELD, .attempt = 1, .why = ""};
+    static const char *const lines[] = {
+        "\"event\":\"poll_retry_scheduled\"",
+        "\"platform\":\"tiktok\",\"attempt\":1,\"backoff_seconds\":2,\"error_code\":"
+        "\"fetch_error\",\"cause\":\"ok\",\"http_status\":503,\"took_ms\":7",
+        "\"event\":\"fetch_error\"",
+        "\"attempt\":3,\"backoff_seconds\":0,\"error_code\":\"timeout\",\"cause\":\"timeout\"",
+        "\"event\":\"circuit_open\"",
+        "\"error_code\":\"half_open_probe_exhausted\"",
+    };
+    FILE *file = tmpfile();
+    int before = dup(2);
+    char text[4096] = "";
+    size_t len, nlines = 0;
+
+    (void)state;
+    log_open("test", LOG_INFO);
+    dup2(fileno(file), 2);
+    asking_log_try(SPAN("tiktok"), &again);
+    asking_log_try(SPAN("tiktok"), &last);
+    asking_log_try(SPAN("tiktok"), &good);
+    asking_log_try(SPAN("tiktok"), &held);
+    asking_log_held(SPAN("tiktok"), MISSING_HALF_OPEN_PROBE_EXHAUSTED);
+    dup2(before, 2);
+    close(before);
+    rewind(file);
+    len = fread(text, 1, sizeof(text) - 1, file);
+    fclose(file);
+    for (size_t i = 0; i < len; i++)
+        nlines += text[i] == '\n';
+    assert_int_equal(nlines, 3);
+    for (size_t i = 0; i < countof(lines); i++)
+        if (!strstr(text, lines[i]))
+            fail_msg("no %s in %s", lines[i], text);
+}
+
+/* What stands in the settings reaches fetch. */
+static void test_settings(void **state)
+{
+    const struct config_flag flags[] = {
+        {"fetch.allow_private", "10.0.0.0/8"},
+        {"fetch.timeout_ms",    "1234"      },
+        {"fetch.at_once",       "7"         },
+    };
+    struct err err = {0};
+    struct config *c = config_open(NULL, (char *[]){NULL}, flags, countof(flags), &err);
+    struct fetch_config f = asking_config(c);
+
+    (void)state;
+    assert_int_equal(f.nallowed, 1);
+    assert_int_equal(f.whole_ms, 1234);
+    assert_int_equal(f.at_once, 7);
+    assert_int_equal(f.at_once_per_lane, 4);
+    assert_int_equal(f.connect_ms, 5000);
+    assert_int_equal(f.backoff_ms, 1000);
+    assert_int_equal(f.answer_bytes, 1 << 20);
+    assert_false(f.allow_http);
+    assert_null(f.ca_file);
+    config_close(c);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup(name, reset)
@@ -318,6 +402,8 @@ int main(void)
         TEST(test_options_of_one_platform),
         TEST(test_it_shows),
         TEST(test_words_of_answers),
+        TEST(test_log_lines),
+        TEST(test_settings),
     };
 
     return cmocka_run_group_tests(tests, up, down);

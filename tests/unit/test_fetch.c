@@ -825,6 +825,7 @@ static size_t count_in_memory(const uint8_t *masked, size_t len, uint8_t mask)
             }
         }
     }
+    explicit_bzero(room, 1 << 20); /* the next look would find what this one read */
     free(room);
     close(memory);
     fclose(maps);
