@@ -44,6 +44,7 @@ struct api {
     struct lane reads, writes;
     struct jobs *jobs;
     struct gauges *gauges;
+    struct seal_keys *keys; /* for tokens; NULL: none can be stored */
 };
 
 /* One request, from its arrival to its answer. Owns its arena, in which it lies itself. */
@@ -64,6 +65,7 @@ struct call {
 
 static struct api *api_open(const struct process *self, struct server *server);
 static void api_close(struct api *a);
+static struct seal_keys *load_keys(const struct config *config);
 static struct links *lane_open(struct api *a, const struct process *self, bool read_only);
 
 static void on_request(void *api, h2o_req_t *req);
@@ -129,6 +131,7 @@ static struct api *api_open(const struct process *self, struct server *server)
     if (!a)
         abort();
     a->server = server;
+    a->keys = load_keys(self->settings->config);
     a->reads = (struct lane){.links = lane_open(a, self, true), .last = &a->reads.first};
     a->writes = (struct lane){.links = lane_open(a, self, false), .last = &a->writes.first};
     a->jobs = jobs_open(server, self->settings->config);
@@ -158,7 +161,19 @@ static void api_close(struct api *a)
             call_end(c);
         }
     gauges_close(a->gauges);
+    seal_keys_close(a->keys);
     free(a);
+}
+
+/* Without them all but the storing of tokens goes on. */
+static struct seal_keys *load_keys(const struct config *config)
+{
+    struct seal_keys *keys = NULL;
+    struct err err = {0};
+
+    if (config->connections.key_file && !(keys = seal_keys_load(config->connections.key_file, &err)))
+        log_error("connections_key_failed", LOG_ERR(&err));
+    return keys;
 }
 
 /* Unprepared: a list leaves out the filters that are null, and the planner must see which those are. */
@@ -212,9 +227,13 @@ static struct call *call_begin(struct api *a, h2o_req_t *req)
 
 static void call_end(struct call *c)
 {
+    struct arena *arena = c->arena;
+
     tie_cut(&c->tie);
     server_release(c->api->server);
-    arena_close(c->arena);
+    if (c->route && route_takes_secret(c->route))
+        arena_wipe(arena);
+    arena_close(arena);
 }
 
 static enum status admit(struct call *c, struct err *err)
@@ -255,12 +274,15 @@ static enum status read_values(struct call *c, struct span path[PATH_VALUES_MAX]
         .ctx = c->tie.req,
         .actor = ACTOR,
         .wall_us = server_wall_us(c->api->server),
+        .keys = c->api->keys,
     };
 
     for (size_t i = 0; i < PATH_VALUES_MAX; i++)
         input.path[i] = path[i];
     if (c->tie.req->entity.len > 0)
         input.body = arena_copy(c->arena, (struct span){c->tie.req->entity.base, c->tie.req->entity.len});
+    if (route_takes_secret(r) && input.body.at)
+        explicit_bzero(c->tie.req->entity.base, c->tie.req->entity.len);
     for (size_t i = 0; i < r->nparams && !input.body.at; i++)
         if (r->params[i].from == FROM_BODY)
             input.body = SPAN("");

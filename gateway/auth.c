@@ -24,9 +24,9 @@ enum status auth_check(struct span method, struct span host, struct span content
     if (!cut_port(&host) || !is_loopback(host))
         return err_cause(err, INVALID, "forbidden_host",
                          "the Host header must name localhost, 127.0.0.0/8 or [::1]");
-    if (span_eq(method, SPAN("POST")) && !is_json(content_type))
+    if ((span_eq(method, SPAN("POST")) || span_eq(method, SPAN("PUT"))) && !is_json(content_type))
         return err_cause(err, INVALID, "unsupported_media_type",
-                         "a POST needs Content-Type: application/json");
+                         "a %.*s needs Content-Type: application/json", SPAN_ARG(method));
     return OK;
 }
 

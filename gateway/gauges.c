@@ -10,6 +10,9 @@ enum { INTERVAL_MS = 15000, DEADLINE_MS = 6000 };
 /* The words of PUBLICATIONS, in its order. */
 static const char *const states[] = {"pending", "scheduled", "processing", "retry", "success", "failed"};
 
+/* The words of BREAKER_STATE, in its order. */
+static const char *const breaker_states[] = {"closed", "open", "half_open"};
+
 struct gauges {
     struct server *server;
     struct links *links;
@@ -21,6 +24,8 @@ struct gauges {
 static void ask(struct gauges *g, struct pg *pg, enum sql sql, pg_done *done);
 static void after_publications(void *gauges, const struct pg_rows *rows, const struct err *err);
 static void after_runs(void *gauges, const struct pg_rows *rows, const struct err *err);
+static void after_breakers(void *gauges, const struct pg_rows *rows, const struct err *err);
+static void set_breaker(size_t platform, struct span state, double transitions);
 static void after_any(struct gauges *g, const struct err *err);
 static size_t state_of(struct span word);
 
@@ -50,6 +55,7 @@ void gauges_turn(void *gauges)
         return;
     ask(g, pg, SQL_GAUGE_PUBLICATIONS, after_publications);
     ask(g, pg, SQL_GAUGE_RUNS, after_runs);
+    ask(g, pg, SQL_GAUGE_BREAKERS, after_breakers);
 }
 
 static void ask(struct gauges *g, struct pg *pg, enum sql sql, pg_done *done)
@@ -89,6 +95,33 @@ static void after_runs(void *gauges, const struct pg_rows *rows, const struct er
         return;
     metric_set(RUN_LAST_SUCCESS, METRIC_NO_PLATFORM, 0, pg_float(rows, 0, 0));
     metric_set(RUN_DURATION, METRIC_NO_PLATFORM, 0, pg_float(rows, 0, 1));
+}
+
+/* A platform that was never asked, or never failed, has no row: its breaker is closed. */
+static void after_breakers(void *gauges, const struct pg_rows *rows, const struct err *err)
+{
+    struct gauges *g = gauges;
+
+    after_any(g, err);
+    if (err)
+        return;
+    for (size_t p = 0; p < platforms_count(g->platforms); p++) {
+        size_t row = 0;
+
+        while (row < pg_nrows(rows) && !span_eq(pg_bytes(rows, row, 0), platforms_at(g->platforms, p)->name))
+            row++;
+        if (row < pg_nrows(rows))
+            set_breaker(p, pg_bytes(rows, row, 1), pg_float(rows, row, 2));
+        else
+            set_breaker(p, SPAN("closed"), 0);
+    }
+}
+
+static void set_breaker(size_t platform, struct span state, double transitions)
+{
+    for (size_t i = 0; i < countof(breaker_states); i++)
+        metric_set(BREAKER_STATE, platform, i, span_eq(state, span_of(breaker_states[i])));
+    metric_set(BREAKER_TRANSITIONS, platform, 0, transitions);
 }
 
 /* The pause begins at the answer: a count that takes long on a large backlog does not follow on itself. */

@@ -1,6 +1,6 @@
 /*
- * gauges: what the stores know and the metrics page shows: publications by state, the last good run. Asked every
- * 15 s, away from any request. While Postgres is down they keep their last values.
+ * gauges: what the stores know and the metrics page shows: publications by state, the last good run, the
+ * platforms' breakers. Asked every 15 s, away from any request. While Postgres is down they keep their last values.
  */
 #ifndef SETTLE_GATEWAY_GAUGES_H
 #define SETTLE_GATEWAY_GAUGES_H

@@ -23,6 +23,7 @@ struct reading {
     const struct param_input *input;
     struct arena *arena;
     struct doc body;
+    bool no_key;        /* a secret came that nothing can seal */
     uint32_t *nodes;    /* by row of the table: the body's member; 0 if none, or null */
     struct span *texts; /* by row of the table: the query's value, decoded; absent if none */
 };
@@ -35,17 +36,21 @@ static void put_member(struct reading *r, const struct param *p, uint32_t node);
 static void put_text(struct reading *r, const struct param *p, struct span text);
 static void check_route(struct reading *r, const struct param *p, struct span text);
 static struct param_value *put(struct reading *r, const struct param *p);
+static void put_secret(struct reading *r, const struct param *p, struct span text);
+static void seal(struct reading *r, struct param_value *secret, struct param_value *key_id);
 static void put_cursor(struct reading *r, const struct param *p, struct span text);
 static void complain(struct reading *r, struct span field, const char *message);
 static const char *message_of(const struct param *p, struct arena *arena);
 
 static size_t row_of(const struct reading *r, enum param_from from, struct span name);
-static struct span decode(struct span text, struct arena *arena);
+static struct span path_text(const struct param *p, struct span piece, struct arena *arena);
+static struct span decode(struct span text, bool form, struct arena *arena);
 static bool decode_hex(struct span text, struct arena *arena, struct span *ret);
 static int hex_digit(char c);
 static bool parse(const struct param *p, struct span text, struct arena *arena, struct param_value *ret);
 static bool is_text(struct span s);
 static bool is_word(struct span s);
+static bool is_visible(struct span s);
 static bool is_one_of(struct span s, const char *words);
 
 enum status params_read(struct params *ret, const struct param *table, size_t ntable,
@@ -63,6 +68,8 @@ enum status params_read(struct params *ret, const struct param *table, size_t nt
     for (size_t i = 0; i < ntable; i++)
         if (read_row(&r, i, &path_at, err))
             return err->code;
+    if (r.no_key)
+        return err_cause(err, BROKEN, "no_seal_key", "there is no key to seal a token with");
     if (ret->nerrors > 0)
         return err_cause(err, INVALID, "invalid_parameter", "%.*s %s", SPAN_ARG(ret->errors[0].field),
                          ret->errors[0].message);
@@ -95,6 +102,7 @@ void params_bind(const struct params *p, struct pg_args *args)
             pg_arg_uuid(args, v->given ? &v->id : NULL);
             break;
         case PARAM_KEY:
+        case PARAM_SECRET:
             pg_arg_bytes(args, v->text);
             break;
         case PARAM_TIME:
@@ -115,7 +123,7 @@ bool param_fits(const struct param *p, struct span text)
 {
     struct arena *arena = arena_open(256);
     struct param_value value;
-    bool fits = parse(p, text, arena, &value);
+    bool fits = parse(p, path_text(p, text, arena), arena, &value);
 
     arena_close(arena);
     return fits;
@@ -137,7 +145,7 @@ struct span query_without(struct span query, const char *name, struct arena *are
     while (query.at) {
         struct span piece = span_cut(&query, '&'), value = piece;
 
-        if (piece.len == 0 || span_eq(decode(span_cut(&value, '='), arena), span_of(name)))
+        if (piece.len == 0 || span_eq(decode(span_cut(&value, '='), true, arena), span_of(name)))
             continue;
         if (n > 0)
             out[n++] = '&';
@@ -189,7 +197,7 @@ static void read_query(struct reading *r)
 
     while (rest.at) {
         struct span value = span_cut(&rest, '&');
-        struct span name = decode(span_cut(&value, '='), r->arena);
+        struct span name = decode(span_cut(&value, '='), true, r->arena);
         size_t row = row_of(r, FROM_QUERY, name);
 
         if (name.len == 0 && !value.at)
@@ -199,7 +207,7 @@ static void read_query(struct reading *r)
         else if (r->texts[row].at)
             complain(r, name, "is given twice");
         else
-            r->texts[row] = value.at ? decode(value, r->arena) : SPAN("");
+            r->texts[row] = value.at ? decode(value, true, r->arena) : SPAN("");
     }
 }
 
@@ -209,7 +217,7 @@ static enum status read_row(struct reading *r, size_t row, size_t *path_at, stru
 
     switch (p->from) {
     case FROM_PATH:
-        if (!parse(p, r->input->path[(*path_at)++], r->arena, put(r, p)))
+        if (!parse(p, path_text(p, r->input->path[(*path_at)++], r->arena), r->arena, put(r, p)))
             return err_cause(err, INVALID, "not_found", "no such %s", p->name);
         break;
     case FROM_SERVER:
@@ -261,6 +269,8 @@ static void put_text(struct reading *r, const struct param *p, struct span text)
         check_route(r, p, text);
     else if (p->type == PARAM_CURSOR)
         put_cursor(r, p, text);
+    else if (p->type == PARAM_SECRET)
+        put_secret(r, p, text);
     else if (p->type == PARAM_NEW_ID)
         *put(r, p) = (struct param_value){.type = p->type, .given = true, .id = id_make(r->input->wall_us)};
     else if (p->type == PARAM_ACTOR)
@@ -287,6 +297,34 @@ static struct param_value *put(struct reading *r, const struct param *p)
     assert(r->ret->nvalues < countof(r->ret->values));
     r->ret->values[r->ret->nvalues].type = p->type;
     return &r->ret->values[r->ret->nvalues++];
+}
+
+static void put_secret(struct reading *r, const struct param *p, struct span text)
+{
+    struct param_value *secret = put(r, p), *key_id = put(r, p);
+
+    *secret = (struct param_value){.type = PARAM_SECRET};
+    *key_id = (struct param_value){.type = PARAM_TEXT};
+    if (!text.at)
+        return;
+    if (!parse(p, text, r->arena, secret))
+        complain(r, span_of(p->name), message_of(p, r->arena));
+    else if (!r->input->keys)
+        r->no_key = true;
+    else if (r->ret->nerrors == 0)
+        seal(r, secret, key_id);
+}
+
+static void seal(struct reading *r, struct param_value *secret, struct param_value *key_id)
+{
+    struct span place[PG_ARGS_MAX];
+    size_t n = 0;
+
+    for (const struct param_value *v = r->ret->values; v < secret; v++)
+        place[n++] = v->text;
+    secret->text = seal_make(r->input->keys, place, n, secret->text, r->arena);
+    key_id->given = true;
+    key_id->text = arena_copy(r->arena, seal_key_id(r->input->keys));
 }
 
 /* A cursor is hex over its parts with dots between them, so that nobody is tempted to make one. The last part
@@ -353,6 +391,9 @@ static const char *message_of(const struct param *p, struct arena *arena)
         return "must be 64 hex digits";
     case PARAM_TIME:
         return "must be a time with its zone, such as 2026-01-15T10:45:00Z";
+    case PARAM_SECRET:
+        return arena_print(arena, "must be %lld to %lld characters of visible ASCII", (long long)p->min,
+                           (long long)p->max);
     case PARAM_OBJECT:
         return "must be an object";
     case PARAM_CURSOR:
@@ -374,8 +415,14 @@ static size_t row_of(const struct reading *r, enum param_from from, struct span 
     return row;
 }
 
-/* Percent and plus, as forms and curl write them. A "%" that is no escape stays what it is. */
-static struct span decode(struct span text, struct arena *arena)
+/* A text may hold what a path cannot show; all other types stand as they are. */
+static struct span path_text(const struct param *p, struct span piece, struct arena *arena)
+{
+    return p->type == PARAM_TEXT ? decode(piece, false, arena) : piece;
+}
+
+/* Percent, and in a form plus, as curl writes them. A "%" that is no escape stays what it is. */
+static struct span decode(struct span text, bool form, struct arena *arena)
 {
     char *out = arena_alloc(arena, text.len + 1);
     size_t n = 0;
@@ -387,7 +434,7 @@ static struct span decode(struct span text, struct arena *arena)
         if (text.at[i] == '%' && low >= 0) {
             out[n++] = (char)(16 * high + low);
             i += 2;
-        } else if (text.at[i] == '+') {
+        } else if (form && text.at[i] == '+') {
             out[n++] = ' ';
         } else {
             out[n++] = text.at[i];
@@ -430,6 +477,8 @@ static bool parse(const struct param *p, struct span text, struct arena *arena, 
         return sized && is_text(text);
     case PARAM_WORD:
         return sized && is_word(text);
+    case PARAM_SECRET:
+        return sized && is_visible(text);
     case PARAM_CHOICE:
     case PARAM_ROUTE:
         return is_one_of(text, p->words);
@@ -476,6 +525,14 @@ static bool is_word(struct span s)
 {
     for (size_t i = 0; i < s.len; i++)
         if (!strchr("abcdefghijklmnopqrstuvwxyz0123456789._-", s.at[i]) || s.at[i] == '\0')
+            return false;
+    return true;
+}
+
+static bool is_visible(struct span s)
+{
+    for (size_t i = 0; i < s.len; i++)
+        if (s.at[i] < ' ' || s.at[i] > '~')
             return false;
     return true;
 }

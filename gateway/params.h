@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "base/id.h"
 #include "base/span.h"
+#include "domain/seal.h"
 #include "store/pgarg.h"
 
 enum param_from { FROM_PATH, FROM_QUERY, FROM_BODY, FROM_HEADER, FROM_SERVER };
@@ -21,8 +22,10 @@ enum param_type {
     PARAM_INT,    /* min to max, both at least 0 */
     PARAM_BOOL,   /* true or false */
     PARAM_UUID,
-    PARAM_KEY,    /* 64 hex digits: a dedup key */
-    PARAM_TIME,   /* RFC 3339 with a zone */
+    PARAM_KEY,  /* 64 hex digits: a dedup key */
+    PARAM_TIME, /* RFC 3339 with a zone */
+    PARAM_SECRET, /* min to max of visible ASCII; sealed for the place that the values before it name, so that two values
+                     come of it: what is sealed, and the key's id */
     PARAM_OBJECT, /* of JSON */
     PARAM_CURSOR, /* where a page begins; several values, whose types words names: "time key", "id text" */
     PARAM_WHOLE,  /* the body as it came; FROM_BODY */
@@ -44,7 +47,7 @@ struct param {
 struct param_value {
     enum param_type type; /* of a cursor's part: of that part */
     bool given;           /* or has a default */
-    struct span text;     /* TEXT, WORD, CHOICE, OBJECT, WHOLE, ACTOR; 32 bytes of a KEY */
+    struct span text;     /* TEXT, WORD, CHOICE, OBJECT, WHOLE, ACTOR; bytes of a KEY or SECRET */
     int64_t number;       /* INT, BOOL, TIME in us */
     struct id id;         /* UUID, NEW_ID */
 };
@@ -74,10 +77,12 @@ struct param_input {
     void *ctx;
     struct span actor;
     int64_t wall_us;
+    const struct seal_keys *keys; /* NULL: no secret can be taken */
 };
 
 /* Values are in the arena or borrow the input. INVALID: "malformed_json", "not_found" for a value of the path that
- * cannot be, "invalid_parameter" with ret->errors filled. */
+ * cannot be, "invalid_parameter" with ret->errors filled; BROKEN, "no_seal_key": a secret came and there is no key. A secret
+ * may be left in the input's body and in the arena: the caller wipes both. */
 enum status params_read(struct params *ret, const struct param *table, size_t ntable,
                         const struct param_input *input, struct arena *arena, struct err *err) MUST_CHECK;
 

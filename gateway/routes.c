@@ -83,6 +83,17 @@ static const struct param alert_list[] = {
     LIMIT,
 };
 
+/* The first three name what the token is sealed for (connections of the reconciler). */
+static const struct param connection_set[] = {
+    {"user_id", FROM_PATH, PARAM_TEXT, .min = 1, .max = 255},
+    {"platform", FROM_PATH, PARAM_WORD, .min = 1, .max = 50},
+    {"account", FROM_BODY, PARAM_TEXT, .min = 1, .max = 255, .standard = "default"},
+    {"token", FROM_BODY, PARAM_SECRET, .min = 1, .max = 8192},
+    {"expires_at", FROM_BODY, PARAM_TIME},
+    {"connected", FROM_BODY, PARAM_BOOL, .standard = "true"},
+    {"actor", FROM_SERVER, PARAM_ACTOR},
+};
+
 /* In the order of the enum in routes.h. */
 static const struct param reconcile[] = {
     {"since_minutes", FROM_QUERY, PARAM_INT, .min = 1, .max = 1440, .standard = "10"},
@@ -96,7 +107,7 @@ static const struct param reconcile[] = {
 
 #define TAKES(table) .params = (table), .nparams = countof(table)
 
-/* Of rows for one path the first that fits is taken. */
+/* Of rows for one path the first that fits is taken. Methods are GET, POST and PUT. */
 const struct route routes[] = {
     {"POST", "/publishing/logs", ROUTE_WRITE, SQL_LOG_REGISTER, TAKES(log_register),
      .location = "/publishing/logs/"},
@@ -110,6 +121,9 @@ const struct route routes[] = {
     {"GET", "/publishing/runs", ROUTE_READ, SQL_RUN_LIST, TAKES(run_list)},
     {"GET", "/publishing/runs/{id}", ROUTE_READ, SQL_RUN_GET, TAKES(by_id)},
     {"POST", "/publishing/reconcile", ROUTE_RECONCILE, TAKES(reconcile)},
+    {"PUT", "/api/scheduler/platform-connections/{user_id}/{platform}", ROUTE_WRITE, SQL_CONNECTION_SET,
+     TAKES(connection_set)},
+    {"GET", "/debug/circuit-breakers", ROUTE_READ, SQL_BREAKER_LIST},
     {"GET", "/alerts", ROUTE_READ, SQL_ALERT_LIST, TAKES(alert_list)},
     {"GET", "/api/openapi.yaml", ROUTE_DESCRIBE},
 };
@@ -123,7 +137,8 @@ static bool query_fits(const struct route *r, struct span query);
 const struct route *route_find(struct span method, struct span path, struct span query,
                                struct span ret_values[PATH_VALUES_MAX], const char **ret_allowed)
 {
-    static const char *const allowed[] = {NULL, "GET, HEAD", "POST", "GET, HEAD, POST"};
+    static const char *const allowed[] = {NULL,  "GET, HEAD",      "POST",      "GET, HEAD, POST",
+                                          "PUT", "GET, HEAD, PUT", "POST, PUT", "GET, HEAD, POST, PUT"};
     unsigned seen = 0;
 
     for (const struct route *r = routes; r < routes + nroutes; r++) {
@@ -131,7 +146,7 @@ const struct route *route_find(struct span method, struct span path, struct span
             continue;
         if (method_fits(r, method) && query_fits(r, query))
             return r;
-        seen |= r->method[0] == 'G' ? 1 : 2;
+        seen |= r->method[0] == 'G' ? 1 : strcmp(r->method, "POST") == 0 ? 2 : 4;
     }
     *ret_allowed = allowed[seen];
     return NULL;
@@ -168,4 +183,12 @@ static bool method_fits(const struct route *r, struct span method)
 static bool query_fits(const struct route *r, struct span query)
 {
     return !r->only_with || query_holds(query, r->only_with);
+}
+
+bool route_takes_secret(const struct route *r)
+{
+    for (size_t i = 0; i < r->nparams; i++)
+        if (r->params[i].type == PARAM_SECRET)
+            return true;
+    return false;
 }

@@ -28,6 +28,8 @@ extern const size_t nroutes;
 const struct route *route_find(struct span method, struct span path, struct span query,
                                struct span ret_values[PATH_VALUES_MAX], const char **ret_allowed);
 
+bool route_takes_secret(const struct route *r); /* its request is to be wiped */
+
 /* The values of POST /publishing/reconcile. */
 enum {
     RECONCILE_SINCE_MINUTES,

@@ -12,6 +12,7 @@ static void usage(FILE *to);
 
 static const struct command *const commands[] = {
     &publications_command,
+    &connections_command,
     &maintain_command,
 };
 

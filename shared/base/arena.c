@@ -47,6 +47,12 @@ void arena_reset(struct arena *a)
     a->first->used = 0;
 }
 
+void arena_wipe(struct arena *a)
+{
+    for (struct block *b = a->newest; b; b = b == a->first ? NULL : b->next)
+        explicit_bzero(b->room, b->size);
+}
+
 void *arena_alloc(struct arena *a, size_t bytes)
 {
     const size_t unit = _Alignof(max_align_t);

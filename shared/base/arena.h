@@ -13,6 +13,7 @@ struct arena;
 struct arena *arena_open(size_t first_bytes); /* one malloc; the arena itself lies inside it */
 void arena_close(struct arena *a);            /* NULL is fine */
 void arena_reset(struct arena *a);            /* forgets all, keeps the first block */
+void arena_wipe(struct arena *a);             /* zeroes all: a secret passed through; what is in it is gone */
 
 void *arena_alloc(struct arena *a, size_t bytes);       /* aligned for any type, not zeroed */
 void *arena_zero(struct arena *a, size_t bytes);        /* zeroed */

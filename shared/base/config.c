@@ -31,6 +31,7 @@ enum kind {
     IS_NETWORKS, /* struct config_networks: addresses and blocks of them, with blanks or commas between */
     IS_SOURCES,  /* lists: of the file alone */
     IS_TIMEOUTS,
+    IS_BREAKERS,
 };
 
 struct option {
@@ -82,6 +83,20 @@ static const struct option options[] = {
     {"reconcile.evidence_age_minutes", IS_COUNT, IN(reconcile.evidence_age_minutes),
      "=reconcile.since_minutes", 0, 1440},
     {"reconcile.timeout_minutes", IS_TIMEOUTS},
+    {"reconcile.failure_threshold", IS_COUNT, IN(reconcile.breaker.failure_threshold), "5", 1, 1000},
+    {"reconcile.open_cooldown_seconds", IS_COUNT, IN(reconcile.breaker.open_cooldown_seconds), "300", 1, 86400},
+    {"reconcile.half_open_probe_count", IS_COUNT, IN(reconcile.breaker.half_open_probe_count), "3", 1, 100},
+    {"reconcile.breakers", IS_BREAKERS},
+    {"fetch.allow_http", IS_BOOL, IN(fetch.allow_http), "false"},
+    {"fetch.allow_private", IS_NETWORKS, IN(fetch.allow_private), ""},
+    {"fetch.ca_file", IS_TEXT, IN(fetch.ca_file), ""},
+    {"fetch.at_once", IS_COUNT, IN(fetch.at_once), "16", 1, 256},
+    {"fetch.at_once_per_platform", IS_COUNT, IN(fetch.at_once_per_platform), "4", 1, 256},
+    {"fetch.connect_timeout_ms", IS_COUNT, IN(fetch.connect_timeout_ms), "5000", 10, 60000},
+    {"fetch.timeout_ms", IS_COUNT, IN(fetch.timeout_ms), "15000", 10, 60000},
+    {"fetch.backoff_ms", IS_COUNT, IN(fetch.backoff_ms), "1000", 1, 60000},
+    {"fetch.max_answer_bytes", IS_SIZE, IN(fetch.max_answer_bytes), "1048576", 1024, 16777216},
+    {"connections.key_file", IS_TEXT, IN(connections.key_file), ""},
     {"sources", IS_SOURCES},
     {"unsafe_ok", IS_BOOL, IN(unsafe_ok), "false"},
 };
@@ -109,7 +124,10 @@ struct raw {
     struct raw_timeout {
         char *platform, *minutes;
     } * timeouts;
-    uint32_t nsources, ntimeouts;
+    struct raw_breaker {
+        char *platform, *failure_threshold, *open_cooldown_seconds, *half_open_probe_count;
+    } * breakers;
+    uint32_t nsources, ntimeouts, nbreakers;
 };
 
 struct schema {
@@ -127,6 +145,8 @@ static enum status take_file(struct settings *s, const struct form *form, struct
 static void take_sources(struct settings *s, const struct form *form);
 static void take_source(struct settings *s, const struct raw_source *from, struct config_source *to);
 static enum status take_timeouts(struct settings *s, const struct form *form, struct err *err);
+static enum status take_breakers(struct settings *s, const struct form *form, struct err *err);
+static enum status take_breaker(struct settings *s, const struct form *form, size_t index, struct err *err);
 static enum status take_environment(struct settings *s, char *const *environment, struct err *err);
 static const char *variable_of(const char *key, struct arena *arena);
 static enum status take_secret_file(struct settings *s, size_t option, const char *variable, const char *path,
@@ -135,6 +155,7 @@ static const char *variable_value(char *const *environment, const char *name);
 static enum status take_flags(struct settings *s, const struct config_flag *flags, size_t nflags,
                               struct err *err);
 static enum status take_rest(struct settings *s, struct err *err);
+static void fill_breakers(struct settings *s);
 static enum status take(struct settings *s, size_t option, struct span text, const char *origin,
                         struct err *err);
 static const char *parse(struct settings *s, const struct option *o, struct span text);
@@ -145,6 +166,7 @@ static const char *parse_origin(struct span text, const char **ret);
 static const char *parse_networks(struct settings *s, struct span text, struct config_networks *ret);
 static size_t option_index(struct span key);
 static bool is_secret(const struct option *o);
+static bool is_list(const struct option *o);
 static void print_option(const struct settings *s, size_t option, FILE *out);
 static void print_list(const struct settings *s, const struct option *o, FILE *out);
 static void print_source(const struct config_source *source, struct arena *arena, FILE *out);
@@ -293,6 +315,8 @@ static enum status load(struct settings *s, const char *path, char *const *envir
         status = take_flags(s, flags, nflags, err);
     if (status == OK)
         status = take_rest(s, err);
+    if (status == OK)
+        fill_breakers(s);
     return status;
 }
 
@@ -312,6 +336,8 @@ static enum status load_file(struct settings *s, struct err *err)
     status = take_file(s, form, err);
     if (status == OK)
         status = take_timeouts(s, form, err);
+    if (status == OK)
+        status = take_breakers(s, form, err);
     form_close(form);
     explicit_bzero(room, text.len);
     return status;
@@ -374,21 +400,38 @@ static void schema_field(cyaml_schema_field_t *field, const char *name, size_t o
         CYAML_FIELD_STRING_PTR("minutes", CYAML_FLAG_POINTER, struct raw_timeout, minutes, 1,
                                CYAML_UNLIMITED),
         CYAML_FIELD_END};
+    static const cyaml_schema_field_t breaker_fields[] = {
+        CYAML_FIELD_STRING_PTR("platform", CYAML_FLAG_POINTER, struct raw_breaker, platform, 1,
+                               CYAML_UNLIMITED),
+        CYAML_FIELD_STRING_PTR("failure_threshold", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL,
+                               struct raw_breaker, failure_threshold, 1, CYAML_UNLIMITED),
+        CYAML_FIELD_STRING_PTR("open_cooldown_seconds", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL,
+                               struct raw_breaker, open_cooldown_seconds, 1, CYAML_UNLIMITED),
+        CYAML_FIELD_STRING_PTR("half_open_probe_count", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL,
+                               struct raw_breaker, half_open_probe_count, 1, CYAML_UNLIMITED),
+        CYAML_FIELD_END};
     static const cyaml_schema_value_t source = {
         CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_source, source_fields)};
     static const cyaml_schema_value_t timeout = {
         CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_timeout, timeout_fields)};
+    static const cyaml_schema_value_t breaker = {
+        CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_breaker, breaker_fields)};
     static const cyaml_schema_field_t sources =
         CYAML_FIELD_SEQUENCE_COUNT("", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct raw, sources,
                                    nsources, &source, 0, CYAML_UNLIMITED);
     static const cyaml_schema_field_t timeouts =
         CYAML_FIELD_SEQUENCE_COUNT("", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct raw, timeouts,
                                    ntimeouts, &timeout, 0, CYAML_UNLIMITED);
+    static const cyaml_schema_field_t breakers =
+        CYAML_FIELD_SEQUENCE_COUNT("", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct raw, breakers,
+                                   nbreakers, &breaker, 0, CYAML_UNLIMITED);
 
     if (options[option].kind == IS_SOURCES)
         *field = sources;
     else if (options[option].kind == IS_TIMEOUTS)
         *field = timeouts;
+    else if (options[option].kind == IS_BREAKERS)
+        *field = breakers;
     else
         *field = (cyaml_schema_field_t){
             .data_offset = (uint32_t)(offsetof(struct raw, values) + option * sizeof(char *)), .value = text};
@@ -447,6 +490,48 @@ static enum status take_timeouts(struct settings *s, const struct form *form, st
             return form_wrong(form, err, arena_print(s->arena, "reconcile.timeout_minutes[%zu].minutes", i),
                               "%s", wrong);
         to->platform = arena_copy(s->arena, span_of(raw->timeouts[i].platform)).at;
+    }
+    return OK;
+}
+
+static enum status take_breakers(struct settings *s, const struct form *form, struct err *err)
+{
+    const struct raw *raw = form_data(form);
+
+    s->config.reconcile.nbreakers = raw->nbreakers;
+    s->config.reconcile.breakers =
+        arena_zero(s->arena, raw->nbreakers * sizeof(*s->config.reconcile.breakers));
+    for (size_t i = 0; i < raw->nbreakers; i++)
+        if (take_breaker(s, form, i, err))
+            return err->code;
+    return OK;
+}
+
+/* What is left out stays 0. */
+static enum status take_breaker(struct settings *s, const struct form *form, size_t index, struct err *err)
+{
+    const struct raw_breaker *from = &((const struct raw *)form_data(form))->breakers[index];
+    struct config_breaker *to = &s->config.reconcile.breakers[index];
+    const struct {
+        const char *name, *text;
+        unsigned *ret;
+    } numbers[] = {
+        {"failure_threshold",     from->failure_threshold,     &to->failure_threshold    },
+        {"open_cooldown_seconds", from->open_cooldown_seconds, &to->open_cooldown_seconds},
+        {"half_open_probe_count", from->half_open_probe_count, &to->half_open_probe_count},
+    };
+
+    to->platform = arena_copy(s->arena, span_of(from->platform)).at;
+    for (size_t i = 0; i < countof(numbers); i++) {
+        const char *key = arena_print(s->arena, "reconcile.%s", numbers[i].name), *wrong;
+        if (!numbers[i].text)
+            continue;
+        wrong =
+            parse_number(s, &options[option_index(span_of(key))], span_of(numbers[i].text), numbers[i].ret);
+        if (wrong)
+            return form_wrong(form, err,
+                              arena_print(s->arena, "reconcile.breakers[%zu].%s", index, numbers[i].name),
+                              "%s", wrong);
     }
     return OK;
 }
@@ -533,6 +618,22 @@ static enum status take_rest(struct settings *s, struct err *err)
     return OK;
 }
 
+/* What a platform's breaker leaves out is as every platform's, which only now is known. */
+static void fill_breakers(struct settings *s)
+{
+    const struct config_breaker *usual = &s->config.reconcile.breaker;
+
+    for (size_t i = 0; i < s->config.reconcile.nbreakers; i++) {
+        struct config_breaker *b = &s->config.reconcile.breakers[i];
+        if (b->failure_threshold == 0)
+            b->failure_threshold = usual->failure_threshold;
+        if (b->open_cooldown_seconds == 0)
+            b->open_cooldown_seconds = usual->open_cooldown_seconds;
+        if (b->half_open_probe_count == 0)
+            b->half_open_probe_count = usual->half_open_probe_count;
+    }
+}
+
 /* INVALID says what the value should be, without its name. */
 static enum status take(struct settings *s, size_t option, struct span text, const char *origin,
                         struct err *err)
@@ -583,6 +684,7 @@ static const char *parse(struct settings *s, const struct option *o, struct span
         return parse_networks(s, text, ret);
     case IS_SOURCES:
     case IS_TIMEOUTS:
+    case IS_BREAKERS:
         break;
     }
     return "is a list: only a file can set it";
@@ -684,6 +786,11 @@ static bool is_secret(const struct option *o)
     return o->kind == IS_URL || o->kind == IS_URL_OR_0;
 }
 
+static bool is_list(const struct option *o)
+{
+    return o->kind == IS_SOURCES || o->kind == IS_TIMEOUTS || o->kind == IS_BREAKERS;
+}
+
 static void print_option(const struct settings *s, size_t option, FILE *out)
 {
     const struct option *o = &options[option];
@@ -692,7 +799,7 @@ static void print_option(const struct settings *s, size_t option, FILE *out)
     struct arena *arena;
 
     fprintf(out, "%s%s:", dot ? "  " : "", name);
-    if (o->kind == IS_SOURCES || o->kind == IS_TIMEOUTS) {
+    if (is_list(o)) {
         print_list(s, o, out);
         return;
     }
@@ -708,15 +815,25 @@ static void print_list(const struct settings *s, const struct option *o, FILE *o
 {
     const struct config *c = &s->config;
     struct arena *arena = arena_open(1024);
+    size_t n = o->kind == IS_SOURCES    ? c->nsources
+               : o->kind == IS_TIMEOUTS ? c->reconcile.ntimeouts
+                                        : c->reconcile.nbreakers;
 
-    if ((o->kind == IS_SOURCES ? c->nsources : c->reconcile.ntimeouts) == 0)
-        fprintf(out, " []");
-    fprintf(out, "\n");
-    for (size_t i = 0; o->kind == IS_SOURCES && i < c->nsources; i++)
-        print_source(&c->sources[i], arena, out);
-    for (size_t i = 0; o->kind == IS_TIMEOUTS && i < c->reconcile.ntimeouts; i++)
-        fprintf(out, "    - {platform: %s, minutes: %u}\n", quoted(c->reconcile.timeouts[i].platform, arena),
-                c->reconcile.timeouts[i].minutes);
+    fprintf(out, n ? "\n" : " []\n");
+    for (size_t i = 0; i < n; i++) {
+        const struct config_timeout *t = &c->reconcile.timeouts[i];
+        const struct config_breaker *b = &c->reconcile.breakers[i];
+        if (o->kind == IS_SOURCES)
+            print_source(&c->sources[i], arena, out);
+        else if (o->kind == IS_TIMEOUTS)
+            fprintf(out, "    - {platform: %s, minutes: %u}\n", quoted(t->platform, arena), t->minutes);
+        else
+            fprintf(out,
+                    "    - {platform: %s, failure_threshold: %u, open_cooldown_seconds: %u, "
+                    "half_open_probe_count: %u}\n",
+                    quoted(b->platform, arena), b->failure_threshold, b->open_cooldown_seconds,
+                    b->half_open_probe_count);
+    }
     arena_close(arena);
 }
 

@@ -39,6 +39,12 @@ struct config_timeout {
     unsigned minutes;
 };
 
+/* When a platform that keeps failing is left alone (domain/breaker.h). */
+struct config_breaker {
+    const char *platform;
+    unsigned failure_threshold, open_cooldown_seconds, half_open_probe_count;
+};
+
 struct config {
     struct {
         const char *url; /* libpq URI or keywords; "" leaves all to libpq (PGHOST, PGSERVICE, ...) */
@@ -92,7 +98,21 @@ struct config {
         unsigned evidence_age_minutes; /* since_minutes unless given */
         struct config_timeout *timeouts;
         size_t ntimeouts;
+        struct config_breaker
+            breaker; /* of every platform that is not among the next; its platform is NULL */
+        struct config_breaker *breakers; /* what is left out there is as above */
+        size_t nbreakers;
     } reconcile;
+    struct {
+        bool allow_http;
+        struct config_networks allow_private;
+        const char *ca_file; /* NULL: the system's */
+        unsigned at_once, at_once_per_platform, connect_timeout_ms, timeout_ms, backoff_ms;
+        size_t max_answer_bytes;
+    } fetch; /* how platforms are asked (fetch/fetch.h) */
+    struct {
+        const char *key_file; /* NULL: tokens can neither be stored nor read */
+    } connections;
     struct config_source *sources;
     size_t nsources;
     bool unsafe_ok; /* a Postgres that may lose commits is accepted: for tests */

@@ -62,6 +62,11 @@ METRIC(API_REQUESTS, "settle_api_requests_total", COUNTER, false, "code", "2xx 4
        "Requests to the admin listener, by class of answer.")
 METRIC(PUBLICATIONS, "settle_publications", GAUGE, true, "state",
        "pending scheduled processing retry success failed", "Publications, by platform and state.")
+METRIC(
+    BREAKER_STATE, "settle_breaker_state", GAUGE, true, "state", "closed open half_open",
+    "1 for the state of each platform's breaker, 0 for the others; not closed: it is not asked about posts.")
+METRIC(BREAKER_TRANSITIONS, "settle_breaker_transitions", GAUGE, true, NULL, NULL,
+       "Changes of state of each platform's breaker so far; many in a short time: it flaps.")
 METRIC(RUN_LAST_SUCCESS, "settle_reconcile_last_success_timestamp_seconds", GAUGE, false, NULL, NULL,
        "When the newest successful run of the publications job ended, Unix time; 0 if there is none.")
 METRIC(RUN_DURATION, "settle_reconcile_run_duration_seconds", GAUGE, false, NULL, NULL,

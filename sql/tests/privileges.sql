@@ -2,7 +2,7 @@
 -- any grant more or less than the list names, fails.
 begin;
 create extension if not exists pgtap;
-select plan(13);
+select plan(15);
 
 -- '-': nothing. 'verb': the whole relation. 'verb(columns)': these columns only, in the table's order.
 create temporary table expected (relation text, role text, may text);
@@ -12,9 +12,14 @@ from (values
   --                      gateway                            reconciler                api                         maintain         readonly  requarantine     subscribe
   ('alerts',              '-',                               'select insert update',   'select update(status, resolved_at, resolved_by, resolution_notes)',
                                                                                                                    'select delete', 'select', '-',             '-'),
+  ('breakers',            '-',                               'select insert update',   'select',                   '-',             'select', '-',             '-'),
   ('hint_key',            'select',                          '-',                      '-',                        '-',             '-',      '-',             '-'),
   ('job_fences',          '-',                               'select update',          'select',                   '-',             'select', '-',             '-'),
   ('job_runs',            '-',                               'select insert update',   'select',                   'select delete', 'select', '-',             '-'),
+  ('platform_connections','-',                               'select insert update delete',
+   'select(user_id_str, platform, account, key_id, expires_at, connected, created_at, updated_at) insert update(token, key_id, expires_at, connected, updated_at)',
+                                                                                                                   '-',
+   'select(user_id_str, platform, account, key_id, expires_at, connected, created_at, updated_at)',                             '-',             '-'),
   ('publication_evidence','-',                               'select',                 'select',                   '-',             'select', '-',             '-'),
   ('publish_logs',        '-',
    'select update(status, external_url, error_message, published_at, settled_at, extra_metadata, updated_at)',
@@ -135,7 +140,10 @@ select lives_ok(
 select throws_ok(
   $$insert into settle.publish_logs (platform, user_id_str) values ('tiktok', 'u')$$, '42501', null,
   'the reconciler cannot invent a publication');
+set local role settle_api;
+select throws_ok('select token from settle.platform_connections', '42501', null, 'the API cannot read a token back');
 set local role settle_readonly;
+select throws_ok('select token from settle.platform_connections', '42501', null, 'nor can a reader');
 select lives_ok('select * from settle.publish_logs_live', 'a reader can read the view');
 reset role;
 

@@ -1,18 +1,18 @@
 -- What the programs' statements rest on: relations, keys, defaults, and the rules that constraints carry.
 begin;
 create extension if not exists pgtap;
-select plan(61);
+select plan(63);
 
 select set_eq(
   $$select relname::text from pg_class where relnamespace = 'settle'::regnamespace and relkind in ('r', 'p', 'v', 'm', 'f')$$,
-  array['alerts', 'hint_key', 'job_fences', 'job_runs', 'publication_evidence', 'publish_logs', 'publish_logs_live',
-        'publish_open', 'refused_requests', 'schema_version', 'social_sync_ledger', 'webhook_deliveries', 'webhook_receipts',
+  array['alerts', 'breakers', 'hint_key', 'job_fences', 'job_runs', 'platform_connections', 'publication_evidence',
+        'publish_logs', 'publish_logs_live', 'publish_open', 'refused_requests', 'schema_version', 'social_sync_ledger', 'webhook_deliveries', 'webhook_receipts',
         'websub_subscriptions'],
   'the schema holds these relations and no others');
 select set_eq(
   'select change from settle.schema_version',
   array['foundation', 'publish_logs', 'receipts', 'ledger', 'jobs', 'alerts', 'live_views', 'deliveries', 'requarantine',
-        'websub'],
+        'websub', 'breakers', 'connections'],
   'schema_version names every change');
 select is_empty(
   $$select role
@@ -32,6 +32,8 @@ select col_is_pk('settle', 'websub_subscriptions', array['platform', 'source', '
 select col_is_pk('settle', 'job_runs', 'id', 'key of job_runs');
 select col_is_pk('settle', 'job_fences', 'name', 'key of job_fences');
 select col_is_pk('settle', 'alerts', 'id', 'key of alerts');
+select col_is_pk('settle', 'breakers', 'platform', 'key of breakers');
+select col_is_pk('settle', 'platform_connections', array['user_id_str', 'platform', 'account'], 'key of platform_connections');
 select is_empty(
   $$select c.relname, a.attname
     from pg_class c

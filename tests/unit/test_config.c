@@ -81,6 +81,14 @@ static void assert_defaults(const struct config *c)
     assert_int_equal(c->reconcile.evidence_age_minutes, 10);
     assert_int_equal(c->reconcile.batch_size, 1000);
     assert_int_equal(c->reconcile.ntimeouts, 0);
+    assert_int_equal(c->reconcile.breaker.failure_threshold, 5);
+    assert_int_equal(c->reconcile.breaker.open_cooldown_seconds, 300);
+    assert_int_equal(c->reconcile.breaker.half_open_probe_count, 3);
+    assert_int_equal(c->reconcile.nbreakers, 0);
+    assert_false(c->fetch.allow_http);
+    assert_int_equal(c->fetch.allow_private.n, 0);
+    assert_int_equal(c->fetch.timeout_ms, 15000);
+    assert_null(c->connections.key_file);
     assert_string_equal(c->ingest.public_url, "");
     assert_int_equal(c->refused.inserts_per_second, 10);
     assert_int_equal(c->refused.megabytes_per_source, 64);
@@ -142,6 +150,10 @@ static void test_a_file_sets_what_it_names(void **state)
         "log: {level: debug}\n"
         "reconcile:\n  since_minutes: 20\n  timeout_minutes:\n"
         "    - {platform: youtube, minutes: 60}\n"
+        "  open_cooldown_seconds: 30\n"
+        "  breakers: [{platform: x, failure_threshold: 1}, {platform: y, half_open_probe_count: 100}]\n"
+        "fetch: {allow_http: true, allow_private: \"10.0.0.0/8 ::1\", max_answer_bytes: 1024}\n"
+        "connections: {key_file: /k}\n"
         "sources:\n  - platform: tiktok\n    secret_file: /a\n"
         "  - {platform: tiktok, name: acme, secret_file: /b, verify_token_file: /t, topics: [x, y]}\n"
         "unsafe_ok: true\n",
@@ -164,6 +176,17 @@ static void test_a_file_sets_what_it_names(void **state)
     assert_int_equal(c->reconcile.ntimeouts, 1);
     assert_string_equal(c->reconcile.timeouts[0].platform, "youtube");
     assert_int_equal(c->reconcile.timeouts[0].minutes, 60);
+    assert_int_equal(c->reconcile.nbreakers, 2);
+    assert_string_equal(c->reconcile.breakers[0].platform, "x");
+    assert_int_equal(c->reconcile.breakers[0].failure_threshold, 1);
+    assert_int_equal(c->reconcile.breakers[0].open_cooldown_seconds, 30); /* as every platform's */
+    assert_int_equal(c->reconcile.breakers[0].half_open_probe_count, 3);
+    assert_int_equal(c->reconcile.breakers[1].failure_threshold, 5);
+    assert_int_equal(c->reconcile.breakers[1].half_open_probe_count, 100);
+    assert_true(c->fetch.allow_http);
+    assert_int_equal(c->fetch.allow_private.n, 2);
+    assert_int_equal(c->fetch.max_answer_bytes, 1024);
+    assert_string_equal(c->connections.key_file, "/k");
     assert_int_equal(c->nsources, 2);
     assert_string_equal(c->sources[0].name, "default");
     assert_string_equal(c->sources[1].name, "acme");
@@ -235,66 +258,69 @@ static void test_a_url_may_come_from_a_file(void **state)
 static const struct {
     const char *why, *text, *message; /* behind the file's name */
 } wrong[] = {
-    {"an empty file",              "",                                                                   ": the file is empty"                                },
-    {"comments alone",             "# x\n\n",                                                            ": the file is empty"                                },
+    {"an empty file",              "",                                                                     ": the file is empty"                                },
+    {"comments alone",             "# x\n\n",                                                              ": the file is empty"                                },
     {"a second document",          "unsafe_ok: true\n---\nunsafe_ok: false\n",
-     ":2:1: a second document; one file is one document"                                                                                                      },
-    {"broken YAML",                "ingest: {workers: 1\n",                                              ":2:1: did not find expected ',' or '}'"             },
+     ":2:1: a second document; one file is one document"                                                                                                        },
+    {"broken YAML",                "ingest: {workers: 1\n",                                                ":2:1: did not find expected ',' or '}'"             },
     {"a unit",                     "ingest:\n  workers: 10m\n",
-     ":2:3: ingest.workers: \"10m\" is not a whole number from 1 to 64, without a unit"                                                                       },
+     ":2:3: ingest.workers: \"10m\" is not a whole number from 1 to 64, without a unit"                                                                         },
     {"too many",                   "ingest: {workers: 65}\n",
-     ":1:10: ingest.workers: \"65\" is not a whole number from 1 to 64"                                                                                       },
+     ":1:10: ingest.workers: \"65\" is not a whole number from 1 to 64"                                                                                         },
     {"too few",                    "reconcile: {since_minutes: 0}\n",
-     ":1:13: reconcile.since_minutes: \"0\" is not a whole number from 1 to 1440"                                                                             },
-    {"a leading zero",             "ingest: {workers: 010}\n",                                           "\"010\" is not a whole number"                      },
-    {"a sign",                     "ingest: {workers: -1}\n",                                            "\"-1\" is not a whole number"                       },
-    {"hexadecimal",                "ingest: {workers: 0x10}\n",                                          "\"0x10\" is not a whole number"                     },
-    {"no number",                  "ingest: {workers: }\n",                                              "\"\" is not a whole number"                         },
-    {"an overflow",                "ingest: {workers: 18446744073709551617}\n",                          "is not a whole number"                              },
-    {"a half truth",               "unsafe_ok: yes\n",                                                   ":1:1: unsafe_ok: must be true or false"             },
-    {"an unknown level",           "log: {level: loud}\n",                                               ":1:7: log.level: must be debug, info, warn or error"},
-    {"a half prepare",             "database: {prepare: on}\n",                                          ":1:12: database.prepare: must be auto or off"       },
+     ":1:13: reconcile.since_minutes: \"0\" is not a whole number from 1 to 1440"                                                                               },
+    {"a leading zero",             "ingest: {workers: 010}\n",                                             "\"010\" is not a whole number"                      },
+    {"a sign",                     "ingest: {workers: -1}\n",                                              "\"-1\" is not a whole number"                       },
+    {"hexadecimal",                "ingest: {workers: 0x10}\n",                                            "\"0x10\" is not a whole number"                     },
+    {"no number",                  "ingest: {workers: }\n",                                                "\"\" is not a whole number"                         },
+    {"an overflow",                "ingest: {workers: 18446744073709551617}\n",                            "is not a whole number"                              },
+    {"a half truth",               "unsafe_ok: yes\n",                                                     ":1:1: unsafe_ok: must be true or false"             },
+    {"an unknown level",           "log: {level: loud}\n",                                                 ":1:7: log.level: must be debug, info, warn or error"},
+    {"a half prepare",             "database: {prepare: on}\n",                                            ":1:12: database.prepare: must be auto or off"       },
     {"an unknown section",         "ingests: {workers: 1}\n",
-     ":1:1: unknown key \"ingests\"; known here: database, redis, ingest,"                                                                                    },
+     ":1:1: unknown key \"ingests\"; known here: database, redis, ingest,"                                                                                      },
     {"an unknown key",             "ingest:\n  listen: a:1\n  wrokers: 1\n",
-     ":3:3: unknown key \"wrokers\"; known here: enabled, listen, workers,"                                                                                   },
-    {"a key twice",                "ingest:\n  workers: 1\n  workers: 2\n",                              ":3:3: ingest.workers: the key is there twice"       },
+     ":3:3: unknown key \"wrokers\"; known here: enabled, listen, workers,"                                                                                     },
+    {"a key twice",                "ingest:\n  workers: 1\n  workers: 2\n",                                ":3:3: ingest.workers: the key is there twice"       },
     {"a list for a word",          "ingest: {workers: [1]}\n",
-     ":1:10: ingest.workers: Expecting STRING, got event: SEQUENCE_START"                                                                                     },
-    {"a word for a section",       "ingest: 1\n",                                                        ":1:1: ingest: Expecting MAPPING, got event: SCALAR" },
+     ":1:10: ingest.workers: Expecting STRING, got event: SEQUENCE_START"                                                                                       },
+    {"a word for a section",       "ingest: 1\n",                                                          ":1:1: ingest: Expecting MAPPING, got event: SCALAR" },
     {"a port too high",            "monitor: {listen: \"h:65536\"}\n",
-     ":1:11: monitor.listen: must be host:port, [::1]:port or unix:/path"                                                                                     },
-    {"no host",                    "monitor: {listen: \":80\"}\n",                                       "monitor.listen: must be host:port"                  },
-    {"no port",                    "monitor: {listen: \"localhost\"}\n",                                 "monitor.listen: must be host:port"                  },
-    {"a bare IPv6 address",        "monitor: {listen: \"::1:80\"}\n",                                    "monitor.listen: must be host:port"                  },
+     ":1:11: monitor.listen: must be host:port, [::1]:port or unix:/path"                                                                                       },
+    {"no host",                    "monitor: {listen: \":80\"}\n",                                         "monitor.listen: must be host:port"                  },
+    {"no port",                    "monitor: {listen: \"localhost\"}\n",                                   "monitor.listen: must be host:port"                  },
+    {"a bare IPv6 address",        "monitor: {listen: \"::1:80\"}\n",                                      "monitor.listen: must be host:port"                  },
     {"a relative socket",          "monitor: {listen: \"unix:x.sock\"}\n",
-     "monitor.listen: must be unix: and a full path"                                                                                                          },
-    {"an alias",                   "log: &l {level: info}\nmonitor: *l\n",                               ":2:10: an alias; write the value out"               },
+     "monitor.listen: must be unix: and a full path"                                                                                                            },
+    {"an alias",                   "log: &l {level: info}\nmonitor: *l\n",                                 ":2:10: an alias; write the value out"               },
     {"a source without secret",    "sources:\n  - {platform: tiktok}\n",
-     "sources[0].platform: Missing required mapping field: secret_file"                                                                                       },
+     "sources[0].platform: Missing required mapping field: secret_file"                                                                                         },
     {"a public URL with a slash",  "ingest: {public_url: \"https://h/\"}\n",
-     ":1:10: ingest.public_url: must be https://host or http://host"                                                                                          },
+     ":1:10: ingest.public_url: must be https://host or http://host"                                                                                            },
     {"a public URL without host",  "ingest: {public_url: \"https://\"}\n",
-     "ingest.public_url: must be https://host"                                                                                                                },
+     "ingest.public_url: must be https://host"                                                                                                                  },
     {"a public URL of a port",     "ingest: {public_url: \"https://:80\"}\n",
-     "ingest.public_url: must be https://host"                                                                                                                },
+     "ingest.public_url: must be https://host"                                                                                                                  },
     {"a public URL with a query",  "ingest: {public_url: \"https://h/a?b\"}\n",
-     "ingest.public_url: must be https://host"                                                                                                                },
+     "ingest.public_url: must be https://host"                                                                                                                  },
     {"a public URL with a blank",  "ingest: {public_url: \"https://h /a\"}\n",
-     "ingest.public_url: must be https://host"                                                                                                                },
+     "ingest.public_url: must be https://host"                                                                                                                  },
     {"a public URL with a user",   "ingest: {public_url: \"https://u:p@h\"}\n",
-     "ingest.public_url: must be https://host"                                                                                                                },
-    {"no scheme",                  "ingest: {public_url: hooks.example.com}\n",                          "ingest.public_url: must be https://host"            },
+     "ingest.public_url: must be https://host"                                                                                                                  },
+    {"no scheme",                  "ingest: {public_url: hooks.example.com}\n",                            "ingest.public_url: must be https://host"            },
     {"more than a month",          "refused: {keep_hours: 721}\n",
-     ":1:11: refused.keep_hours: \"721\" is not a whole number from 1 to 720"                                                                                 },
+     ":1:11: refused.keep_hours: \"721\" is not a whole number from 1 to 720"                                                                                   },
     {"none a second",              "refused: {inserts_per_second: 0}\n",
-     "refused.inserts_per_second: \"0\" is not a whole number from 1 to 1000"                                                                                 },
+     "refused.inserts_per_second: \"0\" is not a whole number from 1 to 1000"                                                                                   },
     {"no room",                    "refused: {megabytes_per_source: 1025}\n",
-     "refused.megabytes_per_source: \"1025\" is not a whole number from 1 to 1024"                                                                            },
+     "refused.megabytes_per_source: \"1025\" is not a whole number from 1 to 1024"                                                                              },
     {"an unknown key of a source", "sources:\n  - {platform: tiktok, secret: x}\n",
-     ":2:24: unknown key \"secret\"; known here: platform, name, secret_file"                                                                                 },
+     ":2:24: unknown key \"secret\"; known here: platform, name, secret_file"                                                                                   },
+    {"a breaker that never opens", "reconcile:\n  breakers:\n    - {platform: x, failure_threshold: 0}\n",
+     ":3:21: reconcile.breakers[0].failure_threshold: \"0\" is not a whole number from 1 to 1000"                                                               },
+    {"a breaker of nobody",        "reconcile: {breakers: [{}]}\n",                                        "platform"                                           },
     {"a time-out with a unit",     "reconcile:\n  timeout_minutes:\n    - {platform: x, minutes: 1h}\n",
-     ":3:21: reconcile.timeout_minutes[0].minutes: \"1h\" is not a whole number"                                                                              },
+     ":3:21: reconcile.timeout_minutes[0].minutes: \"1h\" is not a whole number"                                                                                },
 };
 
 static void test_a_wrong_file_is_told_where_and_what_would_be_right(void **state)
@@ -372,7 +398,8 @@ static void test_what_is_printed_can_be_read_again(void **state)
     struct err err = {.text = ""};
     struct config *c =
         open_text("ingest: {listen: \"unix:/a \\\"b\\\"\", workers: 3}\nreconcile: {timeout_minutes: "
-                  "[{platform: x, minutes: 5}]}\nsources: [{platform: y, secret_file: \"o # p\"},"
+                  "[{platform: x, minutes: 5}], breakers: [{platform: x}]}\nsources: [{platform: y, "
+                  "secret_file: \"o # p\"},"
                   " {platform: z, secret_file: s, verify_token_file: \"a, b\", topics: [\"[t]\", u]}]\n",
                   &err);
     char *first = strdup(strchr(printed(c), '\n'));
@@ -383,6 +410,8 @@ static void test_what_is_printed_can_be_read_again(void **state)
     c = open_text(first, &err);
     assert_string_equal(err.text, "");
     assert_string_equal(c->ingest.listen.path, "/a \"b\"");
+    assert_int_equal(c->reconcile.nbreakers, 1);
+    assert_int_equal(c->reconcile.breakers[0].open_cooldown_seconds, 300);
     assert_string_equal(c->sources[0].secret_file, "o # p");
     assert_string_equal(c->sources[1].verify_token_file, "a, b");
     assert_int_equal(c->sources[1].ntopics, 2);

@@ -31,6 +31,14 @@ static const struct param body_table[] = {
     {"whole",            FROM_BODY,                   PARAM_WHOLE                                       },
 };
 enum { NEW_ID, PLATFORM, SOURCE, AT, N, EXTRA, CLIP, NAME, IDEMPOTENCY, WHOLE };
+
+static const struct param secret_table[] = {
+    {"who",         FROM_PATH,       PARAM_TEXT, .min = 1,              .max = 10},
+    {"where",             FROM_BODY,                      PARAM_TEXT,           .min = 1, .max = 10, .standard = "here"},
+    {"token",    FROM_BODY, PARAM_SECRET,           .min = 1,                          .max = 8},
+    {"after", FROM_BODY,        PARAM_BOOL,.standard = "true"},
+};
+enum { WHO, WHERE, TOKEN, KEY_ID, AFTER };
 /* clang-format on */
 
 static struct arena *arena;
@@ -274,6 +282,71 @@ static void test_a_wrong_header_is_refused_by_name(void **state)
     assert_true(span_eq(p.errors[0].field, SPAN("idempotency-key")));
 }
 
+static const struct seal_keys *seal_keys;
+
+static enum status read_secret(struct params *ret, const char *who, const char *body, struct err *err)
+{
+    const struct param_input input = {.path = {span_of(who)}, .body = span_of(body), .keys = seal_keys};
+
+    return params_read(ret, secret_table, countof(secret_table), &input, arena, err);
+}
+
+static void test_a_secret_is_sealed_for_what_stands_before_it(void **state)
+{
+    struct seal_keys *keys = seal_keys_read(SPAN(KEY), &(struct err){0});
+    struct params p;
+    struct err err;
+    struct span place[2], plain;
+    char room[16];
+
+    (void)state;
+    seal_keys = keys;
+    assert_int_equal(read_secret(&p, "a%2Fb+c", "{\"token\":\"t\\u0020ken\",\"where\":\"there\"}", &err), OK);
+    assert_int_equal(p.nvalues, 5);
+    assert_text(&p.values[WHO], "a/b+c"); /* a path is not a form: its plus is one */
+    assert_null(memmem(p.values[TOKEN].text.at, p.values[TOKEN].text.len, "t ken", 5));
+    assert_true(span_eq(p.values[KEY_ID].text, seal_key_id(keys)));
+    place[0] = p.values[WHO].text;
+    place[1] = p.values[WHERE].text;
+    assert_int_equal(seal_open(keys, &(struct sealed){p.values[KEY_ID].text, p.values[TOKEN].text, place, 2},
+                               room, sizeof(room), &plain, &err),
+                     OK);
+    assert_true(span_eq(plain, SPAN("t ken")));
+
+    assert_int_equal(read_secret(&p, "a", "{\"after\":false}", &err), OK);
+    assert_null(p.values[TOKEN].text.at);
+    assert_null(p.values[KEY_ID].text.at);
+    assert_int_equal(p.values[AFTER].number, 0);
+    seal_keys = NULL;
+    seal_keys_close(keys);
+}
+
+static void test_a_wrong_secret_is_refused_and_not_shown(void **state)
+{
+    static const char *const bad[] = {"{\"token\":\"\"}",          "{\"token\":\"123456789\"}",
+                                      "{\"token\":\"can\\nary\"}", "{\"token\":\"can\xc3\xa9ry\"}",
+                                      "{\"token\":12345678}",      "{\"token\":{\"a\":1}}"};
+    struct seal_keys *keys = seal_keys_read(SPAN(KEY), &(struct err){0});
+    struct params p;
+    struct err err;
+
+    (void)state;
+    seal_keys = keys;
+    for (size_t i = 0; i < countof(bad); i++) {
+        assert_int_equal(read_secret(&p, "a", bad[i], &err), INVALID);
+        assert_int_equal(p.nerrors, 1);
+        assert_true(span_eq(p.errors[0].field, SPAN("token")));
+        assert_null(strstr(p.errors[0].message, "can"));
+        assert_null(strstr(err.text, "can"));
+    }
+    seal_keys = NULL;
+    assert_int_equal(read_secret(&p, "a", "{\"token\":\"canary\"}", &err), BROKEN);
+    assert_string_equal(err.cause, "no_seal_key");
+    assert_null(strstr(err.text, "canary"));
+    assert_int_equal(read_secret(&p, "a", "{}", &err), OK); /* without one no key is needed */
+    seal_keys_close(keys);
+}
+
 static void assert_without_cursor(const char *query, const char *want)
 {
     struct span got = query_without(span_of(query), "cursor", arena);
@@ -311,6 +384,8 @@ int main(void)
         TEST(test_a_body_fills_its_values),
         TEST(test_wrong_bodies_are_refused_by_name),
         TEST(test_a_wrong_header_is_refused_by_name),
+        TEST(test_a_secret_is_sealed_for_what_stands_before_it),
+        TEST(test_a_wrong_secret_is_refused_and_not_shown),
         TEST(test_a_link_repeats_the_query_without_its_cursor),
         TEST(test_a_query_chooses_a_route_by_its_exact_word),
     };

@@ -7,8 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define KEY "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
-#define ID  "01a20074-8f5a-76e1-94b4-5e99b65e7f06"
+#define KEY         "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+#define CONNECTIONS "/api/scheduler/platform-connections/"
+#define ID          "01a20074-8f5a-76e1-94b4-5e99b65e7f06"
 
 static void test_requests_find_their_statement(void **state)
 {
@@ -17,26 +18,35 @@ static void test_requests_find_their_statement(void **state)
         int sql; /* -1: none */
         const char *allowed;
     } cases[] = {
-        {"GET",    "/publishing/logs",              NULL,            SQL_LOG_LIST,     NULL             },
-        {"HEAD",   "/publishing/logs",              NULL,            SQL_LOG_LIST,     NULL             },
-        {"POST",   "/publishing/logs",              NULL,            SQL_LOG_REGISTER, NULL             },
-        {"PUT",    "/publishing/logs",              NULL,            -1,               "GET, HEAD, POST"},
-        {"get",    "/publishing/logs",              NULL,            -1,               "GET, HEAD, POST"},
-        {"GET",    "/publishing/logs/" ID,          NULL,            SQL_LOG_GET,      NULL             },
-        {"DELETE", "/publishing/logs/" ID,          NULL,            -1,               "GET, HEAD"      },
-        {"GET",    "/publishing/logs/" KEY,         NULL,            -1,               NULL             },
-        {"GET",    "/publishing/logs/",             NULL,            -1,               NULL             },
-        {"GET",    "/publishing/logs/" ID "/x",     NULL,            -1,               NULL             },
-        {"GET",    "/publishing/receipts",          NULL,            SQL_RECEIPT_LIST, NULL             },
-        {"GET",    "/publishing/receipts",          "state=refused", SQL_REFUSED_LIST, NULL             },
-        {"GET",    "/publishing/receipts",          "refused=no",    SQL_RECEIPT_LIST, NULL             },
-        {"GET",    "/publishing/receipts/" KEY,     NULL,            SQL_RECEIPT_GET,  NULL             },
-        {"GET",    "/publishing/receipts/" ID,      NULL,            SQL_REFUSED_GET,  NULL             },
-        {"GET",    "/publishing/receipts/deadbeef", NULL,            -1,               NULL             },
-        {"GET",    "/publishing/reconcile",         NULL,            -1,               "POST"           },
-        {"GET",    "/",                             NULL,            -1,               NULL             },
-        {"GET",    "",                              NULL,            -1,               NULL             },
-        {"GET",    "*",                             NULL,            -1,               NULL             },
+        {"GET",    "/publishing/logs",              NULL,            SQL_LOG_LIST,       NULL             },
+        {"HEAD",   "/publishing/logs",              NULL,            SQL_LOG_LIST,       NULL             },
+        {"POST",   "/publishing/logs",              NULL,            SQL_LOG_REGISTER,   NULL             },
+        {"PUT",    "/publishing/logs",              NULL,            -1,                 "GET, HEAD, POST"},
+        {"get",    "/publishing/logs",              NULL,            -1,                 "GET, HEAD, POST"},
+        {"GET",    "/publishing/logs/" ID,          NULL,            SQL_LOG_GET,        NULL             },
+        {"DELETE", "/publishing/logs/" ID,          NULL,            -1,                 "GET, HEAD"      },
+        {"GET",    "/publishing/logs/" KEY,         NULL,            -1,                 NULL             },
+        {"GET",    "/publishing/logs/",             NULL,            -1,                 NULL             },
+        {"GET",    "/publishing/logs/" ID "/x",     NULL,            -1,                 NULL             },
+        {"GET",    "/publishing/receipts",          NULL,            SQL_RECEIPT_LIST,   NULL             },
+        {"GET",    "/publishing/receipts",          "state=refused", SQL_REFUSED_LIST,   NULL             },
+        {"GET",    "/publishing/receipts",          "refused=no",    SQL_RECEIPT_LIST,   NULL             },
+        {"GET",    "/publishing/receipts/" KEY,     NULL,            SQL_RECEIPT_GET,    NULL             },
+        {"GET",    "/publishing/receipts/" ID,      NULL,            SQL_REFUSED_GET,    NULL             },
+        {"GET",    "/publishing/receipts/deadbeef", NULL,            -1,                 NULL             },
+        {"GET",    "/publishing/reconcile",         NULL,            -1,                 "POST"           },
+        {"PUT",    CONNECTIONS "u/tiktok",          NULL,            SQL_CONNECTION_SET, NULL             },
+        {"PUT",    CONNECTIONS "a%40b%2Fc/tiktok",  NULL,            SQL_CONNECTION_SET, NULL             },
+        {"POST",   CONNECTIONS "u/tiktok",          NULL,            -1,                 "PUT"            },
+        {"GET",    CONNECTIONS "u/tiktok",          NULL,            -1,                 "PUT"            },
+        {"PUT",    CONNECTIONS "/tiktok",           NULL,            -1,                 NULL             },
+        {"PUT",    CONNECTIONS "u%0a/tiktok",       NULL,            -1,                 NULL             },
+        {"PUT",    CONNECTIONS "u/Tik%20Tok",       NULL,            -1,                 NULL             },
+        {"GET",    "/debug/circuit-breakers",       NULL,            SQL_BREAKER_LIST,   NULL             },
+        {"PUT",    "/debug/circuit-breakers",       NULL,            -1,                 "GET, HEAD"      },
+        {"GET",    "/",                             NULL,            -1,                 NULL             },
+        {"GET",    "",                              NULL,            -1,                 NULL             },
+        {"GET",    "*",                             NULL,            -1,                 NULL             },
     };
 
     (void)state;
@@ -64,7 +74,7 @@ static void test_every_table_has_as_many_values_as_its_statement(void **state)
         if (r->kind != ROUTE_READ && r->kind != ROUTE_WRITE)
             continue;
         for (size_t p = 0; p < r->nparams; p++) {
-            n += r->params[p].type != PARAM_ROUTE;
+            n += r->params[p].type == PARAM_SECRET ? 2 : r->params[p].type != PARAM_ROUTE;
             for (const char *c = r->params[p].type == PARAM_CURSOR ? r->params[p].words : ""; *c; c++)
                 n += *c == ' ';
         }
@@ -89,7 +99,9 @@ static void test_the_description_names_every_route_and_parameter(void **state)
         if (!path)
             fail_msg("no %s", r->path);
         end = strstr(path + strlen(line), "\n  /");
-        method = strstr(path, r->method[0] == 'G' ? "\n    get:\n" : "\n    post:\n");
+        method = strstr(path, r->method[0] == 'G'              ? "\n    get:\n"
+                              : strcmp(r->method, "POST") == 0 ? "\n    post:\n"
+                                                               : "\n    put:\n");
         if (!method || (end && method > end))
             fail_msg("no %s %s", r->method, r->path);
         for (size_t p = 0; p < r->nparams; p++) {
@@ -134,6 +146,9 @@ static void test_only_loopback_is_served(void **state)
         {"POST", "127.0.0.1",           NULL,                              "unsupported_media_type"},
         {"POST", "127.0.0.1",           "text/plain",                      "unsupported_media_type"},
         {"POST", "127.0.0.1",           "application/jsonx",               "unsupported_media_type"},
+        {"PUT",  "127.0.0.1",           "application/json",                NULL                    },
+        {"PUT",  "127.0.0.1",           "text/plain",                      "unsupported_media_type"},
+        {"PUT",  "127.0.0.1",           NULL,                              "unsupported_media_type"},
         {"POST", "evil",                "application/json",                "forbidden_host"        },
     };
 
