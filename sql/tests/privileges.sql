@@ -16,16 +16,24 @@ from (values
   ('hint_key',            'select',                          '-',                      '-',                        '-',             '-',      '-',             '-'),
   ('job_fences',          '-',                               'select update',          'select',                   '-',             'select', '-',             '-'),
   ('job_runs',            '-',                               'select insert update',   'select',                   'select delete', 'select', '-',             '-'),
+  ('platform_pauses',     '-',                               'select insert delete',   'select',                   '-',             'select', '-',             '-'),
+  ('poll_budgets',        '-',                               'select insert update',   '-',                        'select delete', '-',      '-',             '-'),
+  ('publication_reports', '-',                               'select insert',          'select insert',            'select delete', 'select', '-',             '-'),
+  ('publish_leases',      '-',                               'select',                 'select insert update delete',
+                                                                                                                   'select delete', 'select', '-',             '-'),
+  ('publish_polls',       '-',                               'select insert update',   'select',                   'select delete', 'select', '-',             '-'),
   ('platform_connections','-',                               'select insert update delete',
    'select(user_id_str, platform, account, key_id, expires_at, connected, created_at, updated_at) insert update(token, key_id, expires_at, connected, updated_at)',
                                                                                                                    '-',
    'select(user_id_str, platform, account, key_id, expires_at, connected, created_at, updated_at)',                             '-',             '-'),
   ('publication_evidence','-',                               'select',                 'select',                   '-',             'select', '-',             '-'),
   ('publish_logs',        '-',
-   'select update(status, external_url, error_message, published_at, settled_at, extra_metadata, updated_at)',
-                                                                                       'select insert',            'select',        'select', '-',             '-'),
+   'select update(status, external_url, error_message, published_at, settled_at, retry_count, next_retry_at, extra_metadata, updated_at)',
+   'select insert update(status, external_post_id, external_url, error_message, published_at, settled_at, retry_count, last_retry_at, next_retry_at, extra_metadata, updated_at)',
+                                                                                                                   'select',        'select', '-',             '-'),
   ('publish_open',        '-',                               'select insert update delete',
-                                                                                       'select insert update',     'select',        'select', '-',             '-'),
+                                                                                       'select insert update delete',
+                                                                                                                   'select',        'select', '-',             '-'),
   ('publish_logs_live',   '-',                               'select',                 'select',                   '-',             'select', '-',             '-'),
   ('refused_requests',    'insert',                          '-',                      'select',                   'select delete', 'select', 'select delete', '-'),
   ('schema_version',      'select',                          'select',                 'select',                   'select',        'select', 'select',        'select'),
@@ -86,7 +94,8 @@ select is_empty(
     where p.pronamespace = 'settle'::regnamespace
       and has_function_privilege(role, p.oid, 'execute')
       <> (p.proname in ('extras_object', 'webhook_noted') and role in ('settle_reconciler', 'settle_api', 'settle_readonly')
-          or p.proname = 'attempts_moved' and role = 'settle_reconciler')$$,
+          or p.proname = 'attempts_moved' and role in ('settle_reconciler', 'settle_api')
+          or p.proname = 'time_noted' and role = 'settle_api')$$,
   'functions are executable by those who read the views that call them or call them, and not by PUBLIC');
 
 select is_empty(

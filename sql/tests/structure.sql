@@ -1,18 +1,20 @@
 -- What the programs' statements rest on: relations, keys, defaults, and the rules that constraints carry.
 begin;
 create extension if not exists pgtap;
-select plan(63);
+select plan(67);
 
 select set_eq(
   $$select relname::text from pg_class where relnamespace = 'settle'::regnamespace and relkind in ('r', 'p', 'v', 'm', 'f')$$,
-  array['alerts', 'breakers', 'hint_key', 'job_fences', 'job_runs', 'platform_connections', 'publication_evidence',
-        'publish_logs', 'publish_logs_live', 'publish_open', 'refused_requests', 'schema_version', 'social_sync_ledger', 'webhook_deliveries', 'webhook_receipts',
+  array['alerts', 'breakers', 'hint_key', 'job_fences', 'job_runs', 'platform_connections', 'platform_pauses',
+        'poll_budgets', 'publication_evidence', 'publication_reports', 'publish_leases', 'publish_logs',
+        'publish_logs_live', 'publish_open', 'publish_polls', 'refused_requests', 'schema_version',
+        'social_sync_ledger', 'webhook_deliveries', 'webhook_receipts',
         'websub_subscriptions'],
   'the schema holds these relations and no others');
 select set_eq(
   'select change from settle.schema_version',
   array['foundation', 'publish_logs', 'receipts', 'ledger', 'jobs', 'alerts', 'live_views', 'deliveries', 'requarantine',
-        'websub', 'breakers', 'connections'],
+        'websub', 'breakers', 'connections', 'reports'],
   'schema_version names every change');
 select is_empty(
   $$select role
@@ -28,6 +30,10 @@ select col_is_pk('settle', 'webhook_receipts', array['dedup_key', 'source'], 'ke
 select col_is_pk('settle', 'webhook_deliveries', array['id', 'source'], 'key of webhook_deliveries');
 select col_is_pk('settle', 'refused_requests', array['id', 'source'], 'key of refused_requests');
 select col_is_pk('settle', 'social_sync_ledger', array['id', 'source'], 'key of social_sync_ledger');
+select col_is_pk('settle', 'publication_reports', array['id', 'source'], 'key of publication_reports');
+select col_is_pk('settle', 'publish_leases', array['id', 'source'], 'key of publish_leases');
+select col_is_pk('settle', 'publish_polls', array['id', 'source'], 'key of publish_polls');
+select col_is_pk('settle', 'platform_pauses', 'platform', 'key of platform_pauses');
 select col_is_pk('settle', 'websub_subscriptions', array['platform', 'source', 'topic'], 'key of websub_subscriptions');
 select col_is_pk('settle', 'job_runs', 'id', 'key of job_runs');
 select col_is_pk('settle', 'job_fences', 'name', 'key of job_fences');
