@@ -1,7 +1,6 @@
 #include "asking.h"
 
 #include "base/log.h"
-#include "breakers.h"
 #include "session.h"
 
 struct fetch_config asking_config(const struct config *c)
@@ -21,10 +20,8 @@ struct fetch_config asking_config(const struct config *c)
     };
 }
 
-void asking_log_try(struct span platform, const struct fetch_answer *answer)
+void asking_log_try(struct span platform, const struct fetch_answer *answer, enum missing why)
 {
-    enum missing why = breakers_missing(answer);
-
     if (why == MISSING_NONE || answer->error == FETCH_HELD || answer->error == FETCH_STOPPED)
         return;
     log_warn(answer->again ? "poll_retry_scheduled" : "fetch_error", LOG_SPAN("platform", platform),

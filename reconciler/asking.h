@@ -12,9 +12,9 @@
 /* Borrows c. It ends when session_stopping says so. */
 struct fetch_config asking_config(const struct config *c);
 
-/* A try that brought nothing: poll_retry_scheduled if there will be another, else fetch_error. One that brought something,
- * or was not sent, writes no line. Never a URL, a header, a body. */
-void asking_log_try(struct span platform, const struct fetch_answer *answer);
+/* A try that brought nothing, and why: poll_retry_scheduled if there will be another, else fetch_error. One that brought
+ * something, or was not sent, writes no line. Never a URL, a header, a body. */
+void asking_log_try(struct span platform, const struct fetch_answer *answer, enum missing why);
 /* The breaker did not let it go: circuit_open, with why as its error_code. Once a pass and platform will do. */
 void asking_log_held(struct span platform, enum missing why);
 

@@ -11,6 +11,7 @@ struct command {
                char **argv); /* argv[0] is "settle-reconciler NAME"; returns the exit code (sysexits.h) */
 };
 
-extern const struct command publications_command, connections_command, maintain_command;
+extern const struct command publications_command, explain_command, override_command, platform_command,
+    connections_command, maintain_command;
 
 #endif

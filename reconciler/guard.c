@@ -132,13 +132,18 @@ static void put_patience(struct pg_args *args, const struct session *s, const st
 {
     struct span *platforms = arena_alloc(s->arena, d->npatience * sizeof(*platforms) + 1);
     int64_t *before_us = arena_alloc(s->arena, d->npatience * sizeof(*before_us) + 1);
+    int64_t *give_up_us = arena_alloc(s->arena, d->npatience * sizeof(*give_up_us) + 1);
 
     for (size_t i = 0; i < d->npatience; i++) {
-        platforms[i] = d->patience[i].platform;
-        before_us[i] = s->began_us - d->patience[i].minutes * MINUTE_US;
+        const struct patience *p = &d->patience[i];
+
+        platforms[i] = p->platform;
+        before_us[i] = p->paused ? 0 : s->began_us - p->minutes * MINUTE_US; /* 1970: nothing is older */
+        give_up_us[i] = p->give_up_minutes > 0 ? s->began_us - p->give_up_minutes * MINUTE_US : TIME_NONE;
     }
     pg_arg_texts(args, platforms, d->npatience);
     pg_arg_times(args, before_us, d->npatience);
+    pg_arg_times(args, give_up_us, d->npatience);
 }
 
 /* Counting may take longer than a lease. */

@@ -11,9 +11,8 @@ static const struct command *find(const char *name);
 static void usage(FILE *to);
 
 static const struct command *const commands[] = {
-    &publications_command,
-    &connections_command,
-    &maintain_command,
+    &publications_command, /* the job */
+    &explain_command,      &override_command, &platform_command, &connections_command, &maintain_command,
 };
 
 int main(int argc, char **argv)

@@ -5,6 +5,7 @@
 #include "domain/moment.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 
 enum { URL_BYTES_MAX = 2048 }; /* of publish_logs.external_url */
 
@@ -12,7 +13,7 @@ enum { URL_BYTES_MAX = 2048 }; /* of publish_logs.external_url */
 struct columns {
     struct id *ids, *event_ids;
     struct span *sources, *old_statuses, *statuses, *errors, *urls, *extras, *patches, *events, *receipts;
-    int64_t *updated_us, *published_us;
+    int64_t *updated_us, *published_us, *next_retry_us;
 };
 
 static void read_row(struct row *r, const struct pg_rows *rows, size_t at, const struct session *s);
@@ -20,14 +21,18 @@ static struct publication read_publication(const struct pg_rows *rows, size_t at
 static struct evidence read_rests_on(const struct pg_rows *rows, size_t at, const struct publication *p,
                                      struct arena *arena);
 static struct evidence read_receipt(const struct pg_rows *rows, size_t at, struct receipt *ret);
+static enum witness witness_of(struct span word);
 static struct evidence read_note(const struct pg_rows *rows, size_t at, const struct session *s);
 static int64_t time_noted(struct span text, struct arena *arena);
 static struct span from_hex(struct span hex, struct arena *arena);
+static unsigned number_noted(struct span text);
 
 static enum status refused(const struct row *first, size_t n, struct err *err);
 static void put_columns(struct row *const *rows, size_t n, const struct session *s, struct pg_args *ret);
 static void columns_init(struct columns *c, size_t n, struct arena *arena);
 static void columns_bind(const struct columns *c, size_t n, struct arena *arena, struct pg_args *ret);
+static enum pub_state state_after(struct verdict v);
+static int64_t next_retry_us(const struct row *r, int64_t now_us);
 static struct span failure_text(const struct row *r, struct arena *arena);
 static struct span url_of(const struct row *r);
 static int64_t published_us(const struct row *r, int64_t now_us);
@@ -38,14 +43,6 @@ static struct span quoted(struct span s, struct arena *arena);
 static struct span hex_of(struct span bytes, struct arena *arena);
 static struct span time_of(int64_t us, struct arena *arena);
 static struct span joined(struct arena *arena, const struct span *parts, size_t n);
-
-unsigned timeout_minutes(const struct deadlines *d, struct span platform)
-{
-    for (size_t i = 0; i < d->npatience; i++)
-        if (span_eq(platform, d->patience[i].platform))
-            return d->patience[i].minutes;
-    return d->since_minutes;
-}
 
 enum status page_read(struct page *page, struct session *s, enum sql sql, const struct pg_args *args,
                       struct err *err)
@@ -96,6 +93,10 @@ static struct publication read_publication(const struct pg_rows *rows, size_t at
         .state = PUB_SCHEDULED, /* a status that we do not know is nothing to touch */
         .updated_us = pg_time(rows, at, COLUMN_UPDATED_AT),
         .next_retry_us = pg_time(rows, at, COLUMN_NEXT_RETRY_AT),
+        .retry_count = (unsigned)pg_int(rows, at, COLUMN_RETRY_COUNT),
+        .max_retries = (unsigned)pg_int(rows, at, COLUMN_MAX_RETRIES),
+        .auto_retries = number_noted(pg_bytes(rows, at, COLUMN_AUTO_RETRIES)),
+        .can_be_asked = pg_int(rows, at, COLUMN_CAN_BE_ASKED) != 0,
     };
 
     if (pub_state_parse(pg_bytes(rows, at, COLUMN_STATUS), &p.state))
@@ -133,7 +134,15 @@ static struct evidence read_receipt(const struct pg_rows *rows, size_t at, struc
         .decisive = (int)pg_int(rows, at, COLUMN_RECEIPT_DECISIVE),
         .time_us = pg_time(rows, at, COLUMN_RECEIPT_TIME),
         .key = ret->key,
+        .witness = witness_of(pg_bytes(rows, at, COLUMN_WITNESS)),
     };
+}
+
+static enum witness witness_of(struct span word)
+{
+    if (span_eq(word, SPAN("poll")))
+        return WITNESS_POLL;
+    return span_eq(word, SPAN("worker")) ? WITNESS_WORKER : WITNESS_WEBHOOK;
 }
 
 /* What another tool has noted in the row itself. In a row that we settled by evidence the same keys are our own
@@ -183,21 +192,35 @@ static struct span from_hex(struct span hex, struct arena *arena)
     return (struct span){bytes, n};
 }
 
+/* Of JSON: what another tool has put there may be anything. */
+static unsigned number_noted(struct span text)
+{
+    unsigned n = 0;
+
+    for (size_t i = 0; i < text.len && text.at[i] >= '0' && text.at[i] <= '9' && n < 1000000; i++)
+        n = 10 * n + (unsigned)(text.at[i] - '0');
+    return n;
+}
+
 void page_decide(struct page *page, const struct session *s, const struct deadlines *deadlines)
 {
     int64_t timeouts_left = deadlines->timeouts_left;
 
     for (size_t i = 0; i < page->nrows; i++) {
         struct row *r = &page->rows[i];
-        struct verdict_rules rules = {
+        struct patience patience = patience_with(deadlines, r->platform);
+        const struct verdict_rules rules = {
             .evidence_before_us = deadlines->evidence_before_us,
+            .timeout_before_us = s->began_us - patience.minutes * MINUTE_US,
+            .give_up_before_us = s->began_us - patience.give_up_minutes * MINUTE_US,
+            .auto_retries = deadlines->auto_retries,
             .no_timeouts = timeouts_left <= 0,
+            .paused = patience.paused,
         };
 
-        r->timeout_minutes = timeout_minutes(deadlines, r->platform);
-        rules.timeout_before_us = s->began_us - r->timeout_minutes * MINUTE_US;
+        r->timeout_minutes = patience.minutes;
         r->verdict = verdict_of(&r->publication, &r->strongest, &rules);
-        if (r->verdict.reason == REASON_WEBHOOK_TIMEOUT)
+        if (r->verdict.reason == REASON_WEBHOOK_TIMEOUT || r->verdict.action == ACT_RETRY)
             timeouts_left--;
     }
 }
@@ -210,7 +233,7 @@ enum status page_write(struct page *page, struct session *s, struct err *err)
     size_t n = 0;
 
     for (size_t i = 0; i < page->nrows; i++)
-        if (page->rows[i].verdict.action == ACT_SUCCESS || page->rows[i].verdict.action == ACT_FAILED)
+        if (verdict_writes(page->rows[i].verdict))
             decided[n++] = &page->rows[i];
     if (n == 0)
         return OK;
@@ -248,7 +271,7 @@ static void put_columns(struct row *const *rows, size_t n, const struct session 
         c.sources[i] = r->source;
         c.old_statuses[i] = r->status;
         c.updated_us[i] = r->publication.updated_us;
-        c.statuses[i] = span_of(pub_state_name(success ? PUB_SUCCESS : PUB_FAILED));
+        c.statuses[i] = span_of(pub_state_name(state_after(r->verdict)));
         c.errors[i] = success ? SPAN_NONE : failure_text(r, s->arena);
         c.urls[i] = success ? url_of(r) : SPAN_NONE;
         c.published_us[i] = success ? published_us(r, now_us) : TIME_NONE;
@@ -257,11 +280,20 @@ static void put_columns(struct row *const *rows, size_t n, const struct session 
         c.event_ids[i] = id_make(now_us);
         c.events[i] = event_of(r, s->arena);
         c.receipts[i] = r->receipt.key;
+        c.next_retry_us[i] = r->verdict.action == ACT_RETRY ? next_retry_us(r, now_us) : TIME_NONE;
     }
     columns_bind(&c, n, s->arena, ret);
     pg_arg_time(ret, now_us);
     pg_arg_text(ret, span_of(s->options->actor));
     pg_arg_uuid(ret, &s->options->run_id);
+    pg_arg_times(ret, c.next_retry_us, n);
+}
+
+static enum pub_state state_after(struct verdict v)
+{
+    if (v.action == ACT_RETRY)
+        return PUB_RETRY;
+    return v.action == ACT_SUCCESS ? PUB_SUCCESS : PUB_FAILED;
 }
 
 static void columns_init(struct columns *c, size_t n, struct arena *arena)
@@ -275,6 +307,7 @@ static void columns_init(struct columns *c, size_t n, struct arena *arena)
         .errors = arena_alloc(arena, n * sizeof(struct span)),
         .urls = arena_alloc(arena, n * sizeof(struct span)),
         .published_us = arena_alloc(arena, n * sizeof(int64_t)),
+        .next_retry_us = arena_alloc(arena, n * sizeof(int64_t)),
         .extras = arena_alloc(arena, n * sizeof(struct span)),
         .patches = arena_alloc(arena, n * sizeof(struct span)),
         .event_ids = arena_alloc(arena, n * sizeof(struct id)),
@@ -301,9 +334,20 @@ static void columns_bind(const struct columns *c, size_t n, struct arena *arena,
     pg_arg_bytess(ret, c->receipts, n);
 }
 
+/* A second, two, four, to a minute, a tenth more or less: workers do not all come back at once. (domain 1.6) */
+static int64_t next_retry_us(const struct row *r, int64_t now_us)
+{
+    unsigned doublings = r->publication.retry_count < 6 ? r->publication.retry_count : 6;
+    int64_t wait_us = (INT64_C(1) << doublings) * SECOND_US;
+
+    if (wait_us > MINUTE_US)
+        wait_us = MINUTE_US;
+    return now_us + wait_us * (900 + arc4random_uniform(201)) / 1000;
+}
+
 static struct span failure_text(const struct row *r, struct arena *arena)
 {
-    if (r->verdict.reason == REASON_WEBHOOK_TIMEOUT)
+    if (r->verdict.reason == REASON_WEBHOOK_TIMEOUT || r->verdict.action == ACT_RETRY)
         return span_of(arena_print(arena, "No webhook received after %u minutes", r->timeout_minutes));
     if (r->receipt.reason.len)
         return r->receipt.reason;
@@ -331,8 +375,14 @@ static struct span patch_of(const struct row *r, struct span now, struct arena *
     struct span parts[24];
     size_t n = 0;
 
+    if (r->verdict.action == ACT_RETRY)
+        return span_of(arena_print(arena,
+                                   "{\"auto_retries\":%u,\"auto_retried_at\":\"%.*s\","
+                                   "\"reconciliation_reason\":\"%s\"}",
+                                   r->publication.auto_retries + 1, SPAN_ARG(now),
+                                   reason_name(r->verdict.reason)));
     parts[n++] = SPAN("{");
-    if (r->receipt.key.at) {
+    if (r->receipt.key.at && r->strongest.witness == WITNESS_WEBHOOK) {
         parts[n++] = SPAN("\"webhook_received\":true,\"webhook_timestamp\":\"");
         parts[n++] = time_of(r->receipt.received_us, arena);
         parts[n++] = SPAN("\",\"webhook_platform\":");
@@ -362,7 +412,7 @@ static struct span patch_of(const struct row *r, struct span now, struct arena *
 
 static struct span event_of(const struct row *r, struct arena *arena)
 {
-    bool timeout = r->verdict.reason == REASON_WEBHOOK_TIMEOUT;
+    bool timeout = r->verdict.reason == REASON_WEBHOOK_TIMEOUT || r->verdict.action == ACT_RETRY;
     const struct span parts[] = {
         SPAN("{\"platform\":"),
         quoted(r->platform, arena),
@@ -383,6 +433,8 @@ static const char *action_name(struct verdict v)
 {
     if (v.refreshes)
         return "refreshed";
+    if (v.action == ACT_RETRY)
+        return "marked_retry";
     return v.action == ACT_SUCCESS ? "marked_success" : "marked_failed";
 }
 

@@ -5,25 +5,9 @@
 #ifndef SETTLE_RECONCILER_PAGE_H
 #define SETTLE_RECONCILER_PAGE_H
 
-#include "session.h"
+#include "deadlines.h"
 
 #include "domain/verdict.h"
-
-/* How long a run waits for what; every time is of the database's clock as the run read it. */
-struct deadlines {
-    unsigned since_minutes;
-    int64_t stale_before_us;    /* the window: open rows updated before this are looked at */
-    int64_t evidence_before_us; /* open rows updated before this may be settled by evidence */
-    int64_t timeouts_left;      /* how many rows may still be failed by time-out: the guard's word */
-    struct patience {
-        struct span platform;
-        unsigned minutes;
-    } * patience; /* of the platforms we know, never below since_minutes; in no order */
-    size_t npatience;
-};
-
-/* Of a row's platform: the time-out in minutes. */
-unsigned timeout_minutes(const struct deadlines *d, struct span platform);
 
 struct row {
     /* as read; spans borrow from the page */
@@ -34,7 +18,7 @@ struct row {
     struct receipt {
         struct span key, status, url, reason, extras;
         int64_t received_us;
-    } receipt; /* key absent: the strongest word is not a receipt */
+    } receipt; /* the strongest word: a receipt or a report; key absent: neither */
     /* as decided */
     struct verdict verdict;
     unsigned timeout_minutes;
@@ -58,7 +42,7 @@ void page_decide(struct page *page, const struct session *s, const struct deadli
 enum status page_write(struct page *page, struct session *s, struct err *err) MUST_CHECK;
 void page_release(struct page *page);
 
-/* The columns of publication_walk and receipt_follow. */
+/* The columns of publication_walk, receipt_follow and publication_read. */
 enum column {
     COLUMN_PLACE_AT,
     COLUMN_PLACE_KEY,
@@ -84,6 +68,11 @@ enum column {
     COLUMN_RECEIPT_URL,
     COLUMN_RECEIPT_REASON,
     COLUMN_RECEIPT_EXTRAS,
+    COLUMN_RETRY_COUNT,
+    COLUMN_MAX_RETRIES,
+    COLUMN_AUTO_RETRIES,
+    COLUMN_CAN_BE_ASKED,
+    COLUMN_WITNESS,
 };
 
 #endif

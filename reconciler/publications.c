@@ -1,3 +1,4 @@
+#include "ask.h"
 #include "batch.h"
 #include "command.h"
 #include "guard.h"
@@ -69,8 +70,6 @@ static void set_flag(struct options *o, const char *key, const char *value);
 static int end_early(const struct options *o, struct err *err);
 static enum status work(struct job *j, struct err *err);
 static struct span scope_of(const struct job *j, struct arena *arena);
-static void set_deadlines(struct job *j);
-static void add_patience(struct deadlines *d, struct span platform, unsigned minutes);
 static enum status weigh(struct job *j, struct err *err);
 
 static enum status follow(struct job *j, struct err *err);
@@ -81,6 +80,11 @@ static void keep_settled(struct job *j);
 static bool comes_in_walk(const struct job *j, const struct row *r);
 static void come_again(struct job *j);
 static enum status advance(struct job *j, struct err *err);
+
+static enum status ask(struct job *j, struct err *err);
+static enum status settle_asked(void *job, const struct id *ids, const struct span *sources, size_t n,
+                                struct err *err);
+static void after_asked(void *job, bool done);
 
 static enum status walk(struct job *j, struct err *err);
 static enum status walk_page(void *ctx, size_t rows, struct err *err);
@@ -201,10 +205,11 @@ static enum status work(struct job *j, struct err *err)
 
     if (j->options->platform.at && !platforms_find(s->platforms, j->options->platform))
         log_warn("platform_unknown", LOG_SPAN("platform", j->options->platform));
-    set_deadlines(j);
+    if (deadlines_read(&j->deadlines, s, err))
+        return err->code;
     if (!s->options->dry_run && session_begin(s, scope_of(j, s->arena).at, err))
         return err->code;
-    if (weigh(j, err) || follow(j, err) || walk(j, err))
+    if (weigh(j, err) || follow(j, err) || ask(j, err) || walk(j, err))
         return err->code;
     return OK;
 }
@@ -219,41 +224,6 @@ static struct span scope_of(const struct job *j, struct arena *arena)
         "{\"since_minutes\":%u,\"evidence_age_minutes\":%u,\"batch_size\":%u,\"platform\":%.*s,\"force\":%s}",
         c->reconcile.since_minutes, c->reconcile.evidence_age_minutes, c->reconcile.batch_size,
         SPAN_ARG(platform), j->options->force ? "true" : "false"));
-}
-
-static void set_deadlines(struct job *j)
-{
-    const struct session *s = &j->session;
-    const struct config *c = s->config;
-    struct deadlines *d = &j->deadlines;
-    unsigned evidence_age = c->reconcile.evidence_age_minutes;
-
-    d->since_minutes = c->reconcile.since_minutes;
-    if (evidence_age > d->since_minutes) /* it can make evidence act sooner, not later */
-        evidence_age = d->since_minutes;
-    d->stale_before_us = s->began_us - d->since_minutes * MINUTE_US;
-    d->evidence_before_us = s->began_us - evidence_age * MINUTE_US;
-
-    d->patience = calloc(c->reconcile.ntimeouts + platforms_count(s->platforms) + 1, sizeof(*d->patience));
-    if (!d->patience)
-        abort();
-    /* The operator's word comes before the descriptor's. */
-    for (size_t i = 0; i < c->reconcile.ntimeouts; i++)
-        add_patience(d, span_of(c->reconcile.timeouts[i].platform), c->reconcile.timeouts[i].minutes);
-    for (size_t i = 0; i < platforms_count(s->platforms); i++) {
-        const struct platform *p = platforms_at(s->platforms, i);
-        add_patience(d, p->name, p->timeout_minutes);
-    }
-}
-
-static void add_patience(struct deadlines *d, struct span platform, unsigned minutes)
-{
-    for (size_t i = 0; i < d->npatience; i++)
-        if (span_eq(d->patience[i].platform, platform))
-            return;
-    if (minutes < d->since_minutes)
-        minutes = d->since_minutes;
-    d->patience[d->npatience++] = (struct patience){platform, minutes};
 }
 
 /* Before the first write. */
@@ -372,7 +342,7 @@ static void keep_settled(struct job *j)
         const struct row *r = &j->page.rows[i];
         bool comes_again = j->session.options->dry_run && comes_in_walk(j, r);
 
-        if ((r->verdict.action == ACT_SUCCESS || r->verdict.action == ACT_FAILED) && !comes_again)
+        if (verdict_writes(r->verdict) && !comes_again)
             j->page.rows[kept++] = *r;
     }
     j->page.nrows = kept;
@@ -406,6 +376,53 @@ static enum status advance(struct job *j, struct err *err)
     return pg_run(s->pg, SQL_FENCE_ADVANCE, &args, WAIT_MS, NULL, err);
 }
 
+/* What the platforms can tell of publications without a decisive webhook, before any of them is failed. A dry run asks
+ * nobody. */
+static enum status ask(struct job *j, struct err *err)
+{
+    const struct ask_scope scope = {
+        .deadlines = &j->deadlines,
+        .platform = j->options->platform,
+        .settle = settle_asked,
+        .written = after_asked,
+        .ctx = j,
+    };
+
+    if (j->session.options->dry_run || told_to_stop(j))
+        return OK;
+    if (ask_all(&j->session, &scope, &j->report.asked, err))
+        return err_in(err, "asking platforms");
+    return OK;
+}
+
+static enum status settle_asked(void *job, const struct id *ids, const struct span *sources, size_t n,
+                                struct err *err)
+{
+    struct job *j = job;
+    struct pg_args args;
+
+    j->next = j->report;
+    if (n == 0)
+        return OK;
+    pg_args_init(&args, j->session.arena);
+    pg_arg_uuids(&args, ids, n);
+    pg_arg_texts(&args, sources, n);
+    pg_arg_texts(&args, NULL, 0); /* it has answered */
+    if (page_read(&j->page, &j->session, SQL_PUBLICATION_READ, &args, err))
+        return err->code;
+    page_decide(&j->page, &j->session, &j->deadlines);
+    return settle_page(j, err);
+}
+
+static void after_asked(void *job, bool done)
+{
+    struct job *j = job;
+
+    if (done)
+        j->report = j->next;
+    report_progress(&j->report);
+}
+
 /* All open publications older than the window, oldest first. */
 static enum status walk(struct job *j, struct err *err)
 {
@@ -436,6 +453,8 @@ static enum status walk_page(void *ctx, size_t rows, struct err *err)
 {
     struct job *j = ctx;
     struct pg_args args;
+    struct span *names;
+    size_t n;
 
     j->asked = rows;
     pg_args_init(&args, j->session.arena);
@@ -446,9 +465,11 @@ static enum status walk_page(void *ctx, size_t rows, struct err *err)
                             : (struct span){j->cursor.id, sizeof(j->cursor.id)});
     pg_arg_text(&args, j->options->platform);
     pg_arg_int(&args, (int64_t)rows);
+    names = deadlines_askable(&j->deadlines, true, j->session.arena, &n);
+    pg_arg_texts(&args, names, n);
     if (page_read(&j->page, &j->session, SQL_PUBLICATION_WALK, &args, err))
         return err->code;
-    j->deadlines.timeouts_left = j->timeouts - j->report.timed_out;
+    j->deadlines.timeouts_left = j->timeouts - j->report.timed_out - j->report.all.retry;
     page_decide(&j->page, &j->session, &j->deadlines);
     return settle_page(j, err);
 }
@@ -512,7 +533,7 @@ static int finish(struct job *j, struct err *err)
         log_error("run_failed", LOG_ID("run_id", &s->options->run_id), LOG_TEXT("outcome", j->report.outcome),
                   LOG_ERR(err));
     page_release(&j->page);
-    free(j->deadlines.patience);
+    deadlines_free(&j->deadlines);
     session_close(s); /* before the report: whoever waits for it may begin the next run */
 
     json = report_json(&j->report, true, arena);

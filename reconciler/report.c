@@ -16,8 +16,12 @@ static struct tally *tally_of(struct report *r, struct span platform);
 static void keep_id(struct report *r, struct id_list *list, const struct id *id);
 static json_t *ids_json(const struct id_list *list);
 static json_t *platforms_json(const struct report *r);
+static json_t *skips_json(const struct counts *c);
+static json_t *polls_json(const struct asked *a);
+static json_t *reasons_json(const struct counts *c);
 static json_t *guard_json(const struct report *r);
 static int64_t duration_ms(const struct report *r);
+static void print_platform(FILE *to, const struct tally *t);
 static void print_count(FILE *to, const char *name, int64_t n, const char *note);
 static void draw_bar(const struct report *r, double seconds);
 
@@ -29,12 +33,12 @@ void report_init(struct report *r, const struct id *run_id, int64_t boot_us)
 
 void report_count(struct report *r, struct span platform, const struct id *id, struct verdict v, bool written)
 {
-    bool settles = v.action == ACT_SUCCESS || v.action == ACT_FAILED;
+    bool writes = verdict_writes(v), settles = writes && v.action != ACT_RETRY;
     struct tally *tally = tally_of(r, platform);
 
     r->read++;
     r->held += v.action == ACT_HELD_BY_GUARD;
-    r->changed += settles && !written;
+    r->changed += writes && !written;
     r->timed_out += written && v.reason == REASON_WEBHOOK_TIMEOUT;
     count(&r->all, v, written);
     if (tally)
@@ -45,6 +49,7 @@ void report_count(struct report *r, struct span platform, const struct id *id, s
 
 static void count(struct counts *c, struct verdict v, bool written)
 {
+    c->by_reason[v.reason] += written && verdict_writes(v);
     switch (v.action) {
     case ACT_SUCCESS:
     case ACT_FAILED:
@@ -59,8 +64,20 @@ static void count(struct counts *c, struct verdict v, bool written)
         else
             c->failed++;
         break;
+    case ACT_RETRY:
+        c->retry += written;
+        break;
     case ACT_SKIP_UNCLEAR:
         c->skipped++;
+        c->unclear++;
+        break;
+    case ACT_SKIP_UNASKED:
+        c->skipped++;
+        c->unasked++;
+        break;
+    case ACT_SKIP_PAUSED:
+        c->skipped++;
+        c->paused++;
         break;
     case ACT_NOT_DUE:
         c->not_due++;
@@ -123,14 +140,15 @@ struct span report_json(const struct report *r, bool ids, struct arena *arena)
         json_object_set_new(root, "success_log_ids", ids_json(&r->success_ids));
         json_object_set_new(root, "failed_log_ids", ids_json(&r->failed_ids));
     }
-    rest = json_pack("{ss si sI sI sI ss sI so ss? sb sI sI sI sI so ss?}", "outcome", r->outcome,
-                     "marked_retry", 0, "corrected", (json_int_t)r->all.corrected, "refreshed",
-                     (json_int_t)r->all.refreshed, "not_due", (json_int_t)r->all.not_due, "run_id", run_id,
-                     "duration_ms", (json_int_t)duration_ms(r), "by_platform", platforms_json(r),
-                     "stopped_by", r->stopped_by, "ids_truncated", r->ids_truncated, "timed_out",
-                     (json_int_t)r->timed_out, "held_by_guard", (json_int_t)r->held, "changed_meanwhile",
-                     (json_int_t)r->changed, "left_out", (json_int_t)r->left_out, "guard", guard_json(r),
-                     "message", r->message[0] ? r->message : NULL);
+    rest = json_pack("{ss sI sI sI sI ss sI so so so ss? sb sI sI sI sI so ss?}", "outcome", r->outcome,
+                     "marked_retry", (json_int_t)r->all.retry, "corrected", (json_int_t)r->all.corrected,
+                     "refreshed", (json_int_t)r->all.refreshed, "not_due", (json_int_t)r->all.not_due,
+                     "run_id", run_id, "duration_ms", (json_int_t)duration_ms(r), "by_platform",
+                     platforms_json(r), "skipped_because", skips_json(&r->all), "polls",
+                     polls_json(&r->asked), "stopped_by", r->stopped_by, "ids_truncated", r->ids_truncated,
+                     "timed_out", (json_int_t)r->timed_out, "held_by_guard", (json_int_t)r->held,
+                     "changed_meanwhile", (json_int_t)r->changed, "left_out", (json_int_t)r->left_out,
+                     "guard", guard_json(r), "message", r->message[0] ? r->message : NULL);
     json_object_update_new(root, rest);
 
     text = json_dumps(root, JSON_COMPACT);
@@ -162,11 +180,40 @@ static json_t *platforms_json(const struct report *r)
         const struct counts *c = &r->platforms[i].counts;
 
         json_object_set_new(all, r->platforms[i].platform,
-                            json_pack("{sI sI sI sI sI}", "marked_success", (json_int_t)c->success,
-                                      "marked_failed", (json_int_t)c->failed, "skipped",
-                                      (json_int_t)c->skipped, "corrected", (json_int_t)c->corrected,
-                                      "not_due", (json_int_t)c->not_due));
+                            json_pack("{sI sI sI sI sI sI so so}", "marked_success", (json_int_t)c->success,
+                                      "marked_failed", (json_int_t)c->failed, "marked_retry",
+                                      (json_int_t)c->retry, "skipped", (json_int_t)c->skipped, "corrected",
+                                      (json_int_t)c->corrected, "not_due", (json_int_t)c->not_due,
+                                      "skipped_because", skips_json(c), "by_reason", reasons_json(c)));
     }
+    return all;
+}
+
+static json_t *skips_json(const struct counts *c)
+{
+    return json_pack("{sI sI sI}", "unclear", (json_int_t)c->unclear, "not_asked", (json_int_t)c->unasked,
+                     "platform_disabled", (json_int_t)c->paused);
+}
+
+static json_t *polls_json(const struct asked *a)
+{
+    json_t *why = json_object();
+
+    for (int i = MISSING_NONE + 1; i < MISSING_REASONS; i++)
+        if (a->could_not[i] > 0)
+            json_object_set_new(why, missing_name((enum missing)i),
+                                json_integer((json_int_t)a->could_not[i]));
+    return json_pack("{sI sI sI so}", "asked", (json_int_t)a->asked, "done", (json_int_t)a->done, "working",
+                     (json_int_t)a->working, "could_not_ask", why);
+}
+
+static json_t *reasons_json(const struct counts *c)
+{
+    json_t *all = json_object();
+
+    for (size_t i = REASON_NONE + 1; i < REASONS; i++)
+        if (c->by_reason[i] > 0)
+            json_object_set_new(all, reason_name((enum reason)i), json_integer((json_int_t)c->by_reason[i]));
     return all;
 }
 
@@ -196,7 +243,11 @@ void report_print(const struct report *r, bool dry_run, FILE *to)
     print_count(to, dry_run ? "would be success" : "marked success", r->all.success, "");
     print_count(to, dry_run ? "would be failed" : "marked failed", r->all.failed, "");
     print_count(to, "  by time-out", r->timed_out, "");
-    print_count(to, "skipped", r->all.skipped, "a webhook came, but an unclear one");
+    print_count(to, dry_run ? "would be retried" : "sent back", r->all.retry, "to the publishing workers");
+    print_count(to, "skipped", r->all.skipped, "");
+    print_count(to, "  unclear", r->all.unclear, "a webhook came and does not say how it ended");
+    print_count(to, "  not answered", r->all.unasked, "the platform can be asked, and has not said");
+    print_count(to, "  paused", r->all.paused, "by an operator");
     print_count(to, dry_run ? "would be corrected" : "corrected", r->all.corrected,
                 "by later or stronger webhooks");
     print_count(to, dry_run ? "would be refreshed" : "refreshed", r->all.refreshed,
@@ -205,9 +256,18 @@ void report_print(const struct report *r, bool dry_run, FILE *to)
     print_count(to, "held by the guard", r->held, "");
     print_count(to, "left out", r->left_out, "refused by the store: left to the next run");
     for (size_t i = 0; i < r->nplatforms; i++)
-        fprintf(to, "  %-20s %10" PRId64 " success %10" PRId64 " failed %10" PRId64 " skipped\n",
-                r->platforms[i].platform, r->platforms[i].counts.success, r->platforms[i].counts.failed,
-                r->platforms[i].counts.skipped);
+        print_platform(to, &r->platforms[i]);
+}
+
+static void print_platform(FILE *to, const struct tally *t)
+{
+    const struct counts *c = &t->counts;
+
+    fprintf(to, "  %-20s %10" PRId64 " success %10" PRId64 " failed %10" PRId64 " skipped\n", t->platform,
+            c->success, c->failed, c->skipped);
+    for (size_t i = REASON_NONE + 1; i < REASONS; i++)
+        if (c->by_reason[i] > 0)
+            fprintf(to, "    %-26s %10" PRId64 "\n", reason_name((enum reason)i), c->by_reason[i]);
 }
 
 static void print_count(FILE *to, const char *name, int64_t n, const char *note)

@@ -4,9 +4,7 @@
 #ifndef SETTLE_RECONCILER_REPORT_H
 #define SETTLE_RECONCILER_REPORT_H
 
-#include "base/arena.h"
-#include "base/id.h"
-#include "domain/verdict.h"
+#include "ask.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -15,7 +13,9 @@
 enum { REPORT_IDS_MAX = 1000, REPORT_PLATFORMS_MAX = 64, PLATFORM_NAME_BYTES = 51 };
 
 struct counts {
-    int64_t success, failed, skipped, corrected, refreshed, not_due;
+    int64_t success, failed, retry, skipped, corrected, refreshed, not_due;
+    int64_t unclear, unasked, paused; /* of those skipped, why */
+    int64_t by_reason[REASONS];       /* of what was written */
 };
 
 struct id_list {
@@ -33,6 +33,7 @@ struct report {
     int64_t left_out;      /* rows that the store refused one by one: left to the next run */
     int64_t changed;       /* rows that changed between reading and writing: left to the next run */
     int64_t unclear_a_day; /* of those skipped: unclear for longer than a day */
+    struct asked asked;    /* what came of asking platforms */
     struct id_list success_ids, failed_ids;
     bool ids_truncated;
     struct tally {

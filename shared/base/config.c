@@ -82,6 +82,8 @@ static const struct option options[] = {
     {"reconcile.batch_size", IS_COUNT, IN(reconcile.batch_size), "1000", 1, 10000},
     {"reconcile.evidence_age_minutes", IS_COUNT, IN(reconcile.evidence_age_minutes),
      "=reconcile.since_minutes", 0, 1440},
+    {"reconcile.poll_seconds", IS_COUNT, IN(reconcile.poll_seconds), "30", 0, 600},
+    {"reconcile.retry_before_fail", IS_COUNT, IN(reconcile.retry_before_fail), "0", 0, 10},
     {"reconcile.timeout_minutes", IS_TIMEOUTS},
     {"reconcile.failure_threshold", IS_COUNT, IN(reconcile.breaker.failure_threshold), "5", 1, 1000},
     {"reconcile.open_cooldown_seconds", IS_COUNT, IN(reconcile.breaker.open_cooldown_seconds), "300", 1, 86400},

@@ -96,6 +96,8 @@ struct config {
     struct {
         unsigned since_minutes, batch_size;
         unsigned evidence_age_minutes; /* since_minutes unless given */
+        unsigned poll_seconds;         /* how long a run may ask platforms; 0: it does not */
+        unsigned retry_before_fail;    /* how often a publication is tried again before it is failed by time-out */
         struct config_timeout *timeouts;
         size_t ntimeouts;
         struct config_breaker

@@ -7,6 +7,7 @@ static struct verdict of_open(const struct publication *p, const struct evidence
 static struct verdict of_settled(const struct publication *p, const struct evidence *strongest);
 static struct verdict by_evidence(const struct evidence *e, enum reason late);
 static bool waits_for_webhook(enum pub_state state);
+static bool may_try_again(const struct publication *p, const struct verdict_rules *rules);
 static int order(int64_t a, int64_t b);
 static int key_order(struct span a, struct span b);
 
@@ -67,9 +68,21 @@ static struct verdict of_open(const struct publication *p, const struct evidence
         return (struct verdict){.action = ACT_NOT_DUE};
     if (strongest->received)
         return (struct verdict){.action = ACT_SKIP_UNCLEAR};
+    if (rules->paused)
+        return (struct verdict){.action = ACT_SKIP_PAUSED};
+    if (p->can_be_asked && waits_since_us >= rules->give_up_before_us)
+        return (struct verdict){.action = ACT_SKIP_UNASKED};
     if (rules->no_timeouts)
         return (struct verdict){.action = ACT_HELD_BY_GUARD};
+    if (may_try_again(p, rules))
+        return (struct verdict){.action = ACT_RETRY, .reason = REASON_AUTO_RETRY};
     return (struct verdict){.action = ACT_FAILED, .reason = REASON_WEBHOOK_TIMEOUT};
+}
+
+static bool may_try_again(const struct publication *p, const struct verdict_rules *rules)
+{
+    return p->state == PUB_PROCESSING && p->auto_retries < rules->auto_retries &&
+           p->retry_count + 1 < p->max_retries;
 }
 
 /* The strongest of all receipts is asked each time: a row ends with what that one says, whatever came first. */
@@ -91,22 +104,31 @@ static struct verdict of_settled(const struct publication *p, const struct evide
     return v;
 }
 
-/* late: the reason to give instead of the evidence's own, or REASON_NONE. */
+/* late: the reason to give instead of a webhook's own, or REASON_NONE. */
 static struct verdict by_evidence(const struct evidence *e, enum reason late)
 {
-    struct verdict v = {
-        .action = e->decisive > 0 ? ACT_SUCCESS : ACT_FAILED,
-        .reason = e->decisive > 0 ? REASON_WEBHOOK_CONFIRMED : REASON_WEBHOOK_FAILURE,
+    static const enum reason by_witness[][2] = {
+        [WITNESS_WEBHOOK] = {REASON_WEBHOOK_FAILURE, REASON_WEBHOOK_CONFIRMED},
+        [WITNESS_POLL] = {REASON_POLL_FAILURE,    REASON_POLL_CONFIRMED   },
+        [WITNESS_WORKER] = {REASON_WORKER_FAILURE,  REASON_WORKER_SUCCESS   },
     };
+    bool success = e->decisive > 0;
+    bool is_late = late != REASON_NONE && e->witness == WITNESS_WEBHOOK;
 
-    if (late != REASON_NONE)
-        v.reason = late;
-    return v;
+    return (struct verdict){
+        .action = success ? ACT_SUCCESS : ACT_FAILED,
+        .reason = is_late ? late : by_witness[e->witness][success],
+    };
 }
 
 static bool waits_for_webhook(enum pub_state state)
 {
     return state == PUB_PROCESSING || state == PUB_RETRY;
+}
+
+bool verdict_writes(struct verdict v)
+{
+    return v.action == ACT_SUCCESS || v.action == ACT_FAILED || v.action == ACT_RETRY;
 }
 
 /* The view settle.publication_evidence orders receipts the same way; a test proves that they agree. */
@@ -175,6 +197,12 @@ const char *reason_name(enum reason reason)
         [REASON_WEBHOOK_FAILURE] = "webhook_reported_failure",
         [REASON_WEBHOOK_TIMEOUT] = "webhook_timeout",
         [REASON_LATE_WEBHOOK] = "late_webhook",
+        [REASON_POLL_CONFIRMED] = "poll_confirmed",
+        [REASON_POLL_FAILURE] = "poll_reported_failure",
+        [REASON_WORKER_SUCCESS] = "worker_reported_success",
+        [REASON_WORKER_FAILURE] = "worker_reported_failure",
+        [REASON_AUTO_RETRY] = "auto_retry",
+        [REASON_MANUAL_OVERRIDE] = "manual_override",
     };
 
     return names[reason];

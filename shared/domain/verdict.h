@@ -21,11 +21,15 @@ const char *pub_state_name(enum pub_state state);
 enum rests { RESTS_OPEN, RESTS_TIMEOUT, RESTS_EVIDENCE, RESTS_OVERRIDE, RESTS_ELSEWHERE };
 enum rests rests_of(enum pub_state state, struct span reconciliation_reason); /* absent: none is noted */
 
+/* Who says it. No one's word is worth more than another's: times decide. */
+enum witness { WITNESS_WEBHOOK, WITNESS_POLL, WITNESS_WORKER };
+
 struct evidence {
-    bool received;   /* a receipt exists, or another tool set webhook_received */
+    bool received;   /* a receipt or report exists, or another tool set webhook_received */
     int decisive;    /* 1, -1, 0 */
     int64_t time_us; /* platform time, else received_at */
-    struct span key; /* dedup key; empty for webhook_received set by another tool */
+    struct span key; /* dedup key, or the report's id; empty for webhook_received set by another tool */
+    enum witness witness;
 };
 /* Negative, zero, positive as a is weaker, equal, stronger. */
 int evidence_compare(const struct evidence *a, const struct evidence *b);
@@ -35,21 +39,44 @@ struct publication {
     enum rests rests;
     struct evidence rests_on;          /* the evidence a RESTS_EVIDENCE row was settled by */
     int64_t updated_us, next_retry_us; /* next_retry_us: TIME_NONE if none */
+    unsigned retry_count, max_retries;
+    unsigned auto_retries; /* how often it was sent back to be tried again instead of being failed */
+    bool can_be_asked;     /* its platform answers polls, and credentials for its account exist */
 };
 
 struct verdict_rules {
     int64_t evidence_before_us; /* open rows updated before this may settle by evidence */
     int64_t timeout_before_us;  /* greatest(updated, next_retry) before this is a time-out; per platform */
+    int64_t give_up_before_us;  /* the same of one that can be asked and has not said how it ended */
+    unsigned auto_retries;      /* how often a row is tried again before it is failed */
     bool no_timeouts;           /* the guard */
+    bool paused;                /* the platform: evidence alone acts */
 };
 
-enum action { ACT_NONE, ACT_SUCCESS, ACT_FAILED, ACT_SKIP_UNCLEAR, ACT_NOT_DUE, ACT_HELD_BY_GUARD };
+enum action {
+    ACT_NONE,
+    ACT_SUCCESS,
+    ACT_FAILED,
+    ACT_RETRY,        /* back to the publishing workers */
+    ACT_SKIP_UNCLEAR, /* a webhook came and does not say how it ended */
+    ACT_SKIP_UNASKED, /* the platform can tell, and has not yet */
+    ACT_SKIP_PAUSED,  /* an operator has paused the platform */
+    ACT_NOT_DUE,
+    ACT_HELD_BY_GUARD,
+};
 enum reason {
     REASON_NONE,
     REASON_WEBHOOK_CONFIRMED,
     REASON_WEBHOOK_FAILURE,
     REASON_WEBHOOK_TIMEOUT,
-    REASON_LATE_WEBHOOK
+    REASON_LATE_WEBHOOK,
+    REASON_POLL_CONFIRMED,
+    REASON_POLL_FAILURE,
+    REASON_WORKER_SUCCESS,
+    REASON_WORKER_FAILURE,
+    REASON_AUTO_RETRY,
+    REASON_MANUAL_OVERRIDE,
+    REASONS
 };
 const char *reason_name(enum reason reason); /* "webhook_confirmed", "webhook_reported_failure", ... */
 
@@ -59,6 +86,9 @@ struct verdict {
     bool corrects;  /* changes a row that was settled before */
     bool refreshes; /* keeps its state, which from now on rests on stronger evidence */
 };
+
+/* It changes the row. */
+bool verdict_writes(struct verdict v);
 
 struct verdict verdict_of(const struct publication *p, const struct evidence *strongest,
                           const struct verdict_rules *rules);

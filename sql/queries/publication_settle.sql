@@ -1,17 +1,19 @@
--- publication_settle: writes the verdicts on one page and their ledger events. A row that changed since it was read
--- keeps what it has.
+-- publication_settle: writes the verdicts on one page and their ledger events: settled, or sent back to be tried again. A
+-- row that changed since it was read keeps what it has.
 -- $1 id uuid[]  $2 source text[]  $3 status text[], $4 updated_at timestamptz[] as read
 -- $5 new status text[]  $6 error_message text[]  $7 external_url text[]
 -- $8 published_at timestamptz[] (null: not published): of this and the URL an open row keeps what it has
 -- $9 extras of the receipt text[]  $10 patch of extra_metadata jsonb[]  $11 id of the event uuid[]
 -- $12 metadata of the event jsonb[]  $13 receipt_id bytea[]  $14 now timestamptz  $15 actor text  $16 run_id uuid
+-- $17 next_retry_at timestamptz[] (of status retry)
 -- One row per publication that was written: its place in the arrays, from 1.
 with decided as (
   select *
   from unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::text[], $6::text[], $7::text[],
-              $8::timestamptz[], $9::text[], $10::jsonb[], $11::uuid[], $12::jsonb[], $13::bytea[])
+              $8::timestamptz[], $9::text[], $10::jsonb[], $11::uuid[], $12::jsonb[], $13::bytea[],
+              $17::timestamptz[])
     with ordinality as d (id, source, old_status, old_updated_at, status, error_message, external_url,
-                          published_at, extras, patch, event_id, event, receipt_id, place)
+                          published_at, extras, patch, event_id, event, receipt_id, next_retry_at, place)
 ), written as (
   update settle.publish_logs as p
   set status = d.status,
@@ -24,7 +26,9 @@ with decided as (
                        when p.status in ('success', 'failed') or d.published_at is null then d.published_at
                        else coalesce(p.published_at, d.published_at)
                      end,
-      settled_at = case when p.status = d.status then p.settled_at else $14::timestamptz end,
+      settled_at = case when p.status = d.status or d.status = 'retry' then p.settled_at else $14::timestamptz end,
+      next_retry_at = coalesce(d.next_retry_at, p.next_retry_at),
+      retry_count = p.retry_count + (d.status = 'retry')::integer,
       extra_metadata = case
                          when p.extra_metadata ? 'webhook_post_id'
                               and p.extra_metadata ->> 'webhook_post_id' is distinct from p.external_post_id
@@ -43,7 +47,7 @@ with decided as (
 ), told as (
   insert into settle.social_sync_ledger (
     id, source, timestamp, event_type, severity, entity_type, entity_id, metadata, actor, run_id, receipt_id)
-  select event_id, source, $14, 'publish_reconciled', case status when 'success' then 'info' else 'warn' end,
+  select event_id, source, $14, 'publish_reconciled', case status when 'failed' then 'warn' else 'info' end,
          'publish_log', id::text, event, $15::text, $16::uuid, receipt_id
   from written
 )

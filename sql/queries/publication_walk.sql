@@ -3,7 +3,7 @@
 -- evidence: it was not sent, so nothing can be missing. The limit counts what is read, so that no page is long however
 -- few of its rows are wanted; the lateral join with a limit keeps the planner from reading all receipts for one page.
 -- $1 older than timestamptz  $2 updated_at timestamptz, $3 id bytea the page begins behind (null: at the oldest)
--- $4 platform text (null: any)  $5 limit bigint
+-- $4 platform text (null: any)  $5 limit bigint  $6 platforms that can be asked text[]
 -- Columns: as enum column in reconciler/page.h, the place being where the page of open rows ends; no row if none is
 -- left, one without publication if none is wanted.
 with page as materialized (
@@ -23,8 +23,16 @@ with page as materialized (
   select p.*
   from page as o
   cross join lateral (
-    select *
-    from settle.publication_evidence
+    select *,
+           platform = any ($6::text[])
+           and external_post_id is not null
+           and exists (select
+                       from settle.platform_connections as c
+                       where c.user_id_str = evidence.user_id_str
+                         and c.platform = evidence.platform
+                         and c.account = coalesce(evidence.social_account_id::text, 'default')
+                         and c.connected) as can_be_asked
+    from settle.publication_evidence as evidence
     where id = o.id
       and source = o.source
     limit 1
@@ -36,7 +44,8 @@ select place_at, place_key, nread,
        id, source, platform, status, external_post_id, updated_at, next_retry_at, reason, evidence_at, evidence_key,
        noted, noted_status, noted_at,
        receipt_key, receipt_status, receipt_decisive, receipt_time, receipt_received_at, receipt_url,
-       left(receipt_reason, 1000), receipt_extras
+       left(receipt_reason, 1000), receipt_extras,
+       retry_count, max_retries, extra_metadata -> 'auto_retries', can_be_asked, 'webhook'
 from page_end
 left join wanted on true
 order by updated_at, id

@@ -42,6 +42,7 @@ select page_end.stored_at, page_end.dedup_key, page_end.nreceipts,
        id, source, platform, status, external_post_id, updated_at, next_retry_at, reason, evidence_at, evidence_key,
        noted, noted_status, noted_at,
        receipt_key, receipt_status, receipt_decisive, receipt_time, receipt_received_at, receipt_url,
-       left(receipt_reason, 1000), receipt_extras
+       left(receipt_reason, 1000), receipt_extras,
+       retry_count, max_retries, null::jsonb, false, 'webhook' -- this pass sends nothing back and asks nobody
 from page_end
 left join moved on true

@@ -2,7 +2,8 @@
 -- is read; the lateral join with a limit keeps the planner from reading all receipts for one page.
 -- $1 older than timestamptz  $2 updated_at timestamptz, $3 id uuid the page begins behind (null: at the oldest)
 -- $4 platform text (null: any)  $5 limit bigint
--- $6 platform text[], $7 timestamptz[]: the cut-off of those that wait longer than $1
+-- $6 platform text[], $7 timestamptz[]: the cut-off of those that wait longer than $1, $8 timestamptz[]: the one of their
+-- publications whose platform can be asked (null: cannot be)
 -- One row: rows of the page bigint, to be failed bigint, updated_at timestamptz and id uuid of the last.
 with page as materialized (
   select id, source, platform, status, updated_at
@@ -21,9 +22,18 @@ with page as materialized (
 select (select count(*) from page),
        (select count(*)
         from page as o
-        left join unnest($6::text[], $7::timestamptz[]) as patient (platform, before) using (platform)
+        left join unnest($6::text[], $7::timestamptz[], $8::timestamptz[])
+          as patient (platform, before, give_up_before) using (platform)
         cross join lateral (
-          select greatest(p.updated_at, p.next_retry_at) as waits_since
+          select greatest(p.updated_at, p.next_retry_at) as waits_since,
+                 patient.give_up_before is not null
+                 and p.external_post_id is not null
+                 and exists (select
+                             from settle.platform_connections as c
+                             where c.user_id_str = p.user_id_str
+                               and c.platform = p.platform
+                               and c.account = coalesce(p.social_account_id::text, 'default')
+                               and c.connected) as can_be_asked
           from settle.publish_logs as p
           left join lateral (
             select true as came
@@ -42,6 +52,7 @@ select (select count(*) from page),
         ) as silent
         where o.status <> 'pending'
           and ($4::text is null or o.platform = $4)
-          and silent.waits_since < coalesce(patient.before, $1)),
+          and silent.waits_since < coalesce(patient.before, $1)
+          and (not silent.can_be_asked or silent.waits_since < patient.give_up_before)),
        (select updated_at from page_end),
        (select id from page_end)

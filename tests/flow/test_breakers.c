@@ -349,10 +349,10 @@ static void test_log_lines(void **state)
     (void)state;
     log_open("test", LOG_INFO);
     dup2(fileno(file), 2);
-    asking_log_try(SPAN("tiktok"), &again);
-    asking_log_try(SPAN("tiktok"), &last);
-    asking_log_try(SPAN("tiktok"), &good);
-    asking_log_try(SPAN("tiktok"), &held);
+    asking_log_try(SPAN("tiktok"), &again, breakers_missing(&again));
+    asking_log_try(SPAN("tiktok"), &last, breakers_missing(&last));
+    asking_log_try(SPAN("tiktok"), &good, breakers_missing(&good));
+    asking_log_try(SPAN("tiktok"), &held, breakers_missing(&held));
     asking_log_held(SPAN("tiktok"), MISSING_HALF_OPEN_PROBE_EXHAUSTED);
     dup2(before, 2);
     close(before);

@@ -100,30 +100,39 @@ static void test_the_view_picks_what_the_function_picks(void **state)
 
 /* ---- SQL selects and counts what the function decides ---- */
 
-enum { SINCE = 10, PATIENT = 60 }; /* minutes: of every platform, of youtube */
+enum {
+    SINCE = 10,
+    PATIENT = 60,
+    GIVE_UP = 1440
+}; /* minutes: of every platform, of youtube; of what can be asked */
+
+/* All three can be asked, for a user with a token. */
+enum where { USUAL, PATIENT_ONE, PAUSED_ONE };
+static const char *const platforms[] = {[USUAL] = "instagram", [PATIENT_ONE] = "youtube", [PAUSED_ONE] = "x"};
 
 /* A publication with what may matter to its verdict. */
 struct sample {
     enum pub_state state;
     double age, next_retry; /* minutes since; next_retry 0: none, negative: to come */
-    bool patient;           /* on the platform that waits longer */
+    enum where where;
     enum { NO_RECEIPT, UNCLEAR, DECISIVE, UNREADABLE, FOREIGN } receipt;
-    bool noted; /* another tool has set webhook_received */
+    bool noted;     /* another tool has set webhook_received */
+    bool has_token; /* its user */
 };
 
 struct totals {
-    long success, timed_out, skipped, not_due;
+    long success, timed_out, skipped, unasked, paused, not_due;
 };
 
 static void add_sample(FILE *sql, const struct sample *m, unsigned nth)
 {
-    const char *platform = m->patient ? "youtube" : "instagram";
+    const char *platform = platforms[m->where];
 
     fprintf(sql,
             "insert into settle.publish_logs (platform, user_id_str, status, external_post_id, updated_at,"
-            "  next_retry_at, extra_metadata) values ('%s', 'u', '%s', 'm%u', now() - interval '%f minutes',"
+            "  next_retry_at, extra_metadata) values ('%s', '%s', '%s', 'm%u', now() - interval '%f minutes',"
             "  now() - nullif(%f, 0) * interval '1 minute', '%s');",
-            platform, pub_state_name(m->state), nth, m->age, m->next_retry,
+            platform, m->has_token ? "asked" : "u", pub_state_name(m->state), nth, m->age, m->next_retry,
             m->noted ? "{\"webhook_received\": true}" : "{}");
     if (m->receipt != NO_RECEIPT)
         fprintf(
@@ -144,6 +153,7 @@ static void judge(const struct sample *m, struct totals *totals)
         .rests = rests_of(m->state, SPAN_NONE),
         .updated_us = -(int64_t)(m->age * MINUTE_US),
         .next_retry_us = m->next_retry != 0 ? -(int64_t)(m->next_retry * MINUTE_US) : TIME_NONE,
+        .can_be_asked = m->has_token,
     };
     struct evidence e = {
         .received = m->receipt == UNCLEAR || m->receipt == DECISIVE || m->noted,
@@ -151,7 +161,9 @@ static void judge(const struct sample *m, struct totals *totals)
     };
     struct verdict_rules rules = {
         .evidence_before_us = -SINCE * MINUTE_US,
-        .timeout_before_us = -(m->patient ? PATIENT : SINCE) * MINUTE_US,
+        .timeout_before_us = -(m->where == PATIENT_ONE ? PATIENT : SINCE) * MINUTE_US,
+        .give_up_before_us = -GIVE_UP * MINUTE_US,
+        .paused = m->where == PAUSED_ONE,
     };
     struct verdict v = verdict_of(&p, &e, &rules);
 
@@ -159,21 +171,25 @@ static void judge(const struct sample *m, struct totals *totals)
         return;
     totals->success += v.action == ACT_SUCCESS;
     totals->timed_out += v.reason == REASON_WEBHOOK_TIMEOUT;
-    totals->skipped += v.action == ACT_SKIP_UNCLEAR;
+    totals->skipped +=
+        v.action == ACT_SKIP_UNCLEAR || v.action == ACT_SKIP_UNASKED || v.action == ACT_SKIP_PAUSED;
+    totals->unasked += v.action == ACT_SKIP_UNASKED;
+    totals->paused += v.action == ACT_SKIP_PAUSED;
     totals->not_due += v.action == ACT_NOT_DUE;
 }
 
 static unsigned add_samples(FILE *sql, struct totals *totals)
 {
-    static const double ages[] = {5, 15, 45, 90}, retries[] = {0, -5, 5, 15, 45, 90};
+    static const double ages[] = {5, 45, 90, 2000}, retries[] = {0, -5, 5, 90};
     unsigned nth = 0;
 
     for (enum pub_state state = PUB_SCHEDULED; state <= PUB_FAILED; state++)
         for (size_t age = 0; age < countof(ages); age++)
             for (size_t retry = 0; retry < countof(retries); retry++)
                 for (int receipt = NO_RECEIPT; receipt <= FOREIGN; receipt++)
-                    for (int bits = 0; bits < 4; bits++, nth++) {
-                        struct sample m = {state, ages[age], retries[retry], bits & 1, receipt, bits & 2};
+                    for (int rest = 0; rest < 12; rest++, nth++) {
+                        struct sample m = {state,   ages[age],    retries[retry], rest % 3,
+                                           receipt, rest / 3 & 1, rest / 6};
 
                         add_sample(sql, &m, nth);
                         judge(&m, totals);
@@ -189,11 +205,18 @@ static void test_sql_selects_and_counts_what_the_function_decides(void **state)
     char path[128], *text;
     size_t len;
     FILE *file = open_memstream(&text, &len);
+    json_t *why;
 
-    assert_int_equal(add_samples(file, &totals), 6 * 4 * 6 * 5 * 4);
+    assert_int_equal(add_samples(file, &totals), 6 * 4 * 4 * 5 * 12);
     fclose(file);
     world_sql(w, "%s", text);
     free(text);
+    world_sql(w, "insert into settle.platform_connections (user_id_str, platform, account, connected)"
+                 " select 'asked', platform, 'default', true from unnest('{instagram, youtube, x}'::text[]) "
+                 "as platform;"
+                 "insert into settle.platform_connections (user_id_str, platform, account, connected)"
+                 " values ('u', 'instagram', 'default', false), ('u', 'instagram', 'another', true);"
+                 "insert into settle.platform_pauses (platform, actor, reason) values ('x', 'test', 'test')");
     snprintf(path, sizeof(path), "%s/patient.yaml", w->dir);
     file = fopen(path, "w");
     assert_non_null(file);
@@ -202,20 +225,25 @@ static void test_sql_selects_and_counts_what_the_function_decides(void **state)
 
     run = world_reconcile(w, "--config", path, "--dry-run", "--force", NULL);
     assert_int_equal(run.status, 0);
-    assert_true(totals.success > 0 && totals.timed_out > 0 && totals.skipped > 0 && totals.not_due > 0);
+    assert_true(totals.success > 0 && totals.timed_out > 0 && totals.unasked > 0 && totals.paused > 0 &&
+                totals.not_due > 0);
     assert_int_equal(json_integer_value(json_object_get(run.json, "marked_success")), totals.success);
     assert_int_equal(json_integer_value(json_object_get(run.json, "timed_out")), totals.timed_out);
     assert_int_equal(json_integer_value(json_object_get(run.json, "skipped")), totals.skipped);
     assert_int_equal(json_integer_value(json_object_get(run.json, "not_due")), totals.not_due);
+    why = json_object_get(run.json, "skipped_because");
+    assert_int_equal(json_integer_value(json_object_get(why, "not_asked")), totals.unasked);
+    assert_int_equal(json_integer_value(json_object_get(why, "platform_disabled")), totals.paused);
 
     world_sql(w, "prepare timeout_count as %s", sql_texts[SQL_TIMEOUT_COUNT].text);
     assert_int_equal(
         world_count(w,
                     "create temporary table counted (n, timed_out, updated_at, id) as execute timeout_count("
-                    "  now() - interval '%d minutes', null, null, null, 1000000, '{youtube}',"
-                    "  array[now() - interval '%d minutes']);"
+                    "  now() - interval '%d minutes', null, null, null, 1000000, '{youtube, x, instagram}',"
+                    "  array[now() - interval '%d minutes', 'epoch', now() - interval '%d minutes'],"
+                    "  array_fill(now() - interval '%d minutes', array[3]));"
                     "select timed_out from counted",
-                    SINCE, PATIENT),
+                    SINCE, PATIENT, SINCE, GIVE_UP),
         totals.timed_out);
 }
 

@@ -632,11 +632,12 @@ static void test_the_row_gets_what_the_view_has_shown(void **state)
 static void test_the_shape_of_the_report(void **state)
 {
     static const char *const keys[] = {
-        "total_checked",  "marked_success", "marked_failed", "skipped",           "success_log_ids",
-        "failed_log_ids", "outcome",        "marked_retry",  "corrected",         "refreshed",
-        "not_due",        "run_id",         "duration_ms",   "by_platform",       "stopped_by",
-        "ids_truncated",  "timed_out",      "held_by_guard", "changed_meanwhile", "left_out",
-        "guard",          "message",
+        "total_checked",     "marked_success", "marked_failed",   "skipped",
+        "success_log_ids",   "failed_log_ids", "outcome",         "marked_retry",
+        "corrected",         "refreshed",      "not_due",         "run_id",
+        "duration_ms",       "by_platform",    "skipped_because", "polls",
+        "stopped_by",        "ids_truncated",  "timed_out",       "held_by_guard",
+        "changed_meanwhile", "left_out",       "guard",           "message",
     };
     struct world *w = *state;
     const char *success = world_publication(w, "instagram", "ig", "processing", 15);
@@ -664,9 +665,14 @@ static void test_the_shape_of_the_report(void **state)
     by_platform = json_dumps(json_object_get(run.json, "by_platform"), JSON_COMPACT);
     assert_string_equal(
         by_platform,
-        "{\"instagram\":{\"marked_success\":1,\"marked_failed\":0,\"skipped\":0,\"corrected\":0,\"not_due\":"
-        "0},"
-        "\"tiktok\":{\"marked_success\":0,\"marked_failed\":1,\"skipped\":0,\"corrected\":0,\"not_due\":0}}");
+        "{\"instagram\":{\"marked_success\":1,\"marked_failed\":0,\"marked_retry\":0,\"skipped\":0,"
+        "\"corrected\":0,"
+        "\"not_due\":0,\"skipped_because\":{\"unclear\":0,\"not_asked\":0,\"platform_disabled\":0},"
+        "\"by_reason\":{\"webhook_confirmed\":1}},"
+        "\"tiktok\":{\"marked_success\":0,\"marked_failed\":1,\"marked_retry\":0,\"skipped\":0,\"corrected\":"
+        "0,"
+        "\"not_due\":0,\"skipped_because\":{\"unclear\":0,\"not_asked\":0,\"platform_disabled\":0},"
+        "\"by_reason\":{\"webhook_timeout\":1}}}");
     free(by_platform);
     assert_non_null(strstr(run.out,
                            "{\"total_checked\":2,\"marked_success\":1,\"marked_failed\":1,\"skipped\":0,"

@@ -259,3 +259,10 @@ def reconciler_silent(w):
              values ('instagram', 'default', 'waits', 'tests', 'processing', now() - interval '1 hour')""")
     w.start()
     yield
+
+
+def circuit_breaker(w):
+    w.sql("""insert into settle.breakers (platform, state, failures, opened_at, transitions, probes_until)
+             values ('tiktok', 'open', 5, now(), 1, '{}')""")
+    w.start()
+    yield

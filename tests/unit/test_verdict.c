@@ -33,8 +33,9 @@ static struct publication row(enum pub_state state, int64_t updated_minute)
 static const char *shown(struct verdict v)
 {
     static const char *const actions[] = {
-        [ACT_NONE] = "none",         [ACT_SUCCESS] = "success", [ACT_FAILED] = "failed",
-        [ACT_SKIP_UNCLEAR] = "skip", [ACT_NOT_DUE] = "not due", [ACT_HELD_BY_GUARD] = "held",
+        [ACT_NONE] = "none",         [ACT_SUCCESS] = "success",      [ACT_FAILED] = "failed",
+        [ACT_SKIP_UNCLEAR] = "skip", [ACT_NOT_DUE] = "not due",      [ACT_HELD_BY_GUARD] = "held",
+        [ACT_RETRY] = "retry",       [ACT_SKIP_UNASKED] = "unasked", [ACT_SKIP_PAUSED] = "paused",
     };
     static char text[64];
 
@@ -116,6 +117,104 @@ static void test_the_platform_may_wait_longer_for_time_outs_but_not_for_evidence
     rules.timeout_before_us = AT(NOW - 60);
     assert_int_equal(verdict_of(&p, &nothing, &rules).action, ACT_NOT_DUE);
     assert_int_equal(verdict_of(&p, &good, &rules).action, ACT_SUCCESS);
+}
+
+static void test_one_that_can_be_asked_is_not_failed_before_we_give_up(void **state)
+{
+    struct publication p = row(PUB_PROCESSING, NOW - 60);
+    struct verdict_rules rules = rules_at(NOW);
+    struct evidence good = says(1, 5, "k"), vague = says(0, 5, "k");
+
+    (void)state;
+    p.can_be_asked = true;
+    rules.give_up_before_us = AT(NOW - 60);
+    assert_string_equal(shown(verdict_of(&p, &nothing, &rules)), "unasked");
+    rules.no_timeouts = true; /* nothing for the guard to hold */
+    assert_string_equal(shown(verdict_of(&p, &nothing, &rules)), "unasked");
+    rules.no_timeouts = false;
+    assert_string_equal(shown(verdict_of(&p, &good, &rules)), "success: webhook_confirmed");
+    assert_string_equal(shown(verdict_of(&p, &vague, &rules)), "skip");
+    rules.give_up_before_us = AT(NOW - 60) + 1;
+    assert_string_equal(shown(verdict_of(&p, &nothing, &rules)), "failed: webhook_timeout");
+    p.can_be_asked = false;
+    rules.give_up_before_us = AT(NOW - 999);
+    assert_string_equal(shown(verdict_of(&p, &nothing, &rules)), "failed: webhook_timeout");
+}
+
+static void test_a_paused_platform_fails_nothing_and_settles_by_evidence(void **state)
+{
+    struct publication p = row(PUB_PROCESSING, 1);
+    struct verdict_rules rules = rules_at(NOW);
+    struct evidence good = says(1, 5, "k"), bad = says(-1, 5, "k");
+
+    (void)state;
+    rules.paused = true;
+    rules.auto_retries = 1;
+    p.max_retries = 3;
+    assert_string_equal(shown(verdict_of(&p, &nothing, &rules)), "paused");
+    assert_string_equal(shown(verdict_of(&p, &good, &rules)), "success: webhook_confirmed");
+    assert_string_equal(shown(verdict_of(&p, &bad, &rules)), "failed: webhook_reported_failure");
+}
+
+/* Sent, silent, and the operator lets it be tried again. */
+static const struct {
+    const char *why;
+    enum pub_state state;
+    unsigned retries, max, before, allowed;
+    const char *want;
+} retry_cases[] = {
+    {"the first",                PUB_PROCESSING, 0, 3, 0, 1, "retry: auto_retry"      },
+    {"not allowed",              PUB_PROCESSING, 0, 3, 0, 0, "failed: webhook_timeout"},
+    {"once is enough",           PUB_PROCESSING, 1, 3, 1, 1, "failed: webhook_timeout"},
+    {"twice may be allowed",     PUB_PROCESSING, 1, 3, 1, 2, "retry: auto_retry"      },
+    {"its own limit holds",      PUB_PROCESSING, 2, 3, 0, 9, "failed: webhook_timeout"},
+    {"it has one try only",      PUB_PROCESSING, 0, 1, 0, 9, "failed: webhook_timeout"},
+    {"it has none",              PUB_PROCESSING, 0, 0, 0, 9, "failed: webhook_timeout"},
+    {"a retry that nobody took", PUB_RETRY,      0, 3, 0, 1, "failed: webhook_timeout"},
+};
+
+static void test_retry_before_fail(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < countof(retry_cases); i++) {
+        struct publication p = row(retry_cases[i].state, 1);
+        struct verdict_rules rules = rules_at(NOW);
+
+        p.retry_count = retry_cases[i].retries;
+        p.max_retries = retry_cases[i].max;
+        p.auto_retries = retry_cases[i].before;
+        rules.auto_retries = retry_cases[i].allowed;
+        if (strcmp(shown(verdict_of(&p, &nothing, &rules)), retry_cases[i].want) != 0)
+            fail_msg("%s: got %s", retry_cases[i].why, shown(verdict_of(&p, &nothing, &rules)));
+        rules.no_timeouts = true;
+        assert_string_equal(shown(verdict_of(&p, &nothing, &rules)), "held");
+    }
+}
+
+static void test_whoever_says_it_is_named(void **state)
+{
+    static const struct {
+        enum witness witness;
+        int decisive;
+        const char *want, *late;
+    } cases[] = {
+        {WITNESS_POLL,   1,  "success: poll_confirmed",          "success: poll_confirmed"         },
+        {WITNESS_POLL,   -1, "failed: poll_reported_failure",    "failed: poll_reported_failure"   },
+        {WITNESS_WORKER, 1,  "success: worker_reported_success", "success: worker_reported_success"},
+        {WITNESS_WORKER, -1, "failed: worker_reported_failure",  "failed: worker_reported_failure" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < countof(cases); i++) {
+        struct publication open = row(PUB_PROCESSING, 1), timed_out = row(PUB_FAILED, 1);
+        struct verdict_rules rules = rules_at(NOW);
+        struct evidence e = says(cases[i].decisive, 5, "k");
+
+        e.witness = cases[i].witness;
+        timed_out.rests = RESTS_TIMEOUT;
+        assert_string_equal(shown(verdict_of(&open, &e, &rules)), cases[i].want);
+        assert_string_equal(shown(verdict_of(&timed_out, &e, &rules)), cases[i].late);
+    }
 }
 
 /* What settled the row, when and under which key, against what speaks strongest now. */
@@ -399,6 +498,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_open_rows),
         cmocka_unit_test(test_the_guard_holds_time_outs_and_nothing_else),
+        cmocka_unit_test(test_one_that_can_be_asked_is_not_failed_before_we_give_up),
+        cmocka_unit_test(test_a_paused_platform_fails_nothing_and_settles_by_evidence),
+        cmocka_unit_test(test_retry_before_fail),
+        cmocka_unit_test(test_whoever_says_it_is_named),
         cmocka_unit_test(test_the_platform_may_wait_longer_for_time_outs_but_not_for_evidence),
         cmocka_unit_test(test_settled_rows),
         cmocka_unit_test(test_what_a_row_rests_on),

@@ -1,0 +1,682 @@
+#include "ask.h"
+
+#include "asking.h"
+#include "base/log.h"
+#include "base/now.h"
+#include "batch.h"
+#include "breakers.h"
+#include "connection.h"
+#include "domain/poll.h"
+
+enum {
+    PAGE_ROWS = CONNECTIONS_MAX, /* each may be of another account */
+    ROUND_US = 20 * SECOND_US,   /* on the wire at a time: the lease is renewed between rounds */
+    AGAIN_MINUTES_MAX = 60,
+    COLUMN_STATUS_TEXT = 5, /* of the texts of poll_note: the times stand around it */
+    COLUMNS_OF_TEXT = 9,
+};
+
+/* The columns of poll_due. */
+enum {
+    DUE_PLACE_AT,
+    DUE_PLACE_KEY,
+    DUE_NREAD,
+    DUE_ID,
+    DUE_SOURCE,
+    DUE_PLATFORM,
+    DUE_POST,
+    DUE_USER,
+    DUE_ACCOUNT,
+    DUE_TRIES,
+};
+
+/* Whose token the platform is asked with. */
+struct account {
+    const struct platform *platform;
+    struct span user, name;
+    struct span token;    /* of connections; absent: blocked says why */
+    enum missing blocked; /* its further questions are not asked in this run ... */
+    int64_t until_us;     /* ... and not before then */
+    struct account *next;
+};
+
+/* A publication, and what is learned of it. */
+struct question {
+    struct id id;
+    struct span source, post;
+    struct account *account;
+    unsigned tries;
+    bool answered; /* there is something to write */
+    struct poll_answer answer;
+    const char *error_code; /* NULL: none */
+    enum missing missing;   /* the same for the count */
+};
+
+/* One request on its way. */
+struct call {
+    struct asker *asker;
+    struct account *account;
+    size_t request;
+    struct question **questions;
+    size_t n;
+    int64_t era; /* of the breaker, of the try at work */
+    enum missing held;
+};
+
+struct asker {
+    struct session *s;
+    const struct ask_scope *scope;
+    struct asked *counts;
+    struct breakers breakers;
+    struct fetch *fetch;
+    struct seal_keys *keys;
+    struct arena *arena; /* of the page at work */
+    struct pg_rows *rows;
+    struct account *accounts;
+    size_t naccounts;
+    struct connections *connections;
+    struct question *questions;
+    size_t nquestions, nread;
+    size_t written, at_work; /* of the questions: stored; in the transaction at work */
+    int64_t place_us;
+    char place_id[sizeof(struct id)];
+    int64_t ends_boot_us;
+};
+
+static const char *const outcome_words[] = {[POLL_COULD_NOT_ASK] = "could_not_ask",
+                                            [POLL_WORKING] = "working",
+                                            [POLL_DONE] = "done",
+                                            [POLL_NOT_MINE] = "could_not_ask"};
+
+static bool anyone_can_be_asked(const struct ask_scope *scope, struct arena *arena);
+static enum status open_fetch(struct asker *a, struct err *err);
+static enum status ask_page(struct asker *a, struct err *err);
+static enum status read_page(struct asker *a, struct err *err);
+static void read_question(struct asker *a, size_t at);
+static struct account *account_of(struct asker *a, size_t at);
+static enum status find_tokens(struct asker *a, struct err *err);
+static void block(struct account *account, const char *why);
+static void send_all(struct asker *a);
+static void send_some(struct asker *a, struct account *account, size_t request, struct question **questions,
+                      size_t n);
+static void send_by(struct asker *a, struct account *account, size_t request, struct question **questions,
+                    size_t n);
+static size_t first_fit(const struct poll *poll, size_t request, struct span post);
+static void send_call(struct call *c);
+static bool may_go(void *call, unsigned attempt);
+static bool spend(struct asker *a, const struct account *account);
+static void after_try(void *call, const struct fetch_answer *answer);
+static void note_try(struct call *c, const struct fetch_answer *answer, enum poll_error error);
+static enum breaker_word word_of(enum poll_error error);
+static void take_answers(struct call *c, const struct fetch_answer *answer, const struct poll_answer *answers,
+                         enum poll_error whole);
+static void ask_next(struct call *c);
+static void give_up(struct call *c, enum missing why);
+static void could_not(struct question *q, enum missing why, const char *word);
+static enum missing missing_of(enum poll_error error);
+static enum status write_page(struct asker *a, struct err *err);
+static enum status write_some(void *asker, size_t rows, struct err *err);
+static void put_answers(struct asker *a, const struct question *first, size_t n, struct pg_args *args);
+static void put_texts(const struct question *q, struct span *first, size_t n);
+static int64_t next_us(const struct asker *a, const struct question *q);
+static void count(struct asker *a);
+static void close_page(struct asker *a);
+
+enum status ask_all(struct session *s, const struct ask_scope *scope, struct asked *ret, struct err *err)
+{
+    struct asker a = {
+        .s = s, .scope = scope, .counts = ret, .place_us = TIME_NONE, .breakers = {s->pg, s->config}
+    };
+    struct err keyless = {0};
+    enum status status = OK;
+
+    *ret = (struct asked){.asked = 0};
+    if (s->config->reconcile.poll_seconds == 0 || !anyone_can_be_asked(scope, s->arena))
+        return OK;
+    a.arena = arena_open(1 << 16);
+    if (s->config->connections.key_file &&
+        !(a.keys = seal_keys_load(s->config->connections.key_file, &keyless)))
+        log_warn("poll_not_asked", LOG_TEXT("consequence", "no token can be opened"), LOG_ERR(&keyless));
+    a.ends_boot_us = now_boot_us() + s->config->reconcile.poll_seconds * SECOND_US;
+    do {
+        status = ask_page(&a, err);
+    } while (!status && a.nread == PAGE_ROWS && now_boot_us() < a.ends_boot_us && !session_stopping());
+    fetch_close(a.fetch); /* may still call back about the page */
+    close_page(&a);
+    seal_keys_close(a.keys);
+    arena_close(a.arena);
+    return status;
+}
+
+static bool anyone_can_be_asked(const struct ask_scope *scope, struct arena *arena)
+{
+    size_t n;
+
+    deadlines_askable(scope->deadlines, false, arena, &n);
+    return n > 0;
+}
+
+static enum status ask_page(struct asker *a, struct err *err)
+{
+    int64_t round_ends_us;
+
+    close_page(a);
+    if (read_page(a, err))
+        return err->code;
+    if (a->nquestions == 0)
+        return OK;
+    if (!a->fetch && open_fetch(a, err))
+        return err->code;
+    send_all(a);
+    if (a->s->lock.epoch && lock_renew(&a->s->lock, err))
+        return err->code;
+    round_ends_us = now_boot_us() + ROUND_US;
+    if (fetch_run(a->fetch, round_ends_us < a->ends_boot_us ? round_ends_us : a->ends_boot_us, err))
+        return err->code;
+    count(a);
+    return write_page(a, err);
+}
+
+static enum status open_fetch(struct asker *a, struct err *err)
+{
+    const struct fetch_config config = asking_config(a->s->config);
+
+    a->fetch = fetch_open(&config, err);
+    return a->fetch ? OK : err->code;
+}
+
+/* ---- what to ask ---- */
+
+static enum status read_page(struct asker *a, struct err *err)
+{
+    struct session *s = a->s;
+    struct span *names;
+    struct pg_args args;
+    size_t nnames, n;
+
+    names = deadlines_askable(a->scope->deadlines, false, a->arena, &nnames);
+    pg_args_init(&args, a->arena);
+    pg_arg_time(&args, a->scope->deadlines->stale_before_us);
+    pg_arg_time(&args, a->place_us);
+    pg_arg_bytes(&args,
+                 a->place_us == TIME_NONE ? SPAN_NONE : (struct span){a->place_id, sizeof(a->place_id)});
+    pg_arg_text(&args, a->scope->platform);
+    pg_arg_int(&args, PAGE_ROWS);
+    pg_arg_texts(&args, names, nnames);
+    pg_arg_time(&args, session_now_us(s));
+    if (pg_run(s->pg, SQL_POLL_DUE, &args, WAIT_MS, &a->rows, err))
+        return err_in(err, "publications to ask about");
+    n = pg_nrows(a->rows);
+    if (n == 0)
+        return OK;
+    a->place_us = pg_time(a->rows, n - 1, DUE_PLACE_AT);
+    memcpy(a->place_id, pg_bytes(a->rows, n - 1, DUE_PLACE_KEY).at, sizeof(a->place_id));
+    a->nread = (size_t)pg_int(a->rows, n - 1, DUE_NREAD);
+    if (pg_is_null(a->rows, 0, DUE_ID))
+        return OK;
+    a->nquestions = n;
+    a->questions = arena_zero(a->arena, n * sizeof(*a->questions));
+    for (size_t i = 0; i < n; i++)
+        read_question(a, i);
+    return find_tokens(a, err);
+}
+
+static void read_question(struct asker *a, size_t at)
+{
+    a->questions[at] = (struct question){
+        .id = pg_uuid(a->rows, at, DUE_ID),
+        .source = pg_bytes(a->rows, at, DUE_SOURCE),
+        .post = pg_bytes(a->rows, at, DUE_POST),
+        .account = account_of(a, at),
+        .tries = (unsigned)pg_int(a->rows, at, DUE_TRIES),
+    };
+}
+
+static struct account *account_of(struct asker *a, size_t at)
+{
+    const struct platform *platform = platforms_find(a->s->platforms, pg_bytes(a->rows, at, DUE_PLATFORM));
+    struct span user = pg_bytes(a->rows, at, DUE_USER), name = pg_bytes(a->rows, at, DUE_ACCOUNT);
+    struct account *account;
+
+    for (account = a->accounts; account; account = account->next)
+        if (account->platform == platform && span_eq(account->user, user) && span_eq(account->name, name))
+            return account;
+    account = arena_zero(a->arena, sizeof(*account));
+    *account = (struct account){.platform = platform, .user = user, .name = name, .next = a->accounts};
+    a->accounts = account;
+    a->naccounts++;
+    return account;
+}
+
+static enum status find_tokens(struct asker *a, struct err *err)
+{
+    struct connection_name *names = arena_alloc(a->arena, a->naccounts * sizeof(*names));
+    size_t n = 0;
+
+    for (const struct account *account = a->accounts; account; account = account->next)
+        names[n++] = (struct connection_name){account->user, account->platform->name, account->name};
+    if (connection_find(a->s->pg, a->keys, names, n, &a->connections, err))
+        return err->code;
+    n = 0;
+    for (struct account *account = a->accounts; account; account = account->next) {
+        const struct connection *c = connection_at(a->connections, n++);
+
+        account->token = c->token;
+        if (c->state != CONNECTION_READY)
+            block(account,
+                  c->state == CONNECTION_EXPIRED ? "its token has expired" : "its token cannot be opened");
+    }
+    return OK;
+}
+
+static void block(struct account *account, const char *why)
+{
+    account->blocked = MISSING_AUTH_ERROR;
+    log_warn("poll_not_asked", LOG_SPAN("platform", account->platform->name),
+             LOG_SPAN("user_id_str", account->user), LOG_SPAN("account", account->name),
+             LOG_TEXT("error_code", missing_name(account->blocked)), LOG_TEXT("why", why));
+}
+
+/* ---- asking ---- */
+
+static void send_all(struct asker *a)
+{
+    struct question **its = arena_alloc(a->arena, a->nquestions * sizeof(struct question *));
+
+    for (struct account *account = a->accounts; account; account = account->next) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < a->nquestions; i++)
+            if (a->questions[i].account == account)
+                its[n++] = &a->questions[i];
+        if (account->blocked)
+            for (size_t i = 0; i < n; i++)
+                could_not(its[i], account->blocked, missing_name(account->blocked));
+        else
+            send_some(a, account, 0, its, n);
+    }
+}
+
+/* By this request of the descriptor and those behind it: each by the first that it fits. */
+static void send_some(struct asker *a, struct account *account, size_t request, struct question **questions,
+                      size_t n)
+{
+    const struct poll *poll = account->platform->poll;
+
+    for (size_t i = 0; i < n; i++)
+        if (first_fit(poll, request, questions[i]->post) == poll->nrequests)
+            could_not(questions[i], MISSING_INVALID_ADAPTER_RETURN, poll_error_name(POLL_BAD_POST));
+    for (size_t at = request; at < poll->nrequests; at++) {
+        struct question **fit = arena_alloc(a->arena, n * sizeof(struct question *) + 1);
+        size_t nfit = 0;
+
+        for (size_t i = 0; i < n; i++)
+            if (first_fit(poll, request, questions[i]->post) == at)
+                fit[nfit++] = questions[i];
+        send_by(a, account, at, fit, nfit);
+    }
+}
+
+/* In calls of as many as the request takes. */
+static void send_by(struct asker *a, struct account *account, size_t request, struct question **questions,
+                    size_t n)
+{
+    size_t batch = account->platform->poll->requests[request].batch;
+
+    for (size_t i = 0; i < n; i += batch) {
+        struct call *c = arena_zero(a->arena, sizeof(*c));
+
+        *c = (struct call){
+            .asker = a,
+            .account = account,
+            .request = request,
+            .questions = questions + i,
+            .n = n - i < batch ? n - i : batch,
+        };
+        send_call(c);
+    }
+}
+
+/* poll->nrequests: none. */
+static size_t first_fit(const struct poll *poll, size_t request, struct span post)
+{
+    while (request < poll->nrequests && !poll_fits(poll, request, post))
+        request++;
+    return request;
+}
+
+static void send_call(struct call *c)
+{
+    struct account *account = c->account;
+    struct span *posts = arena_alloc(c->asker->arena, c->n * sizeof(*posts));
+    const struct poll_question q = {
+        .poll = account->platform->poll,
+        .request = c->request,
+        .posts = posts,
+        .nposts = c->n,
+        .account = span_eq(account->name, SPAN("default")) ? SPAN_NONE : account->name,
+    };
+    struct fetch_request request = {
+        .lane = account->platform->name, .may = may_go, .tried = after_try, .ctx = c};
+    struct poll_call call;
+    struct err err = {0};
+
+    for (size_t i = 0; i < c->n; i++)
+        posts[i] = c->questions[i]->post;
+    if (poll_request(&q, account->token, &call, &err)) {
+        give_up(c, MISSING_AUTH_ERROR);
+        return;
+    }
+    request.method = call.method;
+    request.url = span_of(call.url);
+    request.nheaders = call.nheaders;
+    for (size_t i = 0; i < call.nheaders; i++)
+        request.headers[i] = span_of(call.headers[i]);
+    request.body = call.body;
+    if (fetch_add(c->asker->fetch, &request, &err)) {
+        log_warn("fetch_error", LOG_SPAN("platform", account->platform->name), LOG_ERR(&err));
+        give_up(c, MISSING_FETCH_ERROR);
+    }
+    poll_call_close(&call);
+}
+
+/* Before each try: whether its account, its budget and its platform let it go. */
+static bool may_go(void *call, unsigned attempt)
+{
+    struct call *c = call;
+    struct asker *a = c->asker;
+    struct err err = {0};
+
+    (void)attempt;
+    c->held = c->account->blocked;
+    if (!c->held && breakers_take(&a->breakers, c->account->platform->name, &c->held, &c->era, &err)) {
+        log_warn("poll_not_asked", LOG_SPAN("platform", c->account->platform->name), LOG_ERR(&err));
+        c->held = MISSING_CIRCUIT_OPEN; /* what cannot be read counts as open */
+    }
+    if (!c->held && !spend(a, c->account))
+        c->held = MISSING_RATE_LIMITED;
+    return !c->held;
+}
+
+static bool spend(struct asker *a, const struct account *account)
+{
+    struct session *s = a->s;
+    struct pg_rows *rows;
+    struct pg_args args;
+    struct err err = {0};
+    bool granted;
+
+    pg_args_init(&args, a->arena);
+    pg_arg_text(&args, account->user);
+    pg_arg_text(&args, account->platform->name);
+    pg_arg_text(&args, account->name);
+    pg_arg_time(&args, session_now_us(s));
+    pg_arg_int(&args, account->platform->poll->budget_per_minute);
+    if (pg_run(s->pg, SQL_POLL_SPEND, &args, WAIT_MS, &rows, &err)) {
+        log_warn("poll_not_asked", LOG_SPAN("platform", account->platform->name), LOG_ERR(&err));
+        return false; /* a limit that cannot be read is kept */
+    }
+    granted = pg_nrows(rows) > 0;
+    pg_rows_free(rows);
+    return granted;
+}
+
+static void after_try(void *call, const struct fetch_answer *answer)
+{
+    struct call *c = call;
+    struct asker *a = c->asker;
+    struct poll_answer *answers = arena_zero(a->arena, c->n * sizeof(*answers));
+    struct span *posts = arena_alloc(a->arena, c->n * sizeof(*posts));
+    const struct poll_question q = {
+        .poll = c->account->platform->poll, .request = c->request, .posts = posts, .nposts = c->n};
+    const struct poll_reply reply = {
+        .status = answer->status, .content = answer->body, .received_us = now_wall_us()};
+    enum poll_error whole = POLL_FETCH_ERROR;
+
+    for (size_t i = 0; i < c->n; i++)
+        posts[i] = c->questions[i]->post;
+    if (answer->error == FETCH_OK)
+        whole = poll_read(&q, &reply, a->arena, answers);
+    note_try(c, answer, whole);
+    if (answer->again)
+        return;
+    if (answer->error == FETCH_OK)
+        take_answers(c, answer, answers, whole);
+    else if (c->held)
+        give_up(c, c->held);
+    else if (answer->error != FETCH_STOPPED)
+        give_up(c, breakers_missing(answer));
+}
+
+/* For the breaker and for the log. A try that was held back or cut off by us says nothing of the platform. */
+static void note_try(struct call *c, const struct fetch_answer *answer, enum poll_error error)
+{
+    struct span platform = c->account->platform->name;
+    enum missing why = answer->error == FETCH_OK ? missing_of(error) : breakers_missing(answer);
+    enum breaker_word word = answer->error == FETCH_OK ? word_of(error) : breakers_word(answer);
+    enum breaker_state state = BREAKER_CLOSED;
+    struct err err = {0};
+
+    if (c->held)
+        return;
+    if (breakers_note(&c->asker->breakers, platform, c->era, word, &state, &err))
+        log_warn("breaker_not_noted", LOG_SPAN("platform", platform), LOG_ERR(&err));
+    asking_log_try(platform, answer, why);
+    if (word == BREAKER_FAILURE && state == BREAKER_OPEN)
+        asking_log_held(platform, MISSING_CIRCUIT_OPEN);
+}
+
+static enum breaker_word word_of(enum poll_error error)
+{
+    if (error == POLL_RATE_LIMITED || error == POLL_AUTH_ERROR)
+        return BREAKER_NEITHER;
+    return error == POLL_ERROR_NONE ? BREAKER_SUCCESS : BREAKER_FAILURE;
+}
+
+/* The answers borrow a body that goes with this call. */
+static void take_answers(struct call *c, const struct fetch_answer *answer, const struct poll_answer *answers,
+                         enum poll_error whole)
+{
+    struct asker *a = c->asker;
+
+    if (whole == POLL_RATE_LIMITED || whole == POLL_AUTH_ERROR) {
+        int64_t wait_s = answer->retry_after_s > 0 ? answer->retry_after_s : 0;
+
+        c->account->blocked = missing_of(whole);
+        c->account->until_us = session_now_us(a->s) + wait_s * SECOND_US;
+    }
+    for (size_t i = 0; i < c->n; i++) {
+        struct question *q = c->questions[i];
+
+        q->answer = answers[i];
+        q->answer.status = arena_copy(a->arena, answers[i].status);
+        q->answer.reason = arena_copy(a->arena, answers[i].reason);
+        q->answer.url = arena_copy(a->arena, answers[i].url);
+        q->answer.extras = arena_copy(a->arena, answers[i].extras);
+        if (q->answer.outcome == POLL_COULD_NOT_ASK)
+            could_not(q, missing_of(q->answer.error), poll_error_name(q->answer.error));
+        else
+            q->answered = q->answer.outcome != POLL_NOT_MINE;
+    }
+    ask_next(c);
+}
+
+/* Posts that this request is not for. */
+static void ask_next(struct call *c)
+{
+    struct question **left = arena_alloc(c->asker->arena, c->n * sizeof(struct question *));
+    size_t n = 0;
+
+    for (size_t i = 0; i < c->n; i++)
+        if (!c->questions[i]->answered)
+            left[n++] = c->questions[i];
+    if (n > 0 && c->request + 1 < c->account->platform->poll->nrequests)
+        send_some(c->asker, c->account, c->request + 1, left, n);
+}
+
+/* Of all its questions. What was only held back is asked by the next run: nothing is written of it. */
+static void give_up(struct call *c, enum missing why)
+{
+    for (size_t i = 0; i < c->n; i++) {
+        could_not(c->questions[i], why, missing_name(why));
+        if (c->held && c->held != c->account->blocked)
+            c->questions[i]->answered = false;
+    }
+}
+
+static void could_not(struct question *q, enum missing why, const char *word)
+{
+    q->answered = true;
+    q->answer = (struct poll_answer){.outcome = POLL_COULD_NOT_ASK, .happened_us = TIME_NONE};
+    q->missing = why;
+    q->error_code = word;
+}
+
+static enum missing missing_of(enum poll_error error)
+{
+    static const enum missing codes[] = {
+        [POLL_ERROR_NONE] = MISSING_NONE,
+        [POLL_AUTH_ERROR] = MISSING_AUTH_ERROR,
+        [POLL_RATE_LIMITED] = MISSING_RATE_LIMITED,
+        [POLL_FETCH_ERROR] = MISSING_FETCH_ERROR,
+        [POLL_INVALID_RETURN] = MISSING_INVALID_ADAPTER_RETURN,
+        [POLL_NOT_FOUND] = MISSING_NO_METRICS,
+        [POLL_BAD_POST] = MISSING_INVALID_ADAPTER_RETURN,
+    };
+
+    return codes[error];
+}
+
+/* ---- what was learned ---- */
+
+static void count(struct asker *a)
+{
+    for (size_t i = 0; i < a->nquestions; i++) {
+        const struct question *q = &a->questions[i];
+
+        a->counts->asked += q->answered;
+        a->counts->done += q->answer.outcome == POLL_DONE;
+        a->counts->working += q->answer.outcome == POLL_WORKING;
+        a->counts->could_not[q->missing]++;
+    }
+}
+
+static enum status write_page(struct asker *a, struct err *err)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < a->nquestions; i++) /* those with an answer to the front */
+        if (a->questions[i].answered)
+            a->questions[n++] = a->questions[i];
+    a->nquestions = n;
+    for (a->written = 0; a->written < a->nquestions; a->written += a->at_work) {
+        bool refused;
+
+        if (batch_do(a->s, write_some, a, &refused, err))
+            return err_in(err, "what platforms answered");
+        a->scope->written(a->scope->ctx, !refused);
+        if (refused)
+            log_warn("row_left_out", LOG_ID("log_id", &a->questions[a->written].id), LOG_ERR(err));
+    }
+    return OK;
+}
+
+static enum status write_some(void *asker, size_t rows, struct err *err)
+{
+    struct asker *a = asker;
+    struct question *first = &a->questions[a->written];
+    struct id *ids = arena_alloc(a->s->arena, rows * sizeof(*ids));
+    struct span *sources = arena_alloc(a->s->arena, rows * sizeof(*sources));
+    struct pg_args args;
+    size_t ndone = 0;
+
+    a->at_work = a->nquestions - a->written < rows ? a->nquestions - a->written : rows;
+    put_answers(a, first, a->at_work, &args);
+    if (pg_run(a->s->pg, SQL_POLL_NOTE, &args, WAIT_MS, NULL, err))
+        return err_in(err, "storing what platforms answered");
+    for (size_t i = 0; i < a->at_work; i++)
+        if (first[i].answer.outcome == POLL_DONE) {
+            ids[ndone] = first[i].id;
+            sources[ndone++] = first[i].source;
+        }
+    return a->scope->settle(a->scope->ctx, ids, sources, ndone, err);
+}
+
+/* The parameters of poll_note. */
+static void put_answers(struct asker *a, const struct question *first, size_t n, struct pg_args *args)
+{
+    struct arena *arena = a->s->arena;
+    struct id *ids = arena_alloc(arena, n * sizeof(*ids)),
+              *reports = arena_alloc(arena, n * sizeof(*reports));
+    struct span *texts = arena_alloc(arena, COLUMNS_OF_TEXT * n * sizeof(*texts));
+    int64_t *next = arena_alloc(arena, n * sizeof(*next)),
+            *happened = arena_alloc(arena, n * sizeof(*happened));
+    int16_t *decisive = arena_alloc(arena, n * sizeof(*decisive));
+    int64_t now_us = session_now_us(a->s);
+
+    for (size_t i = 0; i < n; i++) {
+        const struct poll_answer *answer = &first[i].answer;
+
+        ids[i] = first[i].id;
+        reports[i] = id_make(now_us);
+        next[i] = next_us(a, &first[i]);
+        happened[i] = answer->happened_us;
+        decisive[i] = (int16_t)(answer->outcome == POLL_DONE ? answer->decisive : 0);
+        put_texts(&first[i], texts + i, n);
+    }
+    pg_args_init(args, arena);
+    pg_arg_uuids(args, ids, n);
+    for (size_t c = 0; c < COLUMN_STATUS_TEXT; c++)
+        pg_arg_texts(args, texts + c * n, n);
+    pg_arg_times(args, next, n);
+    pg_arg_smalls(args, decisive, n);
+    pg_arg_texts(args, texts + COLUMN_STATUS_TEXT * n, n);
+    pg_arg_times(args, happened, n);
+    for (size_t c = COLUMN_STATUS_TEXT + 1; c < COLUMNS_OF_TEXT; c++)
+        pg_arg_texts(args, texts + c * n, n);
+    pg_arg_uuids(args, reports, n);
+    pg_arg_time(args, now_us);
+    pg_arg_text(args, span_of(a->s->options->actor));
+    pg_arg_uuid(args, &a->s->options->run_id);
+}
+
+/* Those that are texts, n apart. */
+static void put_texts(const struct question *q, struct span *first, size_t n)
+{
+    const struct span columns[COLUMNS_OF_TEXT] = {
+        q->source,
+        q->account->platform->name,
+        q->post,
+        span_of(outcome_words[q->answer.outcome]),
+        q->error_code ? span_of(q->error_code) : SPAN_NONE,
+        q->answer.status,
+        q->answer.url,
+        q->answer.reason,
+        q->answer.extras,
+    };
+
+    for (size_t c = 0; c < COLUMNS_OF_TEXT; c++)
+        first[c * n] = columns[c];
+}
+
+/* A minute, two, four, to an hour; not before the platform wants to be asked again. */
+static int64_t next_us(const struct asker *a, const struct question *q)
+{
+    int64_t now_us = session_now_us(a->s);
+    int64_t minutes = q->tries < 6 ? INT64_C(1) << q->tries : AGAIN_MINUTES_MAX;
+    int64_t again_us = now_us + (minutes < AGAIN_MINUTES_MAX ? minutes : AGAIN_MINUTES_MAX) * MINUTE_US;
+
+    return again_us > q->account->until_us ? again_us : q->account->until_us;
+}
+
+static void close_page(struct asker *a)
+{
+    connection_close(a->connections);
+    a->connections = NULL;
+    a->accounts = NULL;
+    a->naccounts = 0;
+    a->nquestions = a->nread = 0;
+    pg_rows_free(a->rows);
+    a->rows = NULL;
+    arena_reset(a->arena);
+}

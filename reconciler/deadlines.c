@@ -1,0 +1,98 @@
+#include "deadlines.h"
+
+#include "base/now.h"
+
+#include <stdlib.h>
+
+static void add(struct deadlines *d, const struct session *s, struct span platform, unsigned minutes);
+static enum status read_pauses(struct deadlines *d, struct session *s, struct err *err);
+
+enum status deadlines_read(struct deadlines *ret, struct session *s, struct err *err)
+{
+    const struct config *c = s->config;
+    unsigned evidence_age = c->reconcile.evidence_age_minutes;
+
+    if (evidence_age > c->reconcile.since_minutes) /* it can make evidence act sooner, not later */
+        evidence_age = c->reconcile.since_minutes;
+    *ret = (struct deadlines){
+        .since_minutes = c->reconcile.since_minutes,
+        .stale_before_us = s->began_us - c->reconcile.since_minutes * MINUTE_US,
+        .evidence_before_us = s->began_us - evidence_age * MINUTE_US,
+        .auto_retries = c->reconcile.retry_before_fail,
+        .patience =
+            calloc(c->reconcile.ntimeouts + platforms_count(s->platforms) + 1, sizeof(*ret->patience)),
+    };
+    if (!ret->patience)
+        abort();
+    /* The operator's word comes before the descriptor's. */
+    for (size_t i = 0; i < c->reconcile.ntimeouts; i++)
+        add(ret, s, span_of(c->reconcile.timeouts[i].platform), c->reconcile.timeouts[i].minutes);
+    for (size_t i = 0; i < platforms_count(s->platforms); i++) {
+        const struct platform *p = platforms_at(s->platforms, i);
+        add(ret, s, p->name, p->timeout_minutes);
+    }
+    return read_pauses(ret, s, err);
+}
+
+static void add(struct deadlines *d, const struct session *s, struct span platform, unsigned minutes)
+{
+    const struct platform *p = platforms_find(s->platforms, platform);
+
+    for (size_t i = 0; i < d->npatience; i++)
+        if (span_eq(d->patience[i].platform, platform))
+            return;
+    d->patience[d->npatience++] = (struct patience){
+        .platform = platform,
+        .minutes = minutes < d->since_minutes ? d->since_minutes : minutes,
+        .give_up_minutes = p && p->poll ? p->poll->give_up_minutes : 0,
+    };
+}
+
+/* Those that nobody else knows of are added. */
+static enum status read_pauses(struct deadlines *d, struct session *s, struct err *err)
+{
+    struct pg_args none;
+    size_t n;
+
+    pg_args_init(&none, s->arena);
+    if (pg_run(s->pg, SQL_PAUSE_LIST, &none, WAIT_MS, &d->pauses, err))
+        return err_in(err, "reading which platforms are paused");
+    n = pg_nrows(d->pauses);
+    d->patience = reallocarray(d->patience, d->npatience + n + 1, sizeof(*d->patience));
+    if (!d->patience)
+        abort();
+    for (size_t i = 0; i < n; i++) {
+        struct span platform = pg_bytes(d->pauses, i, 0);
+
+        add(d, s, platform, 0);
+        for (struct patience *p = d->patience; p < d->patience + d->npatience; p++)
+            p->paused |= span_eq(p->platform, platform);
+    }
+    return OK;
+}
+
+void deadlines_free(struct deadlines *d)
+{
+    free(d->patience);
+    pg_rows_free(d->pauses);
+    *d = (struct deadlines){.patience = NULL};
+}
+
+struct patience patience_with(const struct deadlines *d, struct span platform)
+{
+    for (size_t i = 0; i < d->npatience; i++)
+        if (span_eq(platform, d->patience[i].platform))
+            return d->patience[i];
+    return (struct patience){.platform = platform, .minutes = d->since_minutes};
+}
+
+struct span *deadlines_askable(const struct deadlines *d, bool paused, struct arena *arena, size_t *ret_n)
+{
+    struct span *names = arena_alloc(arena, (d->npatience + 1) * sizeof(*names));
+
+    *ret_n = 0;
+    for (size_t i = 0; i < d->npatience; i++)
+        if (d->patience[i].give_up_minutes > 0 && (paused || !d->patience[i].paused))
+            names[(*ret_n)++] = d->patience[i].platform;
+    return names;
+}

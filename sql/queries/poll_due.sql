@@ -1,0 +1,53 @@
+-- poll_due: one page of stale open publications whose platform can be asked about them and is due to be: those of which
+-- nothing decisive is known and whose account has credentials. The limit counts what is read.
+-- $1 older than timestamptz  $2 updated_at timestamptz, $3 id bytea the page begins behind (null: at the oldest)
+-- $4 platform text (null: any)  $5 limit bigint  $6 platforms that can be asked text[]  $7 now timestamptz
+-- Columns: place timestamptz and bytea, rows read bigint; then of each: id, source, platform, external_post_id,
+-- user_id_str, account, tries bigint. No row if none is left, one without publication if none is due.
+with page as materialized (
+  select id, source, platform, updated_at
+  from settle.publish_open
+  where updated_at < $1::timestamptz
+    and (updated_at, id) > (coalesce($2::timestamptz, '-infinity'),
+                            coalesce(encode($3::bytea, 'hex')::uuid, '00000000-0000-0000-0000-000000000000'))
+    and platform = any ($6::text[])
+    and ($4::text is null or platform = $4)
+    and status <> 'pending'
+  order by updated_at, id
+  limit $5::bigint
+), page_end as (
+  select updated_at as place_at, uuid_send(id) as place_key, (select count(*) from page) as nread
+  from page
+  order by updated_at desc, id desc
+  limit 1
+), due as (
+  select p.id, p.source, p.platform, p.external_post_id, p.user_id_str, c.account, p.updated_at,
+         coalesce(asked.tries, 0)::bigint as tries
+  from page as o
+  join settle.publish_logs as p on p.id = o.id and p.source = o.source
+  join settle.platform_connections as c
+    on c.user_id_str = p.user_id_str
+    and c.platform = p.platform
+    and c.account = coalesce(p.social_account_id::text, 'default')
+    and c.connected
+  left join settle.publish_polls as asked
+    on asked.id = p.id and asked.source = p.source and asked.external_post_id = p.external_post_id
+  left join lateral (
+    select true as decided
+    from settle.webhook_receipts as r
+    where r.external_post_id = p.external_post_id
+      and r.platform = p.platform
+      and r.source = p.source
+      and r.decisive <> 0
+      and r.parse_error is null
+    limit 1
+  ) as receipt on true
+  where p.external_post_id is not null
+    and receipt.decided is null
+    and (asked.next_at is null or asked.next_at <= $7::timestamptz)
+)
+select place_at, place_key, nread,
+       id, source, platform, external_post_id, user_id_str, account, tries
+from page_end
+left join due on true
+order by updated_at, id

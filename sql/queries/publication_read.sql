@@ -1,0 +1,48 @@
+-- publication_read: publications by id, each with the strongest of all that is said of it: by webhooks, and by poll
+-- answers and workers' results about the same post.
+-- $1 id uuid[]  $2 source text[] (null: whichever has the id)  $3 platforms that can be asked text[]
+-- Columns: as enum column in reconciler/page.h, without a place.
+select null::timestamptz, null::bytea, 0::bigint,
+       e.id, e.source, e.platform, e.status, e.external_post_id, e.updated_at, e.next_retry_at, e.reason, e.evidence_at,
+       e.evidence_key, e.noted, e.noted_status, e.noted_at,
+       s.key, s.status, s.decisive, s.at, s.told_at, s.url, left(s.reason, 1000), s.extras,
+       e.retry_count, e.max_retries, e.extra_metadata -> 'auto_retries',
+       e.platform = any ($3::text[])
+       and e.external_post_id is not null
+       and exists (select
+                   from settle.platform_connections as c
+                   where c.user_id_str = e.user_id_str
+                     and c.platform = e.platform
+                     and c.account = coalesce(e.social_account_id::text, 'default')
+                     and c.connected),
+       s.witness
+from unnest($1::uuid[], $2::text[]) with ordinality as asked (id, source, place)
+cross join lateral (
+  select *
+  from settle.publication_evidence as p
+  where p.id = asked.id
+    and (asked.source is null or p.source = asked.source)
+  limit 1
+) as e
+left join lateral (
+  select *
+  from (
+    select e.receipt_key as key, e.receipt_status as status, e.receipt_decisive as decisive, e.receipt_time as at,
+           e.receipt_received_at as told_at, e.receipt_url as url, e.receipt_reason as reason, e.receipt_extras as extras,
+           'webhook' as witness
+    where e.receipt_key is not null
+    union all
+    (select uuid_send(r.id), r.status, r.decisive, coalesce(r.happened_at, r.reported_at), r.reported_at, r.url, r.reason,
+            r.extras, r.witness
+     from settle.publication_reports as r
+     where r.log_id = e.id
+       and r.source = e.source
+       and r.witness in ('poll', 'worker')
+       and r.external_post_id is not distinct from e.external_post_id
+     order by r.decisive <> 0 desc, coalesce(r.happened_at, r.reported_at) desc, uuid_send(r.id) desc
+     limit 1)
+  ) as said
+  order by decisive <> 0 desc, at desc, key desc
+  limit 1
+) as s on true
+order by asked.place

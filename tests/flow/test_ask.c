@@ -1,0 +1,328 @@
+/* Platforms are asked before a publication is failed: what they say settles it, and where they cannot be asked nothing is
+ * failed before its time. The platform is tests/flow/platform_server.py, over real HTTP. */
+#include "support/world.h"
+
+#include "base/now.h"
+#include "domain/seal.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define KEY "9f2c1d0e4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0"
+
+static struct server {
+    pid_t pid;
+    int stdin_fd;
+    unsigned port;
+    char log[200];
+} server;
+
+static void start_server(struct world *w)
+{
+    int in[2], out[2];
+    char script[400];
+    FILE *said;
+
+    snprintf(server.log, sizeof(server.log), "%s/asked", w->dir);
+    snprintf(script, sizeof(script), "%s/tests/flow/platform_server.py", getenv("SETTLE_TOP"));
+    assert_int_equal(pipe2(in, O_CLOEXEC) | pipe2(out, O_CLOEXEC), 0);
+    server.pid = fork();
+    if (server.pid == 0) {
+        dup2(in[0], 0);
+        dup2(out[1], 1);
+        execl("/usr/bin/python3", "python3", "-B", script, server.log, (char *)NULL);
+        _exit(127);
+    }
+    close(in[0]);
+    close(out[1]);
+    server.stdin_fd = in[1];
+    said = fdopen(out[0], "r");
+    assert_int_equal(fscanf(said, "%u", &server.port), 1);
+    fclose(said);
+}
+
+/* The built-in descriptor of TikTok, but for where it asks. */
+static void write_descriptor(struct world *w)
+{
+    char command[600];
+
+    snprintf(command, sizeof(command),
+             "mkdir -p %s/platforms && sed "
+             "'s|https://open.tiktokapis.com|http://127.0.0.1:%u|;s|budget_per_minute: 30|"
+             "budget_per_minute: 600|' %s/shared/platforms/tiktok.yaml > %s/platforms/tiktok.yaml && printf "
+             "'%s\\n' > %s/key"
+             " && chmod 600 %s/key",
+             w->dir, server.port, getenv("SETTLE_TOP"), w->dir, KEY, w->dir, w->dir);
+    assert_int_equal(system(command), 0);
+    snprintf(command, sizeof(command), "%s/platforms", w->dir);
+    setenv("SETTLE_PLATFORMS_FOLDER", command, 1);
+    snprintf(command, sizeof(command), "%s/key", w->dir);
+    setenv("SETTLE_CONNECTIONS_KEY_FILE", command, 1);
+    setenv("SETTLE_FETCH_ALLOW_HTTP", "true", 1);
+    setenv("SETTLE_FETCH_ALLOW_PRIVATE", "127.0.0.0/8", 1);
+    setenv("SETTLE_FETCH_BACKOFF_MS", "1", 1);
+    setenv("SETTLE_FETCH_TIMEOUT_MS", "500", 1);
+}
+
+static int up(void **state)
+{
+    struct world *w = *state = world_open();
+
+    start_server(w);
+    write_descriptor(w);
+    return 0;
+}
+
+static int reset(void **state)
+{
+    world_reset(*state);
+    unlink(server.log);
+    setenv("SETTLE_RECONCILE_FAILURE_THRESHOLD", "1000", 1);
+    return 0;
+}
+
+static int down(void **state)
+{
+    close(server.stdin_fd);
+    waitpid(server.pid, NULL, 0);
+    world_close(*state);
+    return 0;
+}
+
+/* user-1 is who world_publication publishes for. expires: SQL. */
+static void connect_account(struct world *w, const char *token, const char *expires)
+{
+    const struct span place[] = {SPAN("user-1"), SPAN("tiktok"), SPAN("default")};
+    struct arena *arena = arena_open(1024);
+    struct err err = {0};
+    struct seal_keys *keys = seal_keys_read(SPAN(KEY), &err);
+    struct span sealed = seal_make(keys, place, countof(place), span_of(token), arena);
+    char hex[2048];
+
+    for (size_t i = 0; i < sealed.len; i++)
+        snprintf(hex + 2 * i, 3, "%02x", (unsigned char)sealed.at[i]);
+    world_sql(w,
+              "insert into settle.platform_connections (user_id_str, platform, account, token, key_id, "
+              "expires_at, connected)"
+              " values ('user-1', 'tiktok', 'default', decode('%s', 'hex'), '%.*s', %s, true)",
+              hex, SPAN_ARG(seal_key_id(keys)), expires);
+    seal_keys_close(keys);
+    arena_close(arena);
+}
+
+static const char *publication(struct world *w, const char *post)
+{
+    return world_publication(w, "tiktok", post, "processing", 30);
+}
+
+/* "status|reason" */
+static const char *state_of(struct world *w, const char *id)
+{
+    return world_sql(w,
+                     "select status || '|' || coalesce(extra_metadata ->> 'reconciliation_reason', '') from"
+                     " settle.publish_logs where id = '%s'",
+                     id);
+}
+
+static long times_asked(struct world *w)
+{
+    struct outcome o =
+        world_wait(w, world_spawn(w, "sh", "-c", "cat \"$0\" 2>/dev/null | wc -l", server.log, NULL));
+
+    return strtol(o.out, NULL, 10);
+}
+
+static void test_what_the_platform_says_settles_it(void **state)
+{
+    struct world *w = *state;
+    const char *done = publication(w, "done-1"), *failed = publication(w, "failed-1"),
+               *working = publication(w, "working-1"), *unknown = publication(w, "unknown-1");
+    struct outcome run;
+
+    connect_account(w, "token-1", "null");
+    run = world_reconcile(w, NULL);
+    assert_int_equal(run.status, 0);
+    assert_string_equal(state_of(w, done), "success|poll_confirmed");
+    assert_string_equal(state_of(w, failed), "failed|poll_reported_failure");
+    assert_string_equal(world_sql(w, "select error_message from settle.publish_logs where id = '%s'", failed),
+                        "picture_size_check_failed");
+    assert_string_equal(state_of(w, working), "processing|");
+    assert_string_equal(state_of(w, unknown), "processing|");
+    assert_int_equal(world_count(w, "select count(*) from settle.publication_reports where witness = 'poll'"),
+                     2);
+    assert_int_equal(
+        world_count(w, "select count(*) from settle.social_sync_ledger l join settle.publication_reports r"
+                       " on l.receipt_id = uuid_send(r.id) and l.entity_id = r.log_id::text"),
+        2);
+    assert_int_equal(world_count(w, "select count(*) from settle.publish_polls where outcome = 'working'"),
+                     1);
+    assert_int_equal(times_asked(w), 4);
+
+    run = world_reconcile(w, NULL); /* none is due to be asked again yet */
+    assert_int_equal(run.status, 0);
+    assert_int_equal(times_asked(w), 4);
+    assert_int_equal(
+        json_integer_value(json_object_get(json_object_get(run.json, "skipped_because"), "not_asked")), 2);
+}
+
+static void test_without_credentials_it_is_the_time_out_as_ever(void **state)
+{
+    struct world *w = *state;
+    const char *id = publication(w, "done-1");
+
+    assert_int_equal(world_reconcile(w, NULL).status, 0);
+    assert_string_equal(state_of(w, id), "failed|webhook_timeout");
+    assert_int_equal(times_asked(w), 0);
+}
+
+/* Each must leave the publication as it is. */
+static void test_a_platform_that_cannot_be_asked_fails_nothing(void **state)
+{
+    static const char *const posts[] = {"e500-1", "e401-1", "e429-1", "garbage-1", "redirect-1", "slow-1"};
+    static const char *const codes[] = {"fetch_error", "auth_error", "rate_limited", "invalid_adapter_return",
+                                        "fetch_error", "timeout"};
+    struct world *w = *state;
+
+    for (size_t i = 0; i < countof(posts); i++) {
+        const char *id;
+
+        world_reset(w);
+        connect_account(w, "token-1", "null");
+        id = publication(w, posts[i]);
+        assert_int_equal(world_reconcile(w, NULL).status, 0);
+        assert_string_equal(state_of(w, id), "processing|");
+        if (strcmp(world_sql(w, "select outcome || ' ' || error_code from settle.publish_polls"),
+                   world_sql(w, "select 'could_not_ask %s'", codes[i])) != 0)
+            fail_msg("%s: %s", posts[i],
+                     world_sql(w, "select outcome || ' ' || error_code from settle.publish_polls"));
+        world_sql(w, "update settle.publish_logs set updated_at = now() - interval '25 hours'");
+        assert_int_equal(world_reconcile(w, NULL).status, 0); /* given up */
+        assert_string_equal(state_of(w, id), "failed|webhook_timeout");
+    }
+}
+
+static void test_an_expired_token_is_no_answer(void **state)
+{
+    struct world *w = *state;
+    const char *id = publication(w, "done-1");
+
+    connect_account(w, "token-1", "now() - interval '1 minute'");
+    assert_int_equal(world_reconcile(w, NULL).status, 0);
+    assert_string_equal(state_of(w, id), "processing|");
+    assert_string_equal(world_sql(w, "select error_code from settle.publish_polls"), "auth_error");
+    assert_int_equal(times_asked(w), 0);
+}
+
+static void test_retry_after_is_kept(void **state)
+{
+    struct world *w = *state;
+
+    connect_account(w, "token-1", "null");
+    publication(w, "e429-1");
+    assert_int_equal(world_reconcile(w, NULL).status, 0);
+    assert_int_equal(times_asked(w), 1); /* 120 s are not waited out */
+    assert_int_equal(
+        world_count(w,
+                    "select count(*) from settle.publish_polls where next_at >= asked_at + interval '119 s'"),
+        1);
+}
+
+static void test_the_breaker_opens_and_other_publications_wait(void **state)
+{
+    struct world *w = *state;
+
+    setenv("SETTLE_RECONCILE_FAILURE_THRESHOLD", "5", 1);
+    connect_account(w, "token-1", "null");
+    for (unsigned i = 0; i < 20; i++) {
+        char post[32];
+
+        snprintf(post, sizeof(post), "e500-%u", i);
+        publication(w, post);
+    }
+    assert_int_equal(world_reconcile(w, NULL).status, 0);
+    assert_true(times_asked(w) >= 5 && times_asked(w) < 20); /* those already on the wire may come too */
+    assert_string_equal(world_sql(w, "select state from settle.breakers where platform = 'tiktok'"), "open");
+    assert_int_equal(world_count(w, "select count(*) from settle.publish_logs where status = 'processing'"),
+                     20);
+}
+
+static void test_a_budget_is_a_budget(void **state)
+{
+    struct world *w = *state;
+    char command[300];
+
+    snprintf(command, sizeof(command),
+             "sed -i 's|budget_per_minute: 600|budget_per_minute: 7|' %s/platforms/tiktok.yaml", w->dir);
+    assert_int_equal(system(command), 0);
+    connect_account(w, "token-1", "null");
+    for (unsigned i = 0; i < 20; i++) {
+        char post[32];
+
+        snprintf(post, sizeof(post), "working-%u", i);
+        publication(w, post);
+    }
+    assert_int_equal(world_reconcile(w, NULL).status, 0);
+    assert_int_equal(world_reconcile(w, NULL).status, 0);
+    assert_true(times_asked(w) >= 7 && times_asked(w) <= 14); /* a minute may end in between */
+    write_descriptor(w);
+}
+
+static void test_no_token_shows(void **state)
+{
+    struct world *w = *state;
+    struct process p;
+    struct outcome run;
+
+    connect_account(w, "canary-token-of-the-tests", "null");
+    publication(w, "done-1");
+    publication(w, "e401-1");
+    p = world_spawn(w, "settle-reconciler", "publications", "--json", NULL);
+    run = world_wait(w, p);
+    assert_int_equal(run.status, 0);
+    assert_null(strstr(run.out, "canary"));
+    assert_null(strstr(run.err, "canary"));
+    run = world_wait(w, world_spawn(w, "grep", "-c", "Bearer canary-token-of-the-tests", server.log, NULL));
+    assert_int_equal(run.status, 0); /* but the platform got it */
+}
+
+static void test_a_paused_platform_is_left_alone(void **state)
+{
+    struct world *w = *state;
+    const char *id = publication(w, "done-1");
+    struct outcome o;
+
+    connect_account(w, "token-1", "null");
+    o = world_wait(
+        w, world_spawn(w, "settle-reconciler", "platform", "pause", "tiktok", "--reason", "outage", NULL));
+    assert_int_equal(o.status, 0);
+    assert_int_equal(world_reconcile(w, NULL).status, 0);
+    assert_string_equal(state_of(w, id), "processing|");
+    assert_int_equal(times_asked(w), 0);
+    o = world_wait(w, world_spawn(w, "settle-reconciler", "platform", "resume", "tiktok", NULL));
+    assert_int_equal(o.status, 0);
+    assert_int_equal(world_reconcile(w, NULL).status, 0);
+    assert_string_equal(state_of(w, id), "success|poll_confirmed");
+    assert_int_equal(world_count(w, "select count(*) from settle.social_sync_ledger where event_type in"
+                                    " ('platform_paused', 'platform_resumed') and actor = 'cli'"),
+                     2);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(test_what_the_platform_says_settles_it, reset),
+        cmocka_unit_test_setup(test_without_credentials_it_is_the_time_out_as_ever, reset),
+        cmocka_unit_test_setup(test_a_platform_that_cannot_be_asked_fails_nothing, reset),
+        cmocka_unit_test_setup(test_an_expired_token_is_no_answer, reset),
+        cmocka_unit_test_setup(test_retry_after_is_kept, reset),
+        cmocka_unit_test_setup(test_the_breaker_opens_and_other_publications_wait, reset),
+        cmocka_unit_test_setup(test_a_budget_is_a_budget, reset),
+        cmocka_unit_test_setup(test_no_token_shows, reset),
+        cmocka_unit_test_setup(test_a_paused_platform_is_left_alone, reset),
+    };
+
+    return cmocka_run_group_tests(tests, up, down);
+}
