@@ -88,6 +88,7 @@ static void add_next_link(struct call *c, struct span cursor);
 static void add_location(struct call *c, const char *before, const struct id *id);
 
 static void begin_reconcile(struct call *c);
+static void begin_override(struct call *c);
 static bool prefers_async(struct span preferences);
 static void answer_accepted(struct call *c, const struct id *run_id);
 static void after_reconcile(void *call, struct span report, const struct err *err);
@@ -309,6 +310,9 @@ static void go(struct call *c)
     case ROUTE_RECONCILE:
         begin_reconcile(c);
         break;
+    case ROUTE_OVERRIDE:
+        begin_override(c);
+        break;
     case ROUTE_DESCRIBE:
         answer(c, 200, "application/yaml", openapi_text);
         call_end(c);
@@ -480,6 +484,24 @@ static void begin_reconcile(struct call *c)
     else
         answer_accepted(c, &request.run_id);
     call_end(c);
+}
+
+static void begin_override(struct call *c)
+{
+    const struct param_value *v = c->params.values;
+    const struct override_request request = {
+        .run_id = v[OVERRIDE_RUN_ID].id,
+        .log_id = v[OVERRIDE_LOG_ID].id,
+        .verdict = v[OVERRIDE_STATUS].text,
+        .reason = v[OVERRIDE_REASON].text,
+        .actor = v[OVERRIDE_ACTOR].text,
+    };
+    struct err err = {0};
+
+    if (jobs_override(c->api->jobs, &request, after_reconcile, c, &err)) {
+        refuse(c, &err);
+        call_end(c);
+    }
 }
 
 /* RFC 7240: preferences are split by commas and may have parameters. */

@@ -49,6 +49,7 @@ static char **make_environment(const struct config *config);
 static bool is_passed_on(const char *variable);
 static char *variable(const char *name, const char *value);
 
+static enum status start(const struct child *wanted, char **arguments, struct span actor, struct err *err);
 static void write_arguments(const struct job_request *request, struct arena *arena, char **ret);
 static enum status spawn(struct child *c, char **arguments, struct err *err);
 static int spawn_with(struct child *c, char **arguments, int output);
@@ -103,27 +104,62 @@ void jobs_close(struct jobs *j)
 enum status jobs_reconcile(struct jobs *j, const struct job_request *request, job_done *done, void *ctx,
                            struct err *err)
 {
-    struct arena *arena;
+    struct arena *arena = arena_open(1024);
     char *arguments[ARGUMENTS_MAX];
+    const struct child wanted = {.jobs = j, .run_id = request->run_id, .done = done, .ctx = ctx};
+    enum status status;
+
+    write_arguments(request, arena, arguments);
+    status = start(&wanted, arguments, request->actor, err);
+    arena_close(arena);
+    return status;
+}
+
+enum status jobs_override(struct jobs *j, const struct override_request *request, job_done *done, void *ctx,
+                          struct err *err)
+{
+    struct arena *arena = arena_open(1024);
+    const struct child wanted = {.jobs = j, .run_id = request->run_id, .done = done, .ctx = ctx};
+    char run_id[ID_TEXT_BYTES], log_id[ID_TEXT_BYTES];
+    enum status status;
+
+    id_text(&request->run_id, run_id);
+    id_text(&request->log_id, log_id);
+    status = start(&wanted,
+                   (char *[]){
+                       arena_print(arena, "settle-reconciler"),
+                       arena_print(arena, "override"),
+                       arena_print(arena, "--json"),
+                       arena_print(arena, "--trigger=api"),
+                       arena_print(arena, "--actor=%.*s", SPAN_ARG(request->actor)),
+                       arena_print(arena, "--run-id=%s", run_id),
+                       arena_print(arena, "--reason=%.*s", SPAN_ARG(request->reason)),
+                       arena_print(arena, "%s", log_id),
+                       arena_print(arena, "%.*s", SPAN_ARG(request->verdict)),
+                       NULL,
+                   },
+                   request->actor, err);
+    arena_close(arena);
+    return status;
+}
+
+static enum status start(const struct child *wanted, char **arguments, struct span actor, struct err *err)
+{
     struct child *c;
 
-    if (j->nchildren == JOBS_MAX)
+    if (wanted->jobs->nchildren == JOBS_MAX)
         return err_cause(err, BUSY, "overload", "%d runs are under way", JOBS_MAX);
     c = calloc(1, sizeof(*c));
     if (!c)
         abort();
-    *c = (struct child){.jobs = j, .run_id = request->run_id, .done = done, .ctx = ctx};
-    arena = arena_open(1024);
-    write_arguments(request, arena, arguments);
+    *c = *wanted;
     if (spawn(c, arguments, err)) {
         free(c);
-        arena_close(arena);
         return err->code;
     }
-    arena_close(arena);
     watch_child(c);
-    log_info("run_started", LOG_ID("run_id", &c->run_id), LOG_INT("child", c->pid),
-             LOG_SPAN("actor", request->actor));
+    log_info("run_started", LOG_ID("run_id", &c->run_id), LOG_TEXT("command", arguments[1]),
+             LOG_INT("child", c->pid), LOG_SPAN("actor", actor));
     return OK;
 }
 
@@ -172,6 +208,8 @@ static bool is_passed_on(const char *variable)
         "PG",
         "SETTLE_CONFIG=",
         "SETTLE_RECONCILE_",
+        "SETTLE_FETCH_",
+        "SETTLE_CONNECTIONS_",
         "SETTLE_PLATFORMS_",
         "SETTLE_LOG_",
         "SETTLE_DATABASE_PREPARE=",
@@ -361,6 +399,10 @@ static enum status judge(const struct child *c, struct err *err)
         outcome = doc_text(&report, doc_member(&report, 0, SPAN("outcome")), arena);
     if (span_eq(outcome, SPAN("lock_held")))
         err_cause(err, BUSY, "lock_held", "another run of the job is under way");
+    else if (span_eq(outcome, SPAN("not_found")))
+        err_cause(err, INVALID, "not_found", "there is none with this id");
+    else if (span_eq(outcome, SPAN("not_overridden")))
+        err_cause(err, INVALID, "not_overridden", "no verdict of a person stands");
     else if (c->timed_out)
         err_cause(err, UNAVAILABLE, "run_timeout", "it was asked to end after %d minutes; the next goes on",
                   JOB_DEADLINE_MS / 60000);

@@ -29,8 +29,14 @@ struct job_request {
     struct span actor;
 };
 
+struct override_request {
+    struct id run_id, log_id;
+    struct span verdict, reason; /* success, failed, none */
+    struct span actor;
+};
+
 /* report: JSON text, valid during the call, absent when err is given. Causes: "lock_held" (BUSY), "run_timeout",
- * "run_failed" (UNAVAILABLE). */
+ * "run_failed" (UNAVAILABLE); of an override: "not_found", "not_overridden" (INVALID). */
 typedef void job_done(void *ctx, struct span report, const struct err *err);
 
 struct jobs *jobs_open(struct server *server, const struct config *config);
@@ -41,5 +47,8 @@ void jobs_close(
  * done may be NULL. */
 enum status jobs_reconcile(struct jobs *j, const struct job_request *request, job_done *done, void *ctx,
                            struct err *err) MUST_CHECK;
+
+enum status jobs_override(struct jobs *j, const struct override_request *request, job_done *done, void *ctx,
+                          struct err *err) MUST_CHECK;
 
 #endif

@@ -42,6 +42,28 @@ static const struct param log_list[] = {
     LIMIT,
 };
 
+static const struct param log_claim[] = {
+    {"platform", FROM_BODY, PARAM_WORD, .min = 1, .max = 50, .required = true},
+    {"source", FROM_BODY, PARAM_WORD, .min = 1, .max = 64, .standard = "default"},
+    {"limit", FROM_BODY, PARAM_INT, .min = 1, .max = 100, .standard = "10"},
+    {"worker_id", FROM_BODY, PARAM_TEXT, .min = 1, .max = 100, .required = true},
+    {"lease_s", FROM_BODY, PARAM_INT, .min = 5, .max = 86400, .standard = "300"},
+    {"actor", FROM_SERVER, PARAM_ACTOR},
+};
+
+static const struct param log_result[] = {
+    {"id", FROM_PATH, PARAM_UUID},
+    {"worker_id", FROM_BODY, PARAM_TEXT, .min = 1, .max = 100, .required = true},
+    {"status", FROM_BODY, PARAM_CHOICE, .words = "processing success failed", .required = true},
+    {"external_post_id", FROM_BODY, PARAM_TEXT, .min = 1, .max = 255},
+    {"external_url", FROM_BODY, PARAM_TEXT, .min = 1, .max = 2048},
+    {"error", FROM_BODY, PARAM_TEXT, .min = 1, .max = 1000},
+    {"permanent", FROM_BODY, PARAM_BOOL, .standard = "false"},
+    {"happened_at", FROM_BODY, PARAM_TIME},
+    {"actor", FROM_SERVER, PARAM_ACTOR},
+    {"report_id", FROM_SERVER, PARAM_NEW_ID},
+};
+
 static const struct param by_id[] = {
     {"id", FROM_PATH, PARAM_UUID},
 };
@@ -105,6 +127,14 @@ static const struct param reconcile[] = {
     {"prefer", FROM_HEADER, PARAM_TEXT, .max = 255},
 };
 
+static const struct param override[] = {
+    {"id", FROM_PATH, PARAM_UUID},
+    {"status", FROM_BODY, PARAM_CHOICE, .words = "success failed none", .required = true},
+    {"reason", FROM_BODY, PARAM_TEXT, .min = 1, .max = 1000, .required = true},
+    {"run_id", FROM_SERVER, PARAM_NEW_ID},
+    {"actor", FROM_SERVER, PARAM_ACTOR},
+};
+
 #define TAKES(table) .params = (table), .nparams = countof(table)
 
 /* Of rows for one path the first that fits is taken. Methods are GET, POST and PUT. */
@@ -112,7 +142,10 @@ const struct route routes[] = {
     {"POST", "/publishing/logs", ROUTE_WRITE, SQL_LOG_REGISTER, TAKES(log_register),
      .location = "/publishing/logs/"},
     {"GET", "/publishing/logs", ROUTE_READ, SQL_LOG_LIST, TAKES(log_list)},
+    {"POST", "/publishing/logs/claim", ROUTE_WRITE, SQL_LOG_CLAIM, TAKES(log_claim)},
     {"GET", "/publishing/logs/{id}", ROUTE_READ, SQL_LOG_GET, TAKES(by_id)},
+    {"POST", "/publishing/logs/{id}/override", ROUTE_OVERRIDE, TAKES(override)},
+    {"POST", "/publishing/logs/{id}/result", ROUTE_WRITE, SQL_LOG_RESULT, TAKES(log_result)},
     {"GET", "/publishing/receipts", ROUTE_READ, SQL_REFUSED_LIST, TAKES(refused_list),
      .only_with = "state=refused"},
     {"GET", "/publishing/receipts", ROUTE_READ, SQL_RECEIPT_LIST, TAKES(receipt_list)},

@@ -12,7 +12,7 @@
 struct route {
     const char *method; /* GET stands for HEAD too */
     const char *path;   /* "{...}" is a piece of any text that fits the next FROM_PATH row of params */
-    enum { ROUTE_READ, ROUTE_WRITE, ROUTE_RECONCILE, ROUTE_DESCRIBE } kind;
+    enum { ROUTE_READ, ROUTE_WRITE, ROUTE_RECONCILE, ROUTE_OVERRIDE, ROUTE_DESCRIBE } kind;
     enum sql sql;          /* of READ and WRITE; its parameters are the values of params in their order */
     const char *only_with; /* what must be in the query, a PARAM_ROUTE and its word; NULL: none */
     const char *location;  /* of what a 201 has made: this and its id, the first value */
@@ -39,6 +39,15 @@ enum {
     RECONCILE_RUN_ID,
     RECONCILE_ACTOR,
     RECONCILE_PREFER,
+};
+
+/* The values of POST /publishing/logs/{id}/override. */
+enum {
+    OVERRIDE_LOG_ID,
+    OVERRIDE_STATUS,
+    OVERRIDE_REASON,
+    OVERRIDE_RUN_ID,
+    OVERRIDE_ACTOR,
 };
 
 #endif

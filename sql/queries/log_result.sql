@@ -1,0 +1,142 @@
+-- log_result: what a publishing worker says became of a publication. Sent (processing): its platform is still at it, and
+-- a webhook or a poll decides. Done (success, failed): evidence, which counts from when it happened. A failure that is not
+-- permanent goes back to the workers as long as it may be tried again. Told again, nothing changes.
+-- $1 id uuid  $2 worker_id text  $3 status text: processing, success, failed  $4 external_post_id text
+-- $5 external_url text  $6 error text  $7 permanent bool  $8 happened_at timestamptz (null: now)  $9 actor text
+-- $10 id of the report uuid
+-- One row: HTTP status, JSON text or the cause of a refusal, null; none if there is no such publication.
+-- What gives way to it is decided as in verdict_of of shared/domain/verdict.c; a test proves that they agree.
+with log as (
+  select p.*,
+         coalesce($4::text, p.external_post_id) as post,
+         coalesce($8::timestamptz, now()) as at,
+         p.status in ('pending', 'processing', 'retry') as open,
+         (select worker_id from settle.publish_leases as l where l.id = p.id and l.source = p.source) as leased_to
+  from settle.publish_logs as p
+  where p.id = $1::uuid
+  order by p.source
+  limit 1
+  for update of p
+), weighed as (
+  select *,
+         -- Of what is settled a time-out gives way, evidence to what is later; an override and other tools' words do not.
+         case
+           when extra_metadata ->> 'reconciliation_reason' = 'webhook_timeout' then status = 'failed'
+           when extra_metadata ->> 'reconciliation_reason'
+                ~ '^(webhook_confirmed$|webhook_reported_failure$|late_webhook$|poll_|worker_reported_)'
+           then (coalesce(settle.time_noted(extra_metadata ->> 'evidence_at'), '-infinity'),
+                 coalesce(extra_metadata ->> 'evidence_key', '') collate "C")
+                < (at, encode(uuid_send($10::uuid), 'hex') collate "C")
+           else false
+         end as gives_way,
+         leased_to is null
+         and (status = 'processing' and $3::text = 'processing' and post is not distinct from external_post_id
+              or status = 'retry' and $3 = 'failed') as told_before
+  from log
+), judged as (
+  select *,
+         case
+           when open and leased_to <> $2::text then 'lease_lost'
+           when exists (select
+                        from settle.publish_logs as other
+                        where other.external_post_id = weighed.post
+                          and other.platform = weighed.platform
+                          and other.source = weighed.source
+                          and other.id <> weighed.id) then 'post_taken'
+         end as refusal,
+         case
+           when open and told_before or not open and not (gives_way and $3 <> 'processing') then null -- nothing changes
+           when open and $3 = 'failed' and not coalesce($7::boolean, false) and retry_count + 1 < max_retries then 'retry'
+           else $3
+         end as new_status
+  from weighed
+), acted as materialized (
+  select *, new_status in ('success', 'failed') as settles
+  from judged
+  where refusal is null
+    and new_status is not null
+), reported as (
+  insert into settle.publication_reports (id, source, log_id, platform, external_post_id, witness, status, decisive,
+                                          happened_at, url, reason, actor)
+  select $10, source, id, platform, post, 'worker', $3,
+         case when not settles then 0 when $3 = 'success' then 1 else -1 end, at, $5::text, $6::text, $2
+  from acted
+), written as (
+  update settle.publish_logs as p
+  set status = a.new_status,
+      external_post_id = a.post,
+      external_url = coalesce($5, p.external_url),
+      error_message = case
+                        when a.new_status in ('retry', 'failed') then coalesce($6, 'The worker reported a failure')
+                      end,
+      published_at = case when a.new_status = 'success' then coalesce(p.published_at, a.at) end,
+      settled_at = case when p.status = a.new_status then p.settled_at when a.settles then now() end,
+      retry_count = p.retry_count + (a.open and $3 = 'failed')::integer,
+      last_retry_at = case when a.open and $3 = 'failed' then now() else p.last_retry_at end,
+      next_retry_at = case
+                        when a.new_status = 'retry'
+                        then now() + least(60, power(2, least(p.retry_count, 6))) * (0.9 + 0.2 * random())
+                                     * interval '1 second'
+                      end,
+      extra_metadata = case
+                         when p.extra_metadata ? 'webhook_post_id' and p.external_post_id is distinct from a.post
+                         then settle.attempts_moved(p.extra_metadata)
+                         else p.extra_metadata
+                       end
+                       || case
+                            when a.settles
+                            then jsonb_build_object(
+                                   'reconciled', true,
+                                   'reconciled_at', to_char(now() at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+                                   'reconciliation_reason',
+                                   case $3 when 'success' then 'worker_reported_success' else 'worker_reported_failure' end,
+                                   'evidence_at', to_char(a.at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+                                   'evidence_key', encode(uuid_send($10), 'hex'))
+                            else '{}'
+                          end,
+      updated_at = case when p.status = a.new_status and a.settles then p.updated_at else now() end
+  from acted as a
+  where p.id = a.id
+    and p.source = a.source
+  returning p.*
+), freed as (
+  delete from settle.publish_leases as l
+  using acted as a
+  where l.id = a.id
+    and l.source = a.source
+), told as (
+  insert into settle.social_sync_ledger (source, event_type, severity, entity_type, entity_id, metadata, actor, worker_id,
+                                         clip_id)
+  select j.source,
+         case
+           when refusal is not null then 'publish_worker_log_refused'
+           when new_status = 'processing' then 'publish_worker_log_sent'
+           else 'publish_worker_log_' || new_status
+         end,
+         case when refusal is not null or new_status in ('retry', 'failed') then 'warn' else 'info' end,
+         'publish_log', j.id::text,
+         jsonb_build_object('platform', j.platform, 'external_post_id', post, 'told', $3, 'status', w.status,
+                            'refusal', refusal, 'error', $6, 'retry_count', w.retry_count,
+                            'next_retry_at', w.next_retry_at),
+         $9::text, $2, j.clip_id
+  from judged as j
+  left join written as w using (id, source)
+  where refusal is not null
+     or new_status is not null
+)
+select 409 as status, refusal as body, null as cursor
+from judged
+where refusal is not null
+union all
+select 200, row_to_json(written)::text, null
+from written
+union all
+select 200,
+       (select row_to_json(live)::text
+        from settle.publish_logs_live as live
+        where live.id = j.id
+          and live.source = j.source),
+       null
+from judged as j
+where refusal is null
+  and new_status is null

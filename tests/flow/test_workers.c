@@ -1,0 +1,398 @@
+/* Publishing workers: each publication to one of them at a time, whatever becomes of them, and what they say counts as any
+ * other evidence does. */
+#include "support/world.h"
+
+#include "base/now.h"
+#include "domain/verdict.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static int up(void **state)
+{
+    *state = world_open();
+    return world_gateway(*state, NULL);
+}
+
+static int reset(void **state)
+{
+    world_reset(*state);
+    return 0;
+}
+
+static int down(void **state)
+{
+    world_close(*state);
+    return 0;
+}
+
+static struct reply claim(struct world *w, const char *worker, unsigned limit)
+{
+    char body[200];
+
+    snprintf(body, sizeof(body),
+             "{\"platform\":\"instagram\",\"worker_id\":\"%s\",\"limit\":%u,\"lease_s\":60}", worker, limit);
+    return world_api(w, "POST", "/publishing/logs/claim", body);
+}
+
+/* Of a claim: how many it got. */
+static size_t ngot(struct reply r)
+{
+    if (r.status != 200)
+        fail_msg("claim: %ld %s", r.status, r.body);
+    return json_array_size(json_object_get(r.json, "items"));
+}
+
+static const char *got(struct reply r, size_t at, const char *field)
+{
+    const json_t *value = json_object_get(json_array_get(json_object_get(r.json, "items"), at), field);
+
+    return json_is_string(value) ? json_string_value(value) : "(none)";
+}
+
+/* rest: further members, ",..." or "". */
+static struct reply tell(struct world *w, const char *id, const char *worker, const char *status,
+                         const char *rest)
+{
+    char path[128], body[512];
+
+    snprintf(path, sizeof(path), "/publishing/logs/%s/result", id);
+    snprintf(body, sizeof(body), "{\"worker_id\":\"%s\",\"status\":\"%s\"%s}", worker, status, rest);
+    return world_api(w, "POST", path, body);
+}
+
+static void assert_conflict(const struct reply *r, const char *cause)
+{
+    char type[64];
+
+    snprintf(type, sizeof(type), "urn:settle:problem:%s", cause);
+    if (r->status != 409 || strcmp(json_string_value(json_object_get(r->json, "type")), type) != 0)
+        fail_msg("not 409 %s: %ld %s", cause, r->status, r->body);
+}
+
+/* One of many, whose post does not matter. */
+static const char *publication(struct world *w, const char *status, double age_minutes)
+{
+    static unsigned nth;
+    char post[32];
+
+    snprintf(post, sizeof(post), "some-post-%u", nth++);
+    return world_publication(w, "instagram", post, status, age_minutes);
+}
+
+static const char *status_of(struct world *w, const char *id)
+{
+    return world_sql(w, "select status from settle.publish_logs where id = '%s'", id);
+}
+
+static void test_a_worker_gets_what_is_due_and_nothing_else(void **state)
+{
+    struct world *w = *state;
+    struct reply r;
+
+    world_sql(w, "insert into settle.publish_logs (platform, user_id_str, status, next_retry_at, source, "
+                 "clip_id) values"
+                 " ('instagram', 'due', 'pending', null, 'default', null),"
+                 " ('instagram', 'due', 'retry', now() - interval '1 second', 'default', null),"
+                 " ('instagram', 'not', 'retry', now() + interval '1 hour', 'default', null),"
+                 " ('instagram', 'not', 'pending', null, 'other', null),"
+                 " ('instagram', 'not', 'processing', null, 'default', null),"
+                 " ('instagram', 'not', 'scheduled', null, 'default', null),"
+                 " ('tiktok', 'not', 'pending', null, 'default', null)");
+    r = claim(w, "a", 10);
+    assert_int_equal(ngot(r), 2);
+    for (size_t i = 0; i < 2; i++) {
+        assert_string_equal(got(r, i, "user_id_str"), "due");
+        assert_string_equal(got(r, i, "status"), "processing");
+    }
+    assert_int_equal(ngot(claim(w, "b", 10)), 0);
+    assert_int_equal(world_count(w, "select count(*) from settle.social_sync_ledger"
+                                    " where event_type = 'publish_worker_log_taken' and worker_id = 'a'"),
+                     2);
+}
+
+/* Sent long ago, and the webhook came after the row went back to be tried again. */
+static void test_what_evidence_has_decided_is_not_handed_out(void **state)
+{
+    struct world *w = *state;
+    const char *id = world_publication(w, "instagram", "post-1", "retry", 5);
+
+    world_sql(
+        w, "insert into settle.webhook_receipts (dedup_key, source, platform, delivery_id, external_post_id,"
+           " decisive, event_status, received_at, headers, body) values (decode(repeat('ab', 32), 'hex'), "
+           "'default',"
+           " 'instagram', gen_random_uuid(), 'post-1', 1, 'published', now(), '', '')");
+    assert_int_equal(ngot(claim(w, "a", 10)), 0);
+    world_sql(w, "update settle.webhook_receipts set decisive = 0");
+    assert_int_equal(ngot(claim(w, "a", 10)), 1);
+    assert_string_equal(status_of(w, id), "processing");
+}
+
+/* ---- many at once ---- */
+
+enum { CROWD = 8, ROWS = 400 };
+
+struct claimer {
+    struct world *w;
+    pthread_t thread;
+    char url[128];
+    unsigned n;
+};
+
+/* With curl of its own: a world is one thread's. */
+static void *claim_all(void *claimer)
+{
+    struct claimer *c = claimer;
+    char command[512], answer[200];
+    unsigned got_now;
+
+    do {
+        FILE *pipe;
+
+        snprintf(command, sizeof(command),
+                 "curl -sS -H 'content-type: application/json' -d"
+                 " '{\"platform\":\"instagram\",\"worker_id\":\"w%p\",\"limit\":7}' %s | grep -o '\"id\":' | "
+                 "wc -l",
+                 (void *)c, c->url);
+        pipe = popen(command, "r");
+        got_now = pipe && fgets(answer, sizeof(answer), pipe) ? (unsigned)strtoul(answer, NULL, 10) : 0;
+        if (pipe)
+            pclose(pipe);
+        c->n += got_now;
+    } while (got_now > 0);
+    return NULL;
+}
+
+static void test_a_crowd_of_workers_shares_without_doubles(void **state)
+{
+    struct world *w = *state;
+    struct claimer crowd[CROWD];
+    unsigned n = 0;
+
+    world_sql(w,
+              "insert into settle.publish_logs (platform, user_id_str) select 'instagram', 'u' from "
+              "generate_series(1, %d)",
+              ROWS);
+    for (size_t i = 0; i < CROWD; i++) {
+        crowd[i] = (struct claimer){.w = w};
+        snprintf(crowd[i].url, sizeof(crowd[i].url), "%s/publishing/logs/claim", w->admin_url);
+        assert_int_equal(pthread_create(&crowd[i].thread, NULL, claim_all, &crowd[i]), 0);
+    }
+    for (size_t i = 0; i < CROWD; i++) {
+        pthread_join(crowd[i].thread, NULL);
+        n += crowd[i].n;
+    }
+    while (ngot(claim(w, "last", 100)) > 0) /* whoever found the others' rows locked has gone home early */
+        continue;
+    assert_int_equal(world_count(w, "select count(*) from settle.social_sync_ledger"
+                                    " where event_type = 'publish_worker_log_taken'"),
+                     ROWS);
+    assert_int_equal(world_count(w, "select count(distinct entity_id) from settle.social_sync_ledger"
+                                    " where event_type = 'publish_worker_log_taken'"),
+                     ROWS);
+    assert_true(n > ROWS / 2);
+}
+
+/* ---- a worker that dies ---- */
+
+static void test_a_silent_workers_publication_goes_to_the_next_and_its_word_is_refused(void **state)
+{
+    struct world *w = *state;
+    const char *id;
+    struct reply r;
+
+    world_sql(w, "insert into settle.publish_logs (platform, user_id_str) values ('instagram', 'u')");
+    r = claim(w, "dead", 1);
+    assert_int_equal(ngot(r), 1);
+    id = got(r, 0, "id");
+    assert_int_equal(ngot(claim(w, "b", 1)), 0); /* the lease holds */
+    world_sql(w, "update settle.publish_leases set lease_until = now() - interval '1 second'");
+    r = claim(w, "b", 1);
+    assert_int_equal(ngot(r), 1);
+    assert_int_equal(world_count(w, "select retry_count from settle.publish_logs"), 1);
+
+    r = tell(w, id, "dead", "success", ",\"external_post_id\":\"post-of-the-dead\"");
+    assert_conflict(&r, "lease_lost");
+    assert_int_equal(
+        world_count(w,
+                    "select count(*) from settle.social_sync_ledger where event_type ="
+                    " 'publish_worker_log_refused' and metadata ->> 'external_post_id' = 'post-of-the-dead'"),
+        1);
+    assert_int_equal(tell(w, id, "b", "success", ",\"external_post_id\":\"post-1\"").status, 200);
+    assert_string_equal(status_of(w, id), "success");
+}
+
+static void test_it_is_not_handed_out_for_ever_nor_once_its_post_is_known(void **state)
+{
+    struct world *w = *state;
+    const char *id;
+    struct reply r;
+
+    world_sql(
+        w,
+        "insert into settle.publish_logs (platform, user_id_str, max_retries) values ('instagram', 'u', 2)");
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(ngot(claim(w, "dead", 1)), 1);
+        world_sql(w, "update settle.publish_leases set lease_until = now() - interval '1 second'");
+    }
+    assert_int_equal(ngot(claim(w, "c", 1)), 0); /* left to the time-out */
+
+    world_sql(w, "delete from settle.publish_logs; insert into settle.publish_logs (platform, user_id_str)"
+                 " values ('instagram', 'u')");
+    r = claim(w, "a", 1);
+    id = got(r, 0, "id");
+    assert_int_equal(tell(w, id, "a", "processing", ",\"external_post_id\":\"post-1\"").status, 200);
+    assert_int_equal(world_count(w, "select count(*) from settle.publish_leases where id = '%s'", id), 0);
+    assert_string_equal(status_of(w, id), "processing");
+    assert_int_equal(ngot(claim(w, "b", 1)), 0);
+}
+
+/* ---- results ---- */
+
+static void test_a_failure_is_tried_again_while_it_may_be(void **state)
+{
+    struct world *w = *state;
+    const char *id;
+    struct reply r;
+
+    world_sql(w, "insert into settle.publish_logs (platform, user_id_str) values ('instagram', 'u')");
+    for (unsigned i = 1; i <= 3; i++) {
+        world_sql(w, "update settle.publish_logs set next_retry_at = now()");
+        r = claim(w, "a", 1);
+        assert_int_equal(ngot(r), 1);
+        id = got(r, 0, "id");
+        assert_int_equal(tell(w, id, "a", "failed", ",\"error\":\"quota\"").status, 200);
+        assert_int_equal(world_count(w, "select retry_count from settle.publish_logs"), i);
+        assert_string_equal(status_of(w, id), i < 3 ? "retry" : "failed");
+        assert_int_equal(tell(w, id, "a", "failed", ",\"error\":\"quota\"").status, 200); /* told again */
+        assert_int_equal(world_count(w, "select retry_count from settle.publish_logs"), i);
+    }
+    assert_string_equal(world_sql(w,
+                                  "select extra_metadata ->> 'reconciliation_reason' || '|' || error_message"
+                                  " from settle.publish_logs"),
+                        "worker_reported_failure|quota");
+}
+
+static void test_the_wait_before_the_next_try_doubles(void **state)
+{
+    struct world *w = *state;
+
+    for (unsigned i = 0; i < 8; i++) {
+        const char *id = publication(w, "processing", 1);
+        long wait_ms, base_ms = 1000L << i > 60000 ? 60000 : 1000L << i;
+
+        world_sql(w, "update settle.publish_logs set retry_count = %u, max_retries = 20 where id = '%s'", i,
+                  id);
+        assert_int_equal(tell(w, id, "a", "failed", "").status, 200);
+        wait_ms = world_count(w,
+                              "select (extract(epoch from next_retry_at - updated_at) * 1000)::bigint"
+                              " from settle.publish_logs where id = '%s'",
+                              id);
+        assert_in_range(wait_ms, base_ms * 9 / 10 - 1, base_ms * 11 / 10 + 1);
+    }
+}
+
+static void test_a_permanent_failure_is_final(void **state)
+{
+    struct world *w = *state;
+    const char *id = world_publication(w, "instagram", "post-1", "processing", 1);
+
+    assert_int_equal(tell(w, id, "a", "failed", ",\"permanent\":true,\"error\":\"banned\"").status, 200);
+    assert_string_equal(status_of(w, id), "failed");
+}
+
+static void test_a_post_belongs_to_one_publication(void **state)
+{
+    struct world *w = *state;
+    const char *other = world_publication(w, "instagram", "post-1", "processing", 1);
+    const char *id = publication(w, "processing", 1);
+    struct reply r = tell(w, id, "a", "processing", ",\"external_post_id\":\"post-1\"");
+
+    assert_conflict(&r, "post_taken");
+    assert_string_equal(status_of(w, other), "processing");
+}
+
+/* ---- the SQL decides as the function does ---- */
+
+/* What a settled row rests on, and how old that is against the worker's word; minutes. */
+static const struct settled {
+    const char *reason;
+    enum rests rests;
+    enum pub_state state;
+    int age; /* of its evidence; negative: later than the worker's word */
+} settled[] = {
+    {"webhook_timeout",          RESTS_TIMEOUT,   PUB_FAILED,  0 },
+    {"webhook_confirmed",        RESTS_EVIDENCE,  PUB_SUCCESS, 5 },
+    {"webhook_confirmed",        RESTS_EVIDENCE,  PUB_SUCCESS, -5},
+    {"webhook_reported_failure", RESTS_EVIDENCE,  PUB_FAILED,  5 },
+    {"webhook_reported_failure", RESTS_EVIDENCE,  PUB_FAILED,  -5},
+    {"late_webhook",             RESTS_EVIDENCE,  PUB_SUCCESS, 5 },
+    {"poll_confirmed",           RESTS_EVIDENCE,  PUB_SUCCESS, 5 },
+    {"poll_reported_failure",    RESTS_EVIDENCE,  PUB_FAILED,  -5},
+    {"worker_reported_success",  RESTS_EVIDENCE,  PUB_SUCCESS, 5 },
+    {"manual_override",          RESTS_OVERRIDE,  PUB_SUCCESS, 5 },
+    {"manual_override",          RESTS_OVERRIDE,  PUB_FAILED,  5 },
+    {"webhook_timeout",          RESTS_ELSEWHERE, PUB_SUCCESS, 5 },
+    {"",                         RESTS_ELSEWHERE, PUB_SUCCESS, 5 },
+    {"by_hand",                  RESTS_ELSEWHERE, PUB_FAILED,  5 },
+};
+
+static void test_a_word_about_a_settled_one_is_weighed_as_the_function_weighs(void **state)
+{
+    struct world *w = *state;
+
+    for (size_t i = 0; i < countof(settled); i++)
+        for (int decisive = -1; decisive <= 1; decisive += 2) {
+            const struct settled *s = &settled[i];
+            int64_t now_us = now_wall_us();
+            const struct evidence says = {true, decisive, now_us, SPAN("k"), WITNESS_WORKER};
+            const struct publication p = {
+                .state = s->state,
+                .rests = s->rests,
+                .rests_on = {true, s->state == PUB_SUCCESS ? 1 : -1, now_us - s->age * MINUTE_US, SPAN(""),
+                             WITNESS_WEBHOOK}
+            };
+            const struct verdict_rules rules = {0};
+            struct verdict v = verdict_of(&p, &says, &rules);
+            const char *want = v.action == ACT_NONE      ? pub_state_name(s->state)
+                               : v.action == ACT_SUCCESS ? "success"
+                                                         : "failed";
+            const char *id = publication(w, pub_state_name(s->state), 30);
+
+            world_sql(w,
+                      "update settle.publish_logs set extra_metadata = "
+                      "jsonb_build_object('reconciliation_reason', '%s',"
+                      " 'evidence_at', now() - interval '%d minutes', 'evidence_key', '') where id = '%s'",
+                      s->reason, s->age, id);
+            assert_int_equal(tell(w, id, "a", decisive > 0 ? "success" : "failed", "").status, 200);
+            if (strcmp(status_of(w, id), want) != 0)
+                fail_msg("%s %s, age %d, told %d: %s in SQL, %s by the function", pub_state_name(s->state),
+                         s->reason, s->age, decisive, status_of(w, id), want);
+            assert_int_equal(
+                world_count(w,
+                            "select count(*) from settle.publish_logs where id = '%s' and"
+                            " extra_metadata ->> 'reconciliation_reason' like 'worker\\_reported%%'",
+                            id),
+                v.action != ACT_NONE || span_eq(span_of(s->reason), SPAN("worker_reported_success")));
+        }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(test_a_worker_gets_what_is_due_and_nothing_else, reset),
+        cmocka_unit_test_setup(test_what_evidence_has_decided_is_not_handed_out, reset),
+        cmocka_unit_test_setup(test_a_crowd_of_workers_shares_without_doubles, reset),
+        cmocka_unit_test_setup(test_a_silent_workers_publication_goes_to_the_next_and_its_word_is_refused,
+                               reset),
+        cmocka_unit_test_setup(test_it_is_not_handed_out_for_ever_nor_once_its_post_is_known, reset),
+        cmocka_unit_test_setup(test_a_failure_is_tried_again_while_it_may_be, reset),
+        cmocka_unit_test_setup(test_the_wait_before_the_next_try_doubles, reset),
+        cmocka_unit_test_setup(test_a_permanent_failure_is_final, reset),
+        cmocka_unit_test_setup(test_a_post_belongs_to_one_publication, reset),
+        cmocka_unit_test_setup(test_a_word_about_a_settled_one_is_weighed_as_the_function_weighs, reset),
+    };
+
+    return cmocka_run_group_tests(tests, up, down);
+}
