@@ -2,10 +2,10 @@
 
 #include "base/log.h"
 #include "base/metric.h"
+#include "base/notify.h"
 #include "base/now.h"
 #include "health.h"
 #include "keys.h"
-#include "notify.h"
 #include "reload.h"
 #include "sandbox.h"
 #include "storms.h"

@@ -1,14 +1,15 @@
 /* maintain: what has to be done from time to time and decides nothing: forgets refused requests that were kept long
- * enough or take too much room, and has WebSub subscriptions renewed. Needs no lock: two at once do the same work in
- * halves. */
+ * enough or take too much room, and has WebSub subscriptions renewed. */
+#include "batch.h"
 #include "command.h"
 #include "session.h"
 
 #include "base/log.h"
 #include "base/now.h"
 
-#include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,85 +19,109 @@
 
 #include <jansson.h>
 
-enum { CHUNK_ROWS = 1000 /* of up to 4 MiB each, out of line */ };
+enum {
+    CHUNK_ROWS = 1000, /* of up to 4 MiB each, out of line */
+    LOOK_AGAIN_MS = 100,
+};
 
 struct options {
-    const char *config_path, *gateway;
-    bool dry_run, json;
+    struct session_options common;
+    const char *gateway;
 };
 
 struct job {
     const struct options *options;
-    struct config *config;
-    struct pg *pg;
-    struct arena *arena;
+    struct session session;
     int64_t nforgotten, ntrimmed; /* for their age, for their room */
-    bool subscribes;              /* some source has topics */
+    bool store_failed;
+    bool subscribes; /* some source has topics */
     int subscribe_code;
+    const char *outcome; /* done, failed, lock_held, fence_lost, interrupted, dry_run */
+};
+
+/* One sender who has too much, and what the batch at work did about it. */
+struct trim {
+    struct job *job;
+    struct span platform, source;
+    int64_t bytes; /* still too much */
+    int64_t nrows, nbytes;
+};
+
+/* The batch at work, of those too old. */
+struct forget {
+    struct job *job;
+    size_t asked;
+    uint64_t n;
 };
 
 static int run(int argc, char **argv);
 static error_t parse_option(int key, char *value, struct argp_state *state);
-static int work(struct job *j);
+static void work(struct job *j, struct err *err);
 static enum status keep_house(struct job *j, struct err *err);
-static enum status connect_pg(struct job *j, struct err *err);
 static enum status forget_refused(struct job *j, struct err *err);
+static enum status forget_batch(void *ctx, size_t rows, struct err *err);
 static enum status count_refused(struct job *j, struct err *err);
 static enum status trim_refused(struct job *j, struct err *err);
-static enum status trim_sender(struct job *j, struct span platform, struct span source, int64_t bytes,
-                               struct err *err);
+static enum status trim_sender(struct trim *t, struct err *err);
+static enum status trim_batch(void *ctx, size_t rows, struct err *err);
+static enum status in_batch(struct job *j, batch_work *batch, void *ctx, struct err *err);
 static bool has_topics(const struct config *c);
 static int renew_subscriptions(struct job *j);
-static const char *find_gateway(const struct job *j);
-static int exit_code_of(pid_t child);
+static const char *find_gateway(struct job *j);
+static int exit_code_of(struct job *j, pid_t child);
+static void end_run(struct job *j, const struct err *err);
+static const char *outcome_of(const struct job *j, const struct err *err);
+static enum status write_end(void *ctx, size_t rows, struct err *err);
 static int report(const struct job *j, const struct err *err);
-static void report_json(const struct job *j, bool failed);
-static void report_text(const struct job *j, bool failed);
+static json_t *report_json(const struct job *j);
+static void report_text(const struct job *j);
 
 const struct command maintain_command = {"maintain", "forget old refused requests, renew subscriptions", run};
 
-enum { OPTION_CONFIG = 1, OPTION_GATEWAY, OPTION_DRY_RUN, OPTION_JSON };
+enum { OPTION_GATEWAY = 1 };
 
 static const struct argp_option option_table[] = {
-    {"config",  OPTION_CONFIG,  "FILE", 0, "Read settings from FILE (default: $SETTLE_CONFIG)", 1},
     {"gateway", OPTION_GATEWAY, "PATH", 0,
-     "settle-gateway, which renews (default: beside this program, or on the PATH)",             1},
-    {"dry-run", OPTION_DRY_RUN, NULL,   0, "Change nothing, print what would be done",          1},
-    {"json",    OPTION_JSON,    NULL,   0, "Print the report as JSON",                          1},
-    {NULL,      0,              NULL,   0, NULL,                                                0},
+     "settle-gateway, which renews (default: beside this program, or on the PATH)", 1},
+    {NULL,      0,              NULL,   0, NULL,                                    0},
+};
+static const struct argp_child children[] = {
+    {&session_argp, 0, NULL, 0},
+    {NULL,          0, NULL, 0},
 };
 static const struct argp argp = {
     .options = option_table,
     .parser = parse_option,
+    .children = children,
     .doc =
         "Forgets refused requests that are older than refused.keep_hours, and the oldest of a source beyond "
         "refused.megabytes_per_source; where a source has topics it runs settle-gateway "
         "subscribe --due, which asks WebSub hubs again before their leases end. Run it each hour, safe to "
         "repeat and to "
-        "kill.\vIt logs in to Postgres as settle_maintain. Exit codes: 0 done, 69 a store or every hub is "
-        "down, 75 some "
-        "hub did not take it, 78 settings.",
+        "kill; only one runs at a time.\vIt logs in to Postgres as settle_maintain. Exit codes: 0 done, 69 a "
+        "store "
+        "or every hub is down, 75 some hub did not take it, or it was told to end, 78 settings.",
 };
 
 static int run(int argc, char **argv)
 {
-    struct options o = {.json = false};
-    struct job j = {.options = &o};
+    struct options o = {.gateway = NULL};
+    struct job j = {.options = &o, .outcome = ""};
     struct err err = {0};
     int code;
 
+    session_options_init(&o.common);
+    o.common.login = "settle_maintain";
     argp_parse(&argp, argc, argv, 0, NULL, &o);
-    j.config = config_open(o.config_path, environ, NULL, 0, &err);
-    if (!j.config) {
+    if (session_open(&j.session, "maintain", &o.common, NULL, 0, &err) && err.code == INVALID) {
         log_error("not_started", LOG_ERR(&err));
+        session_close(&j.session);
         return exit_code(&err);
     }
-    log_open("settle-reconciler", j.config->log.level);
-    j.arena = arena_open(4096);
-    code = work(&j);
-    arena_close(j.arena);
-    pg_close(j.pg);
-    config_close(j.config);
+    j.session.batch_rows = CHUNK_ROWS;
+    work(&j, &err);
+    code = report(&j, &err);
+    session_close(&j.session);
     return code;
 }
 
@@ -105,17 +130,11 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
     struct options *o = state->input;
 
     switch (key) {
-    case OPTION_CONFIG:
-        o->config_path = value;
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &o->common;
         return 0;
     case OPTION_GATEWAY:
         o->gateway = value;
-        return 0;
-    case OPTION_DRY_RUN:
-        o->dry_run = true;
-        return 0;
-    case OPTION_JSON:
-        o->json = true;
         return 0;
     case ARGP_KEY_ARG:
         argp_error(state, "\"%s\" is no option", value);
@@ -125,73 +144,75 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
     }
 }
 
-/* Subscriptions are renewed also where forgetting failed: neither needs the other. */
-static int work(struct job *j)
+/* Subscriptions are renewed also where forgetting failed, or Postgres cannot be reached: neither needs the other. */
+static void work(struct job *j, struct err *err)
 {
-    struct err err = {0};
+    bool dry_run = j->options->common.dry_run;
 
-    if (keep_house(j, &err))
-        log_error("refused_not_forgotten", LOG_ERR(&err));
-    j->subscribes = has_topics(j->config);
-    if (j->subscribes)
+    if (err->code == OK && !dry_run && session_begin(&j->session, "{}", err) && err->code != UNAVAILABLE) {
+        j->outcome = outcome_of(j, err);
+        j->store_failed = err->code != BUSY;
+        log_warn("maintain_not_begun", LOG_ERR(err));
+        return;
+    }
+    if (err->code == OK && keep_house(j, err) == OK)
+        err->code = OK;
+    j->store_failed = err->code != OK;
+    if (err->code)
+        log_error("refused_not_forgotten", LOG_ERR(err));
+    j->subscribes = has_topics(j->session.config);
+    if (j->subscribes && !session_stopping())
         j->subscribe_code = renew_subscriptions(j);
-    return report(j, &err);
+    end_run(j, err);
 }
 
 static enum status keep_house(struct job *j, struct err *err)
 {
-    if (connect_pg(j, err) || (j->options->dry_run ? count_refused(j, err) : forget_refused(j, err)))
+    if (j->options->common.dry_run ? count_refused(j, err) : forget_refused(j, err))
         return err->code;
     return trim_refused(j, err);
-}
-
-static enum status connect_pg(struct job *j, struct err *err)
-{
-    const struct pg_config pg = {
-        .url = j->config->database.url,
-        .user = "settle_maintain",
-        .application = "settle-reconciler maintain",
-        .connect_timeout_s = 5,
-        .statement_timeout_ms = STATEMENT_MS,
-        .prepare = j->config->database.prepare,
-        .read_only = j->options->dry_run,
-        .unsafe_ok = j->config->unsafe_ok,
-    };
-
-    j->pg = pg_connect(&pg, err);
-    return j->pg ? OK : err->code;
 }
 
 /* Small chunks: none holds its locks for long, and a kill costs the last one. */
 static enum status forget_refused(struct job *j, struct err *err)
 {
-    uint64_t n = CHUNK_ROWS;
+    struct forget f = {.job = j};
 
-    while (n == CHUNK_ROWS) {
-        struct pg_rows *rows;
-        struct pg_args args;
-
-        arena_reset(j->arena);
-        pg_args_init(&args, j->arena);
-        pg_arg_int(&args, j->config->refused.keep_hours);
-        pg_arg_int(&args, CHUNK_ROWS);
-        if (pg_run(j->pg, SQL_REFUSED_FORGET, &args, WAIT_MS, &rows, err))
+    do {
+        if (in_batch(j, forget_batch, &f, err))
             return err_in(err, "forgetting refused requests");
-        n = pg_affected(rows);
-        pg_rows_free(rows);
-        j->nforgotten += (int64_t)n;
-    }
+        j->nforgotten += (int64_t)f.n;
+    } while (f.n == f.asked && !session_stopping());
+    return OK;
+}
+
+static enum status forget_batch(void *ctx, size_t rows, struct err *err)
+{
+    struct forget *f = ctx;
+    struct session *s = &f->job->session;
+    struct pg_rows *gone;
+    struct pg_args args;
+
+    f->asked = rows;
+    pg_args_init(&args, s->arena);
+    pg_arg_int(&args, s->config->refused.keep_hours);
+    pg_arg_int(&args, (int64_t)rows);
+    if (pg_run(s->pg, SQL_REFUSED_FORGET, &args, WAIT_MS, &gone, err))
+        return err->code;
+    f->n = pg_affected(gone);
+    pg_rows_free(gone);
     return OK;
 }
 
 static enum status count_refused(struct job *j, struct err *err)
 {
+    struct session *s = &j->session;
     struct pg_rows *rows;
     struct pg_args args;
 
-    pg_args_init(&args, j->arena);
-    pg_arg_int(&args, j->config->refused.keep_hours);
-    if (pg_run(j->pg, SQL_REFUSED_COUNT, &args, WAIT_MS, &rows, err))
+    pg_args_init(&args, s->arena);
+    pg_arg_int(&args, s->config->refused.keep_hours);
+    if (pg_run(s->pg, SQL_REFUSED_COUNT, &args, WAIT_MS, &rows, err))
         return err_in(err, "counting refused requests");
     j->nforgotten = pg_int(rows, 0, 0);
     pg_rows_free(rows);
@@ -201,46 +222,67 @@ static enum status count_refused(struct job *j, struct err *err)
 /* Who has too much is found once; what comes meanwhile is for the next time. */
 static enum status trim_refused(struct job *j, struct err *err)
 {
+    struct session *s = &j->session;
     enum status status = OK;
     struct pg_rows *excess;
     struct pg_args args;
 
-    arena_reset(j->arena);
-    pg_args_init(&args, j->arena);
-    pg_arg_int(&args, j->config->refused.megabytes_per_source);
-    if (pg_run(j->pg, SQL_REFUSED_EXCESS, &args, WAIT_MS, &excess, err))
+    arena_reset(s->arena);
+    pg_args_init(&args, s->arena);
+    pg_arg_int(&args, s->config->refused.megabytes_per_source);
+    if (pg_run(s->pg, SQL_REFUSED_EXCESS, &args, WAIT_MS, &excess, err))
         return err_in(err, "measuring refused requests");
-    for (size_t i = 0; status == OK && i < pg_nrows(excess); i++)
-        status = trim_sender(j, pg_bytes(excess, i, 0), pg_bytes(excess, i, 1), pg_int(excess, i, 2), err);
+    for (size_t i = 0; status == OK && i < pg_nrows(excess); i++) {
+        struct trim t = {.job = j,
+                         .platform = pg_bytes(excess, i, 0),
+                         .source = pg_bytes(excess, i, 1),
+                         .bytes = pg_int(excess, i, 2)};
+        status = trim_sender(&t, err);
+    }
     pg_rows_free(excess);
     return status;
 }
 
-static enum status trim_sender(struct job *j, struct span platform, struct span source, int64_t bytes,
-                               struct err *err)
+static enum status trim_sender(struct trim *t, struct err *err)
 {
-    bool dry = j->options->dry_run;
-    int64_t n = 1;
-
-    while (n > 0 && bytes > 0) {
-        struct pg_rows *rows;
-        struct pg_args args;
-
-        arena_reset(j->arena);
-        pg_args_init(&args, j->arena);
-        pg_arg_text(&args, platform);
-        pg_arg_text(&args, source);
-        pg_arg_int(&args, bytes);
-        if (!dry)
-            pg_arg_int(&args, CHUNK_ROWS);
-        if (pg_run(j->pg, dry ? SQL_REFUSED_TRIM_COUNT : SQL_REFUSED_TRIM, &args, WAIT_MS, &rows, err))
+    do {
+        if (in_batch(t->job, trim_batch, t, err))
             return err_in(err, "forgetting refused requests beyond their room");
-        n = pg_int(rows, 0, 0);
-        bytes = dry ? 0 : bytes - pg_int(rows, 0, 1);
-        pg_rows_free(rows);
-        j->ntrimmed += n;
-    }
+        t->bytes -= t->nbytes;
+        t->job->ntrimmed += t->nrows;
+    } while (t->nrows > 0 && t->bytes > 0 && !t->job->options->common.dry_run && !session_stopping());
     return OK;
+}
+
+static enum status trim_batch(void *ctx, size_t rows, struct err *err)
+{
+    struct trim *t = ctx;
+    struct session *s = &t->job->session;
+    bool dry = s->options->dry_run;
+    struct pg_rows *gone;
+    struct pg_args args;
+
+    pg_args_init(&args, s->arena);
+    pg_arg_text(&args, t->platform);
+    pg_arg_text(&args, t->source);
+    pg_arg_int(&args, t->bytes);
+    if (!dry)
+        pg_arg_int(&args, (int64_t)rows);
+    if (pg_run(s->pg, dry ? SQL_REFUSED_TRIM_COUNT : SQL_REFUSED_TRIM, &args, WAIT_MS, &gone, err))
+        return err->code;
+    t->nrows = pg_int(gone, 0, 0);
+    t->nbytes = dry ? 0 : pg_int(gone, 0, 1);
+    pg_rows_free(gone);
+    return OK;
+}
+
+static enum status in_batch(struct job *j, batch_work *batch, void *ctx, struct err *err)
+{
+    bool refused;
+
+    if (batch_do(&j->session, batch, ctx, &refused, err))
+        return err->code;
+    return refused ? err->code : OK;
 }
 
 static bool has_topics(const struct config *c)
@@ -255,6 +297,7 @@ static bool has_topics(const struct config *c)
  * goes where its talk goes: stdout is for ours. */
 static int renew_subscriptions(struct job *j)
 {
+    const struct session_options *o = &j->options->common;
     const char *program = find_gateway(j);
     const char *words[8] = {program, "subscribe", "--due"};
     posix_spawn_file_actions_t files;
@@ -262,11 +305,11 @@ static int renew_subscriptions(struct job *j)
     pid_t child;
     int failure;
 
-    if (j->options->config_path) {
+    if (o->config_path) {
         words[n++] = "--config";
-        words[n++] = j->options->config_path;
+        words[n++] = o->config_path;
     }
-    if (j->options->dry_run)
+    if (o->dry_run)
         words[n++] = "--dry-run";
     posix_spawn_file_actions_init(&files);
     posix_spawn_file_actions_adddup2(&files, STDERR_FILENO, STDOUT_FILENO);
@@ -274,12 +317,12 @@ static int renew_subscriptions(struct job *j)
     failure = posix_spawnp(&child, program, &files, NULL, (char *const *)(uintptr_t)words, environ);
     posix_spawn_file_actions_destroy(&files);
     if (failure == 0)
-        return exit_code_of(child);
+        return exit_code_of(j, child);
     log_error("subscribe_not_started", LOG_TEXT("path", program), LOG_TEXT("why", strerrordesc_np(failure)));
     return EX_UNAVAILABLE;
 }
 
-static const char *find_gateway(const struct job *j)
+static const char *find_gateway(struct job *j)
 {
     char own[4000], *slash;
     const char *beside;
@@ -291,56 +334,124 @@ static const char *find_gateway(const struct job *j)
     slash = strrchr(own, '/');
     if (slash)
         *slash = '\0';
-    beside = arena_print(j->arena, "%s/settle-gateway", own);
+    beside = arena_print(j->session.arena, "%s/settle-gateway", own);
     return access(beside, X_OK) == 0 ? beside : "settle-gateway";
 }
 
-static int exit_code_of(pid_t child)
+/* Hubs may take long to answer: the lock is kept meanwhile. One that was lost stops nothing here. */
+static int exit_code_of(struct job *j, pid_t child)
 {
+    struct lock *lock = &j->session.lock;
+    struct err err = {0};
     int status;
+    pid_t ended;
 
-    while (waitpid(child, &status, 0) < 0)
-        if (errno != EINTR)
-            return EX_SOFTWARE;
-    return WIFEXITED(status) ? WEXITSTATUS(status) : EX_SOFTWARE;
+    while ((ended = waitpid(child, &status, WNOHANG)) == 0) {
+        (void)poll(NULL, 0, LOOK_AGAIN_MS);
+        if (session_stopping())
+            kill(child, SIGTERM);
+        if (lock->epoch && err.code == OK && lock_renew(lock, &err))
+            log_warn("lock_lost", LOG_ERR(&err));
+    }
+    return ended == child && WIFEXITED(status) ? WEXITSTATUS(status) : EX_SOFTWARE;
+}
+
+static void end_run(struct job *j, const struct err *err)
+{
+    struct err end = {0};
+
+    j->outcome = outcome_of(j, err);
+    if (j->session.lock.epoch && in_batch(j, write_end, j, &end))
+        log_warn("end_not_written", LOG_ERR(&end));
+}
+
+static const char *outcome_of(const struct job *j, const struct err *err)
+{
+    if (err->code && err->cause &&
+        (strcmp(err->cause, "lock_held") == 0 || strcmp(err->cause, "fence_lost") == 0))
+        return err->cause;
+    if (session_stopping())
+        return "interrupted";
+    if (err->code || j->subscribe_code)
+        return "failed";
+    return j->options->common.dry_run ? "dry_run" : "done";
+}
+
+static enum status write_end(void *ctx, size_t rows, struct err *err)
+{
+    struct job *j = ctx;
+    struct session *s = &j->session;
+    bool done = strcmp(j->outcome, "done") == 0;
+    json_t *all = report_json(j);
+    char *text = json_dumps(all, JSON_COMPACT);
+    enum status status;
+    struct pg_args args;
+
+    (void)rows;
+    pg_args_init(&args, s->arena);
+    pg_arg_uuid(&args, &s->options->run_id);
+    pg_arg_text(&args, done ? SPAN("success") : SPAN("failed"));
+    pg_arg_text(&args, span_of(j->outcome));
+    pg_arg_int(&args, j->nforgotten + j->ntrimmed);
+    pg_arg_json(&args, span_of(text));
+    pg_arg_text(&args, done                 ? SPAN_NONE
+                       : j->store_failed    ? SPAN("error")
+                       : session_stopping() ? SPAN("signal")
+                                            : SPAN("subscribe"));
+    pg_arg_text(&args, SPAN_NONE);
+    status = pg_run(s->pg, SQL_RUN_FINISH, &args, WAIT_MS, NULL, err);
+    free(text);
+    json_decref(all);
+    return status;
 }
 
 /* The worse of both ends is the exit code: what failed here first, then what the child says. */
 static int report(const struct job *j, const struct err *err)
 {
-    if (j->options->json)
-        report_json(j, err->code != OK);
-    else
-        report_text(j, err->code != OK);
-    return err->code ? exit_code(err) : j->subscribe_code;
+    json_t *all = report_json(j);
+
+    if (j->options->common.json) {
+        json_dumpf(all, stdout, 0);
+        putchar('\n');
+    } else {
+        report_text(j);
+    }
+    json_decref(all);
+    if (err->code)
+        return exit_code(err);
+    return j->subscribe_code ? j->subscribe_code : session_stopping() ? EX_TEMPFAIL : EX_OK;
 }
 
-static void report_json(const struct job *j, bool failed)
+static json_t *report_json(const struct job *j)
 {
-    json_t *all = json_pack("{sb sI sI sb sb}", "dry_run", (int)j->options->dry_run, "refused_forgotten",
-                            (json_int_t)j->nforgotten, "refused_trimmed", (json_int_t)j->ntrimmed,
-                            "store_failed", (int)failed, "subscriptions_checked", (int)j->subscribes);
+    json_t *all =
+        json_pack("{ss sb sI sI sb sb}", "outcome", j->outcome, "dry_run", (int)j->options->common.dry_run,
+                  "refused_forgotten", (json_int_t)j->nforgotten, "refused_trimmed", (json_int_t)j->ntrimmed,
+                  "store_failed", (int)j->store_failed, "subscriptions_checked", (int)j->subscribes);
 
     if (j->subscribes)
         json_object_set_new(all, "subscribe_exit_code", json_integer(j->subscribe_code));
-    json_dumpf(all, stdout, 0);
-    putchar('\n');
-    json_decref(all);
+    return all;
 }
 
 /* A number stands only for what was really done, or is known to be there to do. */
-static void report_text(const struct job *j, bool failed)
+static void report_text(const struct job *j)
 {
-    const char *would = j->options->dry_run ? "would be " : "", *subscriptions = "no source has topics";
+    bool dry_run = j->options->common.dry_run;
+    const char *would = dry_run ? "would be " : "", *subscriptions = "no source has topics";
 
-    if (!failed || j->nforgotten + j->ntrimmed > 0)
+    if (strcmp(j->outcome, "lock_held") == 0) {
+        puts("nothing was done: it runs elsewhere");
+        return;
+    }
+    if (!j->store_failed || j->nforgotten + j->ntrimmed > 0)
         printf("refused requests: %" PRId64 " %sforgotten for their age, %" PRId64 " for their room\n",
                j->nforgotten, would, j->ntrimmed);
-    if (failed)
+    if (j->store_failed)
         puts("refused requests: Postgres failed, see above; the next run goes on");
     if (j->subscribes && j->subscribe_code)
-        subscriptions = j->options->dry_run ? "not known, see above" : "some were not renewed, see above";
+        subscriptions = dry_run ? "not known, see above" : "some were not renewed, see above";
     else if (j->subscribes)
-        subscriptions = j->options->dry_run ? "none was renewed; above stands which would be" : "up to date";
+        subscriptions = dry_run ? "none was renewed; above stands which would be" : "up to date";
     printf("subscriptions: %s\n", subscriptions);
 }

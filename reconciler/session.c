@@ -17,7 +17,6 @@ static enum status connect_stores(struct session *s, struct err *err);
 static enum status steady_plans(struct session *s, struct err *err);
 static struct redis *connect_redis(const char *url);
 static enum status read_clock(struct session *s, struct err *err);
-static enum status take_lock(struct session *s, struct err *err);
 static enum status note_run(struct session *s, const char *scope, struct err *err);
 static void note_skip(struct session *s, const char *scope);
 static void run_args(struct session *s, const char *scope, struct pg_args *ret);
@@ -42,7 +41,8 @@ static volatile sig_atomic_t stopping;
 
 void session_options_init(struct session_options *o)
 {
-    *o = (struct session_options){.trigger = "manual", .actor = "cli", .run_id = id_make(now_wall_us())};
+    *o = (struct session_options){
+        .trigger = "manual", .actor = "cli", .login = "settle_reconciler", .run_id = id_make(now_wall_us())};
 }
 
 static error_t parse_option(int key, char *value, struct argp_state *state)
@@ -137,7 +137,7 @@ static enum status connect_stores(struct session *s, struct err *err)
 {
     const struct pg_config pg = {
         .url = s->config->database.url,
-        .user = "settle_reconciler",
+        .user = s->options->login,
         .application = "settle-reconciler",
         .connect_timeout_s = 5,
         .statement_timeout_ms = STATEMENT_MS,
@@ -196,28 +196,47 @@ int64_t session_now_us(const struct session *s)
 
 enum status session_begin(struct session *s, const char *scope, struct err *err)
 {
-    if (take_lock(s, err)) {
+    if (session_lock(s, err)) {
         if (err->code == BUSY)
             note_skip(s, scope);
         return err->code;
     }
-    return note_run(s, scope, err);
+    if (note_run(s, scope, err) == OK)
+        return OK;
+    lock_release(&s->lock); /* without its row it is no run, and the row of that id may be another's */
+    s->lock.epoch = 0;
+    return err->code;
 }
 
-static enum status take_lock(struct session *s, struct err *err)
+enum status session_lock(struct session *s, struct err *err)
 {
-    char host[64] = "", run[ID_TEXT_BYTES];
     enum status status;
 
-    gethostname(host, sizeof(host) - 1);
-    host[40] = '\0'; /* leaves room for the rest of the holder */
-    id_text(&s->options->run_id, run);
-    snprintf(s->holder, sizeof(s->holder), "%s:%d:%s", host, (int)getpid(), run);
+    session_holder(getpid(), &s->options->run_id, s->holder);
     status = lock_acquire(&s->lock, s->pg, s->redis, s->job, s->holder, err);
     s->watermark_us = s->lock.watermark_us;
     if (s->redis && !s->lock.redis)
         log_warn("redis_away", LOG_TEXT("consequence", "the fence in Postgres alone decides"));
     return status;
+}
+
+void session_holder(pid_t pid, const struct id *run_id, char ret[HOLDER_BYTES])
+{
+    char host[64] = "", run[ID_TEXT_BYTES];
+
+    gethostname(host, sizeof(host) - 1);
+    host[40] = '\0'; /* leaves room for the rest of the holder */
+    id_text(run_id, run);
+    snprintf(ret, HOLDER_BYTES, "%s:%d:%s", host, (int)pid, run);
+}
+
+void session_mend_redis(struct session *s)
+{
+    if (!s->config->redis.url || s->lock.redis)
+        return;
+    redis_close(s->redis);
+    s->redis = connect_redis(s->config->redis.url);
+    s->lock.redis = s->redis;
 }
 
 /* Not under the fence: a late writer of this row harms nobody, the next run ends it. */

@@ -15,10 +15,12 @@
 
 #include <argp.h>
 #include <stdbool.h>
+#include <sys/types.h>
 
 enum {
     STATEMENT_MS = 5000, /* the server ends a statement after this */
     WAIT_MS = 10000,     /* and we give the connection up after this */
+    HOLDER_BYTES = 96,
 };
 
 /* The options that every command takes. Parsed by session_argp, a child whose input is this struct. */
@@ -26,6 +28,7 @@ struct session_options {
     const char *config_path; /* NULL: from the environment */
     const char *trigger;     /* schedule, startup, backfill, manual, api */
     const char *actor;
+    const char *login; /* role in Postgres */
     struct id run_id;
     bool json, dry_run;
 };
@@ -45,7 +48,7 @@ struct session {
     struct redis *redis; /* NULL: none is set, or it is down */
     struct lock lock;    /* epoch 0: not held */
     struct arena *arena; /* of the batch at work: forgotten when the next one begins */
-    char holder[96];
+    char holder[HOLDER_BYTES];
     int64_t began_us, began_boot_us; /* the database's clock, read once, and the boot clock at that time */
     int64_t watermark_us;            /* receipts stored before this have been looked at; TIME_NONE: none */
     size_t refused_in_a_row;
@@ -60,8 +63,17 @@ enum status session_open(struct session *s, const char *job, const struct sessio
 void session_close(struct session *s); /* gives the lock back */
 
 /* Takes the lock and writes the row of the run; scope is JSON. BUSY "lock_held": somebody else works; a skipped
- * row says so. */
+ * row says so. REJECTED: a run of this id has begun before: nothing is written of this one. */
 enum status session_begin(struct session *s, const char *scope, struct err *err) MUST_CHECK;
+
+/* The lock alone, for who runs without a row. BUSY "lock_held". */
+enum status session_lock(struct session *s, struct err *err) MUST_CHECK;
+
+/* Connects again if Redis was away. The lock is renewed there from then on. */
+void session_mend_redis(struct session *s);
+
+/* What locks and rows call a process of this machine that does this run: host:pid:run. */
+void session_holder(pid_t pid, const struct id *run_id, char ret[HOLDER_BYTES]);
 
 /* The database's clock, counted on from its one reading: steps of it cannot reach a run. */
 int64_t session_now_us(const struct session *s);

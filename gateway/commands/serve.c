@@ -2,12 +2,12 @@
 #include "auth.h"
 #include "base/log.h"
 #include "base/metric.h"
+#include "base/notify.h"
 #include "base/now.h"
 #include "command.h"
 #include "health.h"
 #include "keys.h"
 #include "listen.h"
-#include "notify.h"
 #include "parent.h"
 #include "storms.h"
 

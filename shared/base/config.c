@@ -29,6 +29,7 @@ enum kind {
     IS_LISTEN,   /* struct address */
     IS_LEVEL,    /* enum log_level */
     IS_NETWORKS, /* struct config_networks: addresses and blocks of them, with blanks or commas between */
+    IS_CRON,     /* struct cron_text; "" is never */
     IS_SOURCES,  /* lists: of the file alone */
     IS_TIMEOUTS,
     IS_BREAKERS,
@@ -89,6 +90,11 @@ static const struct option options[] = {
     {"reconcile.open_cooldown_seconds", IS_COUNT, IN(reconcile.breaker.open_cooldown_seconds), "300", 1, 86400},
     {"reconcile.half_open_probe_count", IS_COUNT, IN(reconcile.breaker.half_open_probe_count), "3", 1, 100},
     {"reconcile.breakers", IS_BREAKERS},
+    {"schedules.publications", IS_CRON, IN(schedules.publications), "* * * * *"},
+    {"schedules.maintain", IS_CRON, IN(schedules.maintain), "0 2 * * *"},
+    {"serve.busy_rows", IS_COUNT, IN(serve.busy_rows), "1000", 1, 1000000},
+    {"serve.busy_seconds", IS_COUNT, IN(serve.busy_seconds), "15", 0, 3600},
+    {"serve.idle_seconds", IS_COUNT, IN(serve.idle_seconds), "300", 0, 3600},
     {"fetch.allow_http", IS_BOOL, IN(fetch.allow_http), "false"},
     {"fetch.allow_private", IS_NETWORKS, IN(fetch.allow_private), ""},
     {"fetch.ca_file", IS_TEXT, IN(fetch.ca_file), ""},
@@ -166,6 +172,7 @@ static bool parse_word(struct span text, const char *yes, const char *no, bool *
 static const char *parse_listen(struct settings *s, struct span text, struct address *ret);
 static const char *parse_origin(struct span text, const char **ret);
 static const char *parse_networks(struct settings *s, struct span text, struct config_networks *ret);
+static const char *parse_cron(struct settings *s, struct span text, struct cron_text *ret);
 static size_t option_index(struct span key);
 static bool is_secret(const struct option *o);
 static bool is_list(const struct option *o);
@@ -684,6 +691,8 @@ static const char *parse(struct settings *s, const struct option *o, struct span
         return log_level_parse(text, level) ? NULL : "must be debug, info, warn or error";
     case IS_NETWORKS:
         return parse_networks(s, text, ret);
+    case IS_CRON:
+        return parse_cron(s, text, ret);
     case IS_SOURCES:
     case IS_TIMEOUTS:
     case IS_BREAKERS:
@@ -774,6 +783,17 @@ static const char *parse_networks(struct settings *s, struct span text, struct c
     return NULL;
 }
 
+static const char *parse_cron(struct settings *s, struct span text, struct cron_text *ret)
+{
+    struct err err;
+
+    ret->text = text.at;
+    if (text.len == 0 || cron_parse(text, &ret->cron, &err) == OK)
+        return NULL;
+    return arena_print(s->arena, "\"%.*s\" is no schedule: %s", (int)(text.len < 100 ? text.len : 100),
+                       text.at, err.text);
+}
+
 static size_t option_index(struct span key)
 {
     size_t i = 0;
@@ -807,7 +827,7 @@ static void print_option(const struct settings *s, size_t option, FILE *out)
     }
     arena = arena_open(1024);
     if (o->kind == IS_TEXT || o->kind == IS_LISTEN || o->kind == IS_ORIGIN || o->kind == IS_NETWORKS ||
-        is_secret(o))
+        o->kind == IS_CRON || is_secret(o))
         text = doc_quote(is_secret(o) ? masked(text, arena) : text, arena);
     fprintf(out, " %.*s # %s\n", SPAN_ARG(text), s->values[option].origin);
     arena_close(arena);

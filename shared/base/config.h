@@ -8,6 +8,7 @@
 #ifndef SETTLE_BASE_CONFIG_H
 #define SETTLE_BASE_CONFIG_H
 
+#include "base/cron.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/network.h"
@@ -97,7 +98,8 @@ struct config {
         unsigned since_minutes, batch_size;
         unsigned evidence_age_minutes; /* since_minutes unless given */
         unsigned poll_seconds;         /* how long a run may ask platforms; 0: it does not */
-        unsigned retry_before_fail;    /* how often a publication is tried again before it is failed by time-out */
+        unsigned
+            retry_before_fail; /* how often a publication is tried again before it is failed by time-out */
         struct config_timeout *timeouts;
         size_t ntimeouts;
         struct config_breaker
@@ -105,6 +107,16 @@ struct config {
         struct config_breaker *breakers; /* what is left out there is as above */
         size_t nbreakers;
     } reconcile;
+    struct {
+        struct cron_text {
+            const char *text; /* "": never */
+            struct cron cron;
+        } publications, maintain;
+    } schedules; /* when settle-reconciler serve starts each job */
+    struct {
+        unsigned busy_rows;                  /* so many stale publications left are many */
+        unsigned busy_seconds, idle_seconds; /* then, and when none is open; 0: as scheduled */
+    } serve;
     struct {
         bool allow_http;
         struct config_networks allow_private;

@@ -1,20 +1,20 @@
 -- What the programs' statements rest on: relations, keys, defaults, and the rules that constraints carry.
 begin;
 create extension if not exists pgtap;
-select plan(67);
+select plan(69);
 
 select set_eq(
   $$select relname::text from pg_class where relnamespace = 'settle'::regnamespace and relkind in ('r', 'p', 'v', 'm', 'f')$$,
   array['alerts', 'breakers', 'hint_key', 'job_fences', 'job_runs', 'platform_connections', 'platform_pauses',
         'poll_budgets', 'publication_evidence', 'publication_reports', 'publish_leases', 'publish_logs',
         'publish_logs_live', 'publish_open', 'publish_polls', 'refused_requests', 'schema_version',
-        'social_sync_ledger', 'webhook_deliveries', 'webhook_receipts',
+        'job_schedule', 'scheduler_event_logs', 'social_sync_ledger', 'webhook_deliveries', 'webhook_receipts',
         'websub_subscriptions'],
   'the schema holds these relations and no others');
 select set_eq(
   'select change from settle.schema_version',
   array['foundation', 'publish_logs', 'receipts', 'ledger', 'jobs', 'alerts', 'live_views', 'deliveries', 'requarantine',
-        'websub', 'breakers', 'connections', 'reports'],
+        'websub', 'breakers', 'connections', 'reports', 'schedule'],
   'schema_version names every change');
 select is_empty(
   $$select role
@@ -37,6 +37,8 @@ select col_is_pk('settle', 'platform_pauses', 'platform', 'key of platform_pause
 select col_is_pk('settle', 'websub_subscriptions', array['platform', 'source', 'topic'], 'key of websub_subscriptions');
 select col_is_pk('settle', 'job_runs', 'id', 'key of job_runs');
 select col_is_pk('settle', 'job_fences', 'name', 'key of job_fences');
+select col_is_pk('settle', 'job_schedule', 'job', 'key of job_schedule');
+select col_is_pk('settle', 'scheduler_event_logs', 'id', 'key of scheduler_event_logs');
 select col_is_pk('settle', 'alerts', 'id', 'key of alerts');
 select col_is_pk('settle', 'breakers', 'platform', 'key of breakers');
 select col_is_pk('settle', 'platform_connections', array['user_id_str', 'platform', 'account'], 'key of platform_connections');
@@ -145,8 +147,9 @@ select throws_ok(
     values (gen_random_uuid(), 'publications', 'cron', 'manual', 'done', 'host:1:run')$$, '23514', null,
   'a run has a known status');
 select results_eq(
-  'select name collate "default", epoch, holder, lease_until < now() from settle.job_fences',
-  $$values ('publications', 0::bigint, null::text, true)$$, 'the fence of the main job is there, free and never taken');
+  'select name collate "default", epoch, holder, lease_until < now() from settle.job_fences order by name',
+  $$select name, 0::bigint, null::text, true from unnest(array['maintain', 'publications', 'serve']) as name$$,
+  'the fence of each job is there, free and never taken');
 
 -- alerts
 prepare alert as

@@ -243,6 +243,8 @@ static void test_every_command_explains_itself(void **state)
         {"settle-gateway",    "requarantine"},
         {"settle-gateway",    "subscribe"   },
         {"settle-reconciler", "maintain"    },
+        {"settle-reconciler", "serve"       },
+        {"settle-reconciler", "status"      },
     };
     struct world *w = *state;
     struct outcome o;

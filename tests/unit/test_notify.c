@@ -1,7 +1,7 @@
 /* What the service manager hears, and its sockets as the parent takes them over. */
 #include "support/test.h"
 
-#include "notify.h"
+#include "base/notify.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,9 +1,9 @@
 /*
- * notify: what the parent tells the service manager that has started it, in systemd's protocol: datagrams to the
+ * notify: what a program tells the service manager that has started it, in systemd's protocol: datagrams to the
  * socket that NOTIFY_SOCKET names, and the watchdog that WATCHDOG_USEC asks for. Without one, all calls do nothing.
  */
-#ifndef SETTLE_GATEWAY_NOTIFY_H
-#define SETTLE_GATEWAY_NOTIFY_H
+#ifndef SETTLE_BASE_NOTIFY_H
+#define SETTLE_BASE_NOTIFY_H
 
 #include "base/attr.h"
 #include "base/err.h"
@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Parent, once. Takes the variables out of the environment: they are not for its children. INVALID: there is a
+/* Once, before any child. Takes the variables out of the environment: they are not for children. INVALID: there is a
  * NOTIFY_SOCKET that cannot be reached; then it is as if there was none. */
 enum status notify_open(struct err *err) MUST_CHECK;
 void notify_close(void);
