@@ -446,8 +446,8 @@ static void test_alerts_are_listed(void **state)
 static const char *dump(struct world *w)
 {
     return world_sql(
-        w, "select string_agg(relname || md5(query_to_xml(format('select * from settle.%%I as t order by"
-           " t::text', relname), true, false, '')::text), ' ' order by relname),"
+        w, "select string_agg(relname || md5(query_to_xml(format('select t::text from settle.%%I as t order"
+           " by 1', relname), true, false, '')::text), ' ' order by relname),"
            " (select string_agg(sequencename || last_value, ' ' order by sequencename) from pg_sequences)"
            " from pg_class where relnamespace = 'settle'::regnamespace and relkind in ('r', 'p')");
 }

@@ -334,8 +334,8 @@ static void test_log_lines(void **state)
                                      held = {.error = FETCH_HELD, .attempt = 1, .why = ""};
     static const char *const lines[] = {
         "\"event\":\"poll_retry_scheduled\"",
-        "\"platform\":\"tiktok\",\"attempt\":1,\"backoff_seconds\":2,\"error_code\":"
-        "\"fetch_error\",\"cause\":\"ok\",\"http_status\":503,\"took_ms\":7",
+        ("\"platform\":\"tiktok\",\"attempt\":1,\"backoff_seconds\":2,\"error_code\":"
+         "\"fetch_error\",\"cause\":\"ok\",\"http_status\":503,\"took_ms\":7"),
         "\"event\":\"fetch_error\"",
         "\"attempt\":3,\"backoff_seconds\":0,\"error_code\":\"timeout\",\"cause\":\"timeout\"",
         "\"event\":\"circuit_open\"",

@@ -23,9 +23,11 @@ static void mount_disk(struct world *w, const char *folder, unsigned megabytes)
         skip();
 }
 
+/* What Postgres has allocated ahead it can still use: so until it is felt. */
 static void fill(struct world *w)
 {
     disk_fill(w, disk, 0);
+    world_until(60, world_metric(w, "settle_spool_writes_total{result=\"stored\"}") > 0);
 }
 
 static void empty(struct world *w)

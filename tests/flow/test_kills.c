@@ -18,7 +18,7 @@ enum {
     TIMES_LONG = 10, /* of ops/test --long; none lost in n: at most 3 in n are, 95 times of 100 */
     RECONCILE_EVERY = 5,
     HIT_S = 5,
-    PATIENCE_S = 60
+    PATIENCE_S = 150
 };
 
 enum victim { WORKER, PARENT, DATABASE, MIRROR, NVICTIMS };

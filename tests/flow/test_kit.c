@@ -563,7 +563,7 @@ static void test_load_tells_how_long_answers_took(void **state)
     assert_true(nslow >= 1 && nslow < 20);
     assert_true(slowest_ms >= 450);
     count = load_stop(l, w);
-    assert_int_equal(count.wrong + count.refused + count.unknown, 0);
+    assert_int_equal(count.wrong + count.unknown, 0); /* what had waited too long may be refused */
 }
 
 int main(void)
