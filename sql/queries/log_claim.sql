@@ -11,7 +11,8 @@ with due as (
   join settle.publish_logs as p
     on p.id = o.id and p.source = o.source and p.status = o.status and p.updated_at = o.updated_at
   cross join lateral (
-    select coalesce(e.receipt_decisive, 0) <> 0 or e.noted and e.noted_status = 'published' as decided
+    select coalesce(e.receipt_decisive <> 0, false)
+           or e.noted and coalesce(e.noted_status = 'published', false) as decided
     from settle.publication_evidence as e
     where e.id = o.id
       and e.source = o.source

@@ -129,6 +129,23 @@ static void test_what_evidence_has_decided_is_not_handed_out(void **state)
     assert_string_equal(status_of(w, id), "processing");
 }
 
+/* Another tool has noted that a webhook came, and not what it said. */
+static void test_what_a_note_leaves_open_is_handed_out(void **state)
+{
+    struct world *w = *state;
+    const char *id = world_publication(w, "instagram", "post-1", "retry", 5);
+
+    world_sql(
+        w, "update settle.publish_logs set extra_metadata = '{\"webhook_received\": true}' where id = '%s'",
+        id);
+    assert_int_equal(ngot(claim(w, "a", 10)), 1);
+    world_sql(w,
+              "update settle.publish_logs set status = 'retry', extra_metadata ="
+              " '{\"webhook_received\": true, \"webhook_status\": \"published\"}' where id = '%s'",
+              id);
+    assert_int_equal(ngot(claim(w, "a", 10)), 0);
+}
+
 /* ---- many at once ---- */
 
 enum { CROWD = 8, ROWS = 400 };
@@ -383,6 +400,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_a_worker_gets_what_is_due_and_nothing_else, reset),
         cmocka_unit_test_setup(test_what_evidence_has_decided_is_not_handed_out, reset),
+        cmocka_unit_test_setup(test_what_a_note_leaves_open_is_handed_out, reset),
         cmocka_unit_test_setup(test_a_crowd_of_workers_shares_without_doubles, reset),
         cmocka_unit_test_setup(test_a_silent_workers_publication_goes_to_the_next_and_its_word_is_refused,
                                reset),
