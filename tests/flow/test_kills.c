@@ -50,6 +50,8 @@ static const struct round at_any_time[] = {
     {PARENT,   ANY_TIME},
     {DATABASE, ANY_TIME},
     {MIRROR,   ANY_TIME},
+    {WORKER,   ANY_TIME},
+    {PARENT,   ANY_TIME},
 };
 
 /* Redis has no files here, and answers by write. */
