@@ -83,10 +83,9 @@ struct asker {
     int64_t ends_boot_us;
 };
 
-static const char *const outcome_words[] = {[POLL_COULD_NOT_ASK] = "could_not_ask",
-                                            [POLL_WORKING] = "working",
-                                            [POLL_DONE] = "done",
-                                            [POLL_NOT_MINE] = "could_not_ask"};
+/* One that is another request's is never written. */
+static const char *const outcome_words[] = {
+    [POLL_COULD_NOT_ASK] = "could_not_ask", [POLL_WORKING] = "working", [POLL_DONE] = "done"};
 
 static bool anyone_can_be_asked(const struct ask_scope *scope, struct arena *arena);
 static enum status open_fetch(struct asker *a, struct err *err);

@@ -36,17 +36,9 @@ static const char *reason_in_words(const char *reason);
 const struct command explain_command = {
     "explain", "say why a publication is in its state and what would change it", run};
 
-static const struct argp_option option_table[] = {
-    {NULL, 0, NULL, 0, NULL, 0},
-};
-static const struct argp_child children[] = {
-    {&session_argp, 0, NULL, 0},
-    {NULL,          0, NULL, 0},
-};
 static const struct argp argp = {
-    .options = option_table,
     .parser = parse_option,
-    .children = children,
+    .children = session_children,
     .args_doc = "ID",
     .doc = "Says what publication ID rests on, what was said of it, what the next run would do and what "
            "would change that. "

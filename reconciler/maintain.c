@@ -85,14 +85,10 @@ static const struct argp_option option_table[] = {
      "settle-gateway, which renews (default: beside this program, or on the PATH)", 1},
     {NULL,      0,              NULL,   0, NULL,                                    0},
 };
-static const struct argp_child children[] = {
-    {&session_argp, 0, NULL, 0},
-    {NULL,          0, NULL, 0},
-};
 static const struct argp argp = {
     .options = option_table,
     .parser = parse_option,
-    .children = children,
+    .children = session_children,
     .doc =
         "Forgets refused requests that are older than refused.keep_hours, and the oldest of a source beyond "
         "refused.megabytes_per_source; where a source has topics it runs settle-gateway "

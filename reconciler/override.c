@@ -29,8 +29,7 @@ static int run(int argc, char **argv);
 static error_t parse_option(int key, char *value, struct argp_state *state);
 static enum status override(struct job *j, struct err *err);
 static enum status change(void *job, size_t rows, struct err *err);
-static enum status set(struct job *j, struct err *err);
-static enum status undo(struct job *j, struct err *err);
+static enum status note_verdict(struct job *j, bool takes_back, struct err *err);
 static enum status weigh_again(struct job *j, struct err *err);
 static int report(const struct job *j, const struct err *err);
 
@@ -43,14 +42,10 @@ static const struct argp_option option_table[] = {
     {"reason", OPTION_REASON, "TEXT", 0, "Why; for the record (needed)", 1},
     {NULL,     0,             NULL,   0, NULL,                           0},
 };
-static const struct argp_child children[] = {
-    {&session_argp, 0, NULL, 0},
-    {NULL,          0, NULL, 0},
-};
 static const struct argp argp = {
     .options = option_table,
     .parser = parse_option,
-    .children = children,
+    .children = session_children,
     .args_doc = "ID success|failed|none",
     .doc = "Marks publication ID as success or failed, whatever webhooks, polls and workers say, now and "
            "later. none takes "
@@ -122,14 +117,13 @@ static enum status override(struct job *j, struct err *err)
 static enum status change(void *job, size_t rows, struct err *err)
 {
     struct job *j = job;
-    bool takes_back = strcmp(j->status, "none") == 0;
 
     (void)rows;
     pg_rows_free(j->found);
     j->found = NULL;
     if (j->common.dry_run)
         return weigh_again(j, err);
-    if ((takes_back ? undo : set)(j, err))
+    if (note_verdict(j, strcmp(j->status, "none") == 0, err))
         return err->code;
     if (pg_nrows(j->found) == 0)
         return err_cause(err, REJECTED, "not_found", "there is no publication with this id");
@@ -141,7 +135,8 @@ static enum status change(void *job, size_t rows, struct err *err)
     return weigh_again(j, err);
 }
 
-static enum status set(struct job *j, struct err *err)
+/* The two statements differ by the verdict, which only the one that sets it takes. */
+static enum status note_verdict(struct job *j, bool takes_back, struct err *err)
 {
     struct session *s = &j->session;
     int64_t now_us = session_now_us(s);
@@ -150,30 +145,15 @@ static enum status set(struct job *j, struct err *err)
 
     pg_args_init(&args, s->arena);
     pg_arg_uuid(&args, &j->id);
-    pg_arg_text(&args, span_of(j->status));
+    if (!takes_back)
+        pg_arg_text(&args, span_of(j->status));
     pg_arg_text(&args, span_of(j->reason));
     pg_arg_time(&args, now_us);
     pg_arg_text(&args, span_of(s->options->actor));
     pg_arg_uuid(&args, &s->options->run_id);
     pg_arg_uuid(&args, &report_id);
-    return pg_run(s->pg, SQL_PUBLICATION_OVERRIDE, &args, WAIT_MS, &j->found, err);
-}
-
-static enum status undo(struct job *j, struct err *err)
-{
-    struct session *s = &j->session;
-    int64_t now_us = session_now_us(s);
-    struct id report_id = id_make(now_us);
-    struct pg_args args;
-
-    pg_args_init(&args, s->arena);
-    pg_arg_uuid(&args, &j->id);
-    pg_arg_text(&args, span_of(j->reason));
-    pg_arg_time(&args, now_us);
-    pg_arg_text(&args, span_of(s->options->actor));
-    pg_arg_uuid(&args, &s->options->run_id);
-    pg_arg_uuid(&args, &report_id);
-    return pg_run(s->pg, SQL_PUBLICATION_OVERRIDE_UNDO, &args, WAIT_MS, &j->found, err);
+    return pg_run(s->pg, takes_back ? SQL_PUBLICATION_OVERRIDE_UNDO : SQL_PUBLICATION_OVERRIDE, &args,
+                  WAIT_MS, &j->found, err);
 }
 
 /* What else is known of it now decides, in the same transaction: nothing as long as a person's verdict stands. */

@@ -32,14 +32,10 @@ static const struct argp_option option_table[] = {
     {"reason", OPTION_REASON, "TEXT", 0, "Why; for the record (needed to pause)", 1},
     {NULL,     0,             NULL,   0, NULL,                                    0},
 };
-static const struct argp_child children[] = {
-    {&session_argp, 0, NULL, 0},
-    {NULL,          0, NULL, 0},
-};
 static const struct argp argp = {
     .options = option_table,
     .parser = parse_option,
-    .children = children,
+    .children = session_children,
     .args_doc = "pause NAME\nresume NAME\nlist",
     .doc = "While a platform is paused its publications are neither asked about nor failed by time-out nor "
            "retried; what "

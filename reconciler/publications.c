@@ -115,14 +115,10 @@ static const struct argp_option option_table[] = {
     {"force",                OPTION_FORCE,    NULL,   0, "Fail by time-out however many they are",              1},
     {NULL,                   0,               NULL,   0, NULL,                                                  0},
 };
-static const struct argp_child children[] = {
-    {&session_argp, 0, NULL, 0},
-    {NULL,          0, NULL, 0},
-};
 static const struct argp argp = {
     .options = option_table,
     .parser = parse_option,
-    .children = children,
+    .children = session_children,
     .doc = "Settles stale publications by what their webhooks say, and fails those without one by time-out. "
            "Safe to repeat and to kill; only one runs at a time.",
 };

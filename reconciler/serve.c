@@ -71,13 +71,9 @@ static void wait_a_while(const struct server *v);
 const struct command serve_command = {"serve",
                                       "start all jobs when they are due, as one of several if need be", run};
 
-static const struct argp_child option_children[] = {
-    {&session_argp, 0, NULL, 0},
-    {NULL,          0, NULL, 0},
-};
 static const struct argp argp = {
     .parser = parse_option,
-    .children = option_children,
+    .children = session_children,
     .doc =
         "Runs until TERM, and starts each job when schedules.JOB says. Several may run on different "
         "machines: "

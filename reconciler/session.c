@@ -35,7 +35,11 @@ static const struct argp_option option_table[] = {
     {"actor",   OPTION_ACTOR,   "NAME", 0, "Who asked for it, for the record (default: cli)",      2},
     {NULL,      0,              NULL,   0, NULL,                                                   0},
 };
-const struct argp session_argp = {.options = option_table, .parser = parse_option};
+static const struct argp argp = {.options = option_table, .parser = parse_option};
+const struct argp_child session_children[] = {
+    {&argp, 0, NULL, 0},
+    {NULL,  0, NULL, 0},
+};
 
 static volatile sig_atomic_t stopping;
 

@@ -23,7 +23,7 @@ enum {
     HOLDER_BYTES = 96,
 };
 
-/* The options that every command takes. Parsed by session_argp, a child whose input is this struct. */
+/* The options that every command takes. Parsed by the one child in session_children, whose input is this struct. */
 struct session_options {
     const char *config_path; /* NULL: from the environment */
     const char *trigger;     /* schedule, startup, backfill, manual, api */
@@ -32,7 +32,7 @@ struct session_options {
     struct id run_id;
     bool json, dry_run;
 };
-extern const struct argp session_argp;
+extern const struct argp_child session_children[];
 void session_options_init(struct session_options *o);
 
 /* A decimal number in its range and nothing else; for argp parsers, which it ends with exit 64. */

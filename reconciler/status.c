@@ -23,13 +23,9 @@ static json_int_t number(const json_t *object, const char *name);
 
 const struct command status_command = {"status", "tell what runs, what is due and what waits", run};
 
-static const struct argp_child children[] = {
-    {&session_argp, 0, NULL, 0},
-    {NULL,          0, NULL, 0},
-};
 static const struct argp argp = {
     .parser = parse_option,
-    .children = children,
+    .children = session_children,
     .doc =
         "Tells of each job its last run, its lock and when `settle-reconciler serve` starts it again; which "
         "publications wait, which platforms are left alone or paused. Changes nothing.\vExit codes: 0 done, "
