@@ -5,6 +5,7 @@
 static struct verdict of_open(const struct publication *p, const struct evidence *strongest,
                               const struct verdict_rules *rules);
 static struct verdict of_settled(const struct publication *p, const struct evidence *strongest);
+static struct verdict of_other_rules(const struct publication *p, const struct evidence *strongest);
 static struct verdict by_evidence(const struct evidence *e, enum reason late);
 static bool waits_for_webhook(enum pub_state state);
 static bool may_try_again(const struct publication *p, const struct verdict_rules *rules);
@@ -101,6 +102,34 @@ static struct verdict of_settled(const struct publication *p, const struct evide
         v.corrects = strongest->decisive != says;
         v.refreshes = !v.corrects;
     }
+    return v;
+}
+
+struct verdict verdict_anew(const struct publication *p, const struct evidence *strongest,
+                            const struct verdict_rules *rules)
+{
+    struct verdict v;
+
+    if (p->rests == RESTS_OPEN && (!strongest->received || strongest->decisive == 0))
+        return (struct verdict){.action = ACT_NONE};
+    v = verdict_of(p, strongest, rules);
+    if (p->rests == RESTS_EVIDENCE && v.action == ACT_NONE && p->rests_on_known)
+        return of_other_rules(p, strongest);
+    return v;
+}
+
+/* The strongest is not stronger than what the row was settled by: it is the same, or that one says nothing today. */
+static struct verdict of_other_rules(const struct publication *p, const struct evidence *strongest)
+{
+    int says = p->state == PUB_SUCCESS ? 1 : -1;
+    struct verdict v;
+
+    if (!strongest->received || strongest->decisive == 0)
+        return (struct verdict){.action = ACT_SKIP_UNCLEAR};
+    if (strongest->decisive == says)
+        return (struct verdict){.action = ACT_NONE};
+    v = by_evidence(strongest, REASON_NONE);
+    v.corrects = true;
     return v;
 }
 

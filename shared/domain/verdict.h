@@ -38,6 +38,7 @@ struct publication {
     enum pub_state state;
     enum rests rests;
     struct evidence rests_on;          /* the evidence a RESTS_EVIDENCE row was settled by */
+    bool rests_on_known;               /* and it is still stored, so that it can be judged anew */
     int64_t updated_us, next_retry_us; /* next_retry_us: TIME_NONE if none */
     unsigned retry_count, max_retries;
     unsigned auto_retries; /* how often it was sent back to be tried again instead of being failed */
@@ -92,5 +93,12 @@ bool verdict_writes(struct verdict v);
 
 struct verdict verdict_of(const struct publication *p, const struct evidence *strongest,
                           const struct verdict_rules *rules);
+
+/* The same by rules that may have changed since the row was settled: strongest is that of all that is stored, as it is
+ * understood today. It wins also over stronger evidence that the row was settled by, if that is stored too and says
+ * nothing any more; over what has been forgotten only the stronger wins. By evidence alone: fails none by time-out.
+ * ACT_SKIP_UNCLEAR of a settled row: nothing stored speaks for its state, nor for another; it keeps it. */
+struct verdict verdict_anew(const struct publication *p, const struct evidence *strongest,
+                            const struct verdict_rules *rules);
 
 #endif

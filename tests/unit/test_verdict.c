@@ -280,6 +280,73 @@ static void test_settled_rows(void **state)
     }
 }
 
+/* Rules have changed since: what the row rests on at minute 5 under key m, whether that is stored, and what is the strongest
+ * by today's. */
+static const struct {
+    const char *why;
+    enum pub_state state;
+    enum rests rests;
+    bool known;
+    struct {
+        int decisive;
+        int64_t minute;
+        const char *key;
+    } now;
+    const char *want;
+} anew_cases[] = {
+    {"the same word means the other end",
+     PUB_SUCCESS,                                                       RESTS_EVIDENCE,
+     true,                                                                                      {-1, 5, "m"},
+     "failed: webhook_reported_failure"                                                                                              },
+    {"it means the same",                                  PUB_SUCCESS, RESTS_EVIDENCE,  true,  {1, 5, "m"},  "none"                 },
+    {"it means nothing, an earlier one speaks against it",
+     PUB_FAILED,                                                        RESTS_EVIDENCE,
+     true,                                                                                      {1, 3, "a"},
+     "success: webhook_confirmed"                                                                                                    },
+    {"it means nothing, an earlier one agrees",            PUB_SUCCESS, RESTS_EVIDENCE,  true,  {1, 3, "a"},  "none"                 },
+    {"nothing means anything: it stays",                   PUB_FAILED,  RESTS_EVIDENCE,  true,  {0, 5, "m"},  "skip"                 },
+    {"it was forgotten, an earlier one speaks against it",
+     PUB_FAILED,                                                        RESTS_EVIDENCE,
+     false,                                                                                     {1, 3, "a"},
+     "none"                                                                                                                          },
+    {"it was forgotten, a later one speaks against it",
+     PUB_FAILED,                                                        RESTS_EVIDENCE,
+     false,                                                                                     {1, 6, "a"},
+     "success: webhook_confirmed"                                                                                                    },
+    {"a time-out gives way",                               PUB_FAILED,  RESTS_TIMEOUT,   false, {1, 3, "a"},  "success: late_webhook"},
+    {"a time-out without a clear word",                    PUB_FAILED,  RESTS_TIMEOUT,   false, {0, 3, "a"},  "none"                 },
+    {"an open row with a clear word",
+     PUB_RETRY,                                                         RESTS_OPEN,
+     false,                                                                                     {-1, 3, "a"},
+     "failed: webhook_reported_failure"                                                                                              },
+    {"none is failed by time-out",                         PUB_RETRY,   RESTS_OPEN,      false, {0, 3, "a"},  "none"                 },
+    {"an override stands",                                 PUB_FAILED,  RESTS_OVERRIDE,  true,  {1, 9, "a"},  "none"                 },
+    {"another tool's word stands",                         PUB_FAILED,  RESTS_ELSEWHERE, true,  {1, 9, "a"},  "none"                 },
+};
+
+static void test_by_other_rules(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < countof(anew_cases); i++) {
+        struct publication p = row(anew_cases[i].state, 1);
+        struct evidence e = says(anew_cases[i].now.decisive, anew_cases[i].now.minute, anew_cases[i].now.key);
+        struct verdict_rules rules = rules_at(NOW);
+        struct verdict v;
+
+        p.rests = anew_cases[i].rests;
+        p.rests_on = says(p.state == PUB_SUCCESS ? 1 : -1, 5, "m");
+        p.rests_on_known = anew_cases[i].known;
+        v = verdict_anew(&p, &e, &rules);
+        if (strcmp(shown(v), anew_cases[i].want) != 0)
+            fail_msg("%s: got %s", anew_cases[i].why, shown(v));
+        if (v.corrects != (verdict_writes(v) && p.rests != RESTS_OPEN))
+            fail_msg("%s: corrects %d", anew_cases[i].why, v.corrects);
+        v = verdict_anew(&p, &nothing, &rules);
+        if (verdict_writes(v))
+            fail_msg("%s: no evidence must change nothing", anew_cases[i].why);
+    }
+}
+
 static void test_what_a_row_rests_on(void **state)
 {
     static const struct {
@@ -504,6 +571,7 @@ int main(void)
         cmocka_unit_test(test_whoever_says_it_is_named),
         cmocka_unit_test(test_the_platform_may_wait_longer_for_time_outs_but_not_for_evidence),
         cmocka_unit_test(test_settled_rows),
+        cmocka_unit_test(test_by_other_rules),
         cmocka_unit_test(test_what_a_row_rests_on),
         cmocka_unit_test(test_states_have_one_name_each),
         cmocka_unit_test(test_evidence_has_one_strict_order),
