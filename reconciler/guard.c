@@ -41,13 +41,19 @@ enum status guard_weigh(struct session *s, const struct deadlines *d, struct spa
 
     if (guard_count_open(s, INT64_MAX, &open, err))
         return err->code;
-    if ((open + settled) * GUARD_PERCENT / 100 > ret->limit)
-        ret->limit = (open + settled) * GUARD_PERCENT / 100;
+    ret->limit = guard_limit(open + settled);
     if (count_timeouts(s, d, platform, ret->limit - ret->recent, &planned, err))
         return err->code;
     ret->planned = planned.counted;
     ret->holds = ret->planned + ret->recent > ret->limit;
     return OK;
+}
+
+int64_t guard_limit(int64_t rows)
+{
+    int64_t share = rows * GUARD_PERCENT / 100;
+
+    return share > GUARD_FLOOR ? share : GUARD_FLOOR;
 }
 
 static enum status recall(struct session *s, int64_t *ret_timeouts, int64_t *ret_settled, struct err *err)

@@ -21,6 +21,9 @@ struct guard {
 enum status guard_weigh(struct session *s, const struct deadlines *deadlines, struct span platform,
                         struct guard *ret, struct err *err) MUST_CHECK;
 
+/* How many of so many rows may be changed for the worse at once. */
+int64_t guard_limit(int64_t rows);
+
 /* Publications that wait for a webhook, updated before a time; INT64_MAX: all. */
 enum status guard_count_open(struct session *s, int64_t before_us, int64_t *ret, struct err *err) MUST_CHECK;
 

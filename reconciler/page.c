@@ -398,13 +398,15 @@ static struct span patch_of(const struct row *r, struct span now, struct arena *
     parts[n++] = SPAN("\",\"reconciliation_reason\":\"");
     parts[n++] = span_of(reason_name(r->verdict.reason));
     if (r->strongest.received) {
-        bool timed = r->strongest.time_us != TIME_NONE;
+        const struct evidence *rests_on =
+            evidence_compare(&r->weighed, &r->strongest) > 0 ? &r->weighed : &r->strongest;
+        bool timed = rests_on->time_us != TIME_NONE;
 
         parts[n++] = timed ? SPAN("\",\"evidence_at\":\"") : SPAN("\",\"evidence_at\":null");
-        parts[n++] = timed ? time_of(r->strongest.time_us, arena) : SPAN("");
+        parts[n++] = timed ? time_of(rests_on->time_us, arena) : SPAN("");
         parts[n++] = timed ? SPAN("\"") : SPAN("");
         parts[n++] = SPAN(",\"evidence_key\":\"");
-        parts[n++] = hex_of(r->strongest.key, arena);
+        parts[n++] = hex_of(rests_on->key, arena);
     }
     parts[n++] = SPAN("\"}");
     return joined(arena, parts, n);
@@ -423,7 +425,7 @@ static struct span event_of(const struct row *r, struct arena *arena)
         SPAN("\",\"external_post_id\":"),
         quoted(r->post, arena),
         timeout ? span_of(arena_print(arena, ",\"timeout_minutes\":%u", r->timeout_minutes)) : SPAN(""),
-        SPAN("}"),
+        r->replayed ? SPAN(",\"replayed\":true}") : SPAN("}"),
     };
 
     return joined(arena, parts, countof(parts));

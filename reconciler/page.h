@@ -19,6 +19,9 @@ struct row {
         struct span key, status, url, reason, extras;
         int64_t received_us;
     } receipt; /* the strongest word: a receipt or a report; key absent: neither */
+    struct evidence
+        weighed;   /* what another job would find the strongest: later it must not weigh more than this row */
+    bool replayed; /* decided anew, by rules that may have changed */
     /* as decided */
     struct verdict verdict;
     unsigned timeout_minutes;

@@ -18,6 +18,7 @@ static enum status steady_plans(struct session *s, struct err *err);
 static struct redis *connect_redis(const char *url);
 static enum status read_clock(struct session *s, struct err *err);
 static enum status note_run(struct session *s, const char *scope, struct err *err);
+static void runs_under(const struct session *s, struct pg_args *ret);
 static void note_skip(struct session *s, const char *scope);
 static void run_args(struct session *s, const char *scope, struct pg_args *ret);
 
@@ -39,6 +40,13 @@ static const struct argp argp = {.options = option_table, .parser = parse_option
 const struct argp_child session_children[] = {
     {&argp, 0, NULL, 0},
     {NULL,  0, NULL, 0},
+};
+
+/* Runs of another name under the lock of a job. */
+static const struct {
+    const char *run_name, *job;
+} guests[] = {
+    {"replay", "publications"},
 };
 
 static volatile sig_atomic_t stopping;
@@ -100,7 +108,7 @@ unsigned option_number(const char *text, unsigned least, unsigned most, const ch
 enum status session_open(struct session *s, const char *job, const struct session_options *options,
                          const struct config_flag *flags, size_t nflags, struct err *err)
 {
-    *s = (struct session){.options = options, .job = job, .arena = arena_open(ARENA_BYTES)};
+    *s = (struct session){.options = options, .job = job, .run_name = job, .arena = arena_open(ARENA_BYTES)};
     watch_signals();
     s->config = config_open(options->config_path, environ, flags, nflags, err);
     if (!s->config)
@@ -251,9 +259,22 @@ static enum status note_run(struct session *s, const char *scope, struct err *er
     run_args(s, scope, &args);
     pg_arg_int(&args, s->lock.epoch);
     pg_arg_time(&args, s->began_us);
+    runs_under(s, &args);
     if (pg_run(s->pg, SQL_RUN_BEGIN, &args, WAIT_MS, NULL, err))
         return err_in(err, "writing the row of the run");
     return OK;
+}
+
+/* A killed run is ended by whoever takes its lock next, under whatever name. */
+static void runs_under(const struct session *s, struct pg_args *ret)
+{
+    struct span names[countof(guests) + 1] = {span_of(s->job)};
+    size_t n = 1;
+
+    for (size_t i = 0; i < countof(guests); i++)
+        if (strcmp(guests[i].job, s->job) == 0)
+            names[n++] = span_of(guests[i].run_name);
+    pg_arg_texts(ret, names, n);
 }
 
 static void note_skip(struct session *s, const char *scope)
@@ -271,7 +292,7 @@ static void run_args(struct session *s, const char *scope, struct pg_args *ret)
 {
     pg_args_init(ret, s->arena);
     pg_arg_uuid(ret, &s->options->run_id);
-    pg_arg_text(ret, span_of(s->job));
+    pg_arg_text(ret, span_of(s->run_name));
     pg_arg_json(ret, span_of(scope));
     pg_arg_text(ret, span_of(s->options->actor));
     pg_arg_text(ret, span_of(s->options->trigger));

@@ -41,7 +41,8 @@ unsigned option_number(const char *text, unsigned least, unsigned most, const ch
 
 struct session {
     const struct session_options *options;
-    const char *job;
+    const char *job;      /* whose lock and fence it takes */
+    const char *run_name; /* in job_runs; the job's own, unless the caller says another after session_open */
     struct config *config;
     struct platforms *platforms;
     struct pg *pg;

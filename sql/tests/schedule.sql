@@ -71,7 +71,7 @@ select results_eq($$execute schedule_read$$,
   $$values ('publications'::text collate "C", '*/2 * * * *', now() + interval '1 minute', '0190a0a0-0000-7222-8333-444455556666'::uuid,
     null::text, null::text, false, null::text, 'schedule'::text collate "C", now())$$, 'a run without a row has not begun');
 update settle.job_fences set epoch = 7, holder = 'h:1:r', lease_until = now() + interval '30 seconds' where name = 'publications';
-execute run_begin(:one, 'publications', '{}', 'serve', 'startup', 'h:1:r', 7, now());
+execute run_begin(:one, 'publications', '{}', 'serve', 'startup', 'h:1:r', 7, now(), array['publications', 'replay']);
 prepare lives as
 select status, f.lease_until > now() from settle.job_runs join settle.job_fences f on f.name = job_name;
 select results_eq('execute lives', $$values ('running', true)$$, 'it has begun');

@@ -245,6 +245,7 @@ static void test_every_command_explains_itself(void **state)
         {"settle-reconciler", "maintain"    },
         {"settle-reconciler", "serve"       },
         {"settle-reconciler", "status"      },
+        {"settle-reconciler", "replay"      },
     };
     struct world *w = *state;
     struct outcome o;
