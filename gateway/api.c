@@ -89,6 +89,7 @@ static void add_location(struct call *c, const char *before, const struct id *id
 
 static void begin_reconcile(struct call *c);
 static void begin_override(struct call *c);
+static void begin_replay(struct call *c);
 static bool prefers_async(struct span preferences);
 static void answer_accepted(struct call *c, const struct id *run_id);
 static void after_reconcile(void *call, struct span report, const struct err *err);
@@ -313,6 +314,9 @@ static void go(struct call *c)
     case ROUTE_OVERRIDE:
         begin_override(c);
         break;
+    case ROUTE_REPLAY:
+        begin_replay(c);
+        break;
     case ROUTE_DESCRIBE:
         answer(c, 200, "application/yaml", openapi_text);
         call_end(c);
@@ -499,6 +503,23 @@ static void begin_override(struct call *c)
     struct err err = {0};
 
     if (jobs_override(c->api->jobs, &request, after_reconcile, c, &err)) {
+        refuse(c, &err);
+        call_end(c);
+    }
+}
+
+static void begin_replay(struct call *c)
+{
+    const struct param_value *v = c->params.values;
+    const struct replay_request request = {
+        .run_id = v[REPLAY_RUN_ID].id,
+        .receipt = v[REPLAY_RECEIPT].text,
+        .dry_run = v[REPLAY_DRY_RUN].number != 0,
+        .actor = v[REPLAY_ACTOR].text,
+    };
+    struct err err = {0};
+
+    if (jobs_replay(c->api->jobs, &request, after_reconcile, c, &err)) {
         refuse(c, &err);
         call_end(c);
     }

@@ -3,6 +3,7 @@
 #include "base/arena.h"
 #include "base/doc.h"
 #include "base/log.h"
+#include "domain/encoding.h"
 #include "evloop.h"
 
 #include <errno.h>
@@ -136,6 +137,34 @@ enum status jobs_override(struct jobs *j, const struct override_request *request
                        arena_print(arena, "--reason=%.*s", SPAN_ARG(request->reason)),
                        arena_print(arena, "%s", log_id),
                        arena_print(arena, "%.*s", SPAN_ARG(request->verdict)),
+                       NULL,
+                   },
+                   request->actor, err);
+    arena_close(arena);
+    return status;
+}
+
+enum status jobs_replay(struct jobs *j, const struct replay_request *request, job_done *done, void *ctx,
+                        struct err *err)
+{
+    struct arena *arena = arena_open(1024);
+    const struct child wanted = {.jobs = j, .run_id = request->run_id, .done = done, .ctx = ctx};
+    struct span key =
+        encoding_write(ENCODING_HEX, (const uint8_t *)request->receipt.at, request->receipt.len, arena);
+    char run_id[ID_TEXT_BYTES];
+    enum status status;
+
+    id_text(&request->run_id, run_id);
+    status = start(&wanted,
+                   (char *[]){
+                       arena_print(arena, "settle-reconciler"),
+                       arena_print(arena, "replay"),
+                       arena_print(arena, "--json"),
+                       arena_print(arena, "--trigger=api"),
+                       arena_print(arena, "--actor=%.*s", SPAN_ARG(request->actor)),
+                       arena_print(arena, "--run-id=%s", run_id),
+                       arena_print(arena, "--receipt=%.*s", SPAN_ARG(key)),
+                       request->dry_run ? arena_print(arena, "--dry-run") : NULL,
                        NULL,
                    },
                    request->actor, err);
@@ -403,6 +432,8 @@ static enum status judge(const struct child *c, struct err *err)
         err_cause(err, INVALID, "not_found", "there is none with this id");
     else if (span_eq(outcome, SPAN("not_overridden")))
         err_cause(err, INVALID, "not_overridden", "no verdict of a person stands");
+    else if (span_eq(outcome, SPAN("unmatched")))
+        err_cause(err, INVALID, "unmatched", "its post is no publication's");
     else if (c->timed_out)
         err_cause(err, UNAVAILABLE, "run_timeout", "it was asked to end after %d minutes; the next goes on",
                   JOB_DEADLINE_MS / 60000);

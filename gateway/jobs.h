@@ -35,8 +35,16 @@ struct override_request {
     struct span actor;
 };
 
+struct replay_request {
+    struct id run_id;
+    struct span receipt; /* bytes of its dedup key */
+    bool dry_run;
+    struct span actor;
+};
+
 /* report: JSON text, valid during the call, absent when err is given. Causes: "lock_held" (BUSY), "run_timeout",
- * "run_failed" (UNAVAILABLE); of an override: "not_found", "not_overridden" (INVALID). */
+ * "run_failed" (UNAVAILABLE); of an override: "not_found", "not_overridden"; of a replay: "not_found", "unmatched"
+ * (INVALID). */
 typedef void job_done(void *ctx, struct span report, const struct err *err);
 
 struct jobs *jobs_open(struct server *server, const struct config *config);
@@ -50,5 +58,8 @@ enum status jobs_reconcile(struct jobs *j, const struct job_request *request, jo
 
 enum status jobs_override(struct jobs *j, const struct override_request *request, job_done *done, void *ctx,
                           struct err *err) MUST_CHECK;
+
+enum status jobs_replay(struct jobs *j, const struct replay_request *request, job_done *done, void *ctx,
+                        struct err *err) MUST_CHECK;
 
 #endif

@@ -135,6 +135,13 @@ static const struct param override[] = {
     {"actor", FROM_SERVER, PARAM_ACTOR},
 };
 
+static const struct param replay[] = {
+    {"id", FROM_PATH, PARAM_KEY},
+    {"dry_run", FROM_QUERY, PARAM_BOOL, .standard = "false"},
+    {"run_id", FROM_SERVER, PARAM_NEW_ID},
+    {"actor", FROM_SERVER, PARAM_ACTOR},
+};
+
 #define TAKES(table) .params = (table), .nparams = countof(table)
 
 /* Of rows for one path the first that fits is taken. Methods are GET, POST and PUT. */
@@ -151,6 +158,7 @@ const struct route routes[] = {
     {"GET", "/publishing/receipts", ROUTE_READ, SQL_RECEIPT_LIST, TAKES(receipt_list)},
     {"GET", "/publishing/receipts/{id}", ROUTE_READ, SQL_RECEIPT_GET, TAKES(by_key)},
     {"GET", "/publishing/receipts/{id}", ROUTE_READ, SQL_REFUSED_GET, TAKES(by_id)},
+    {"POST", "/publishing/receipts/{id}/replay", ROUTE_REPLAY, TAKES(replay)},
     {"GET", "/publishing/runs", ROUTE_READ, SQL_RUN_LIST, TAKES(run_list)},
     {"GET", "/publishing/runs/{id}", ROUTE_READ, SQL_RUN_GET, TAKES(by_id)},
     {"POST", "/publishing/reconcile", ROUTE_RECONCILE, TAKES(reconcile)},

@@ -12,7 +12,7 @@
 struct route {
     const char *method; /* GET stands for HEAD too */
     const char *path;   /* "{...}" is a piece of any text that fits the next FROM_PATH row of params */
-    enum { ROUTE_READ, ROUTE_WRITE, ROUTE_RECONCILE, ROUTE_OVERRIDE, ROUTE_DESCRIBE } kind;
+    enum { ROUTE_READ, ROUTE_WRITE, ROUTE_RECONCILE, ROUTE_OVERRIDE, ROUTE_REPLAY, ROUTE_DESCRIBE } kind;
     enum sql sql;          /* of READ and WRITE; its parameters are the values of params in their order */
     const char *only_with; /* what must be in the query, a PARAM_ROUTE and its word; NULL: none */
     const char *location;  /* of what a 201 has made: this and its id, the first value */
@@ -48,6 +48,14 @@ enum {
     OVERRIDE_REASON,
     OVERRIDE_RUN_ID,
     OVERRIDE_ACTOR,
+};
+
+/* The values of POST /publishing/receipts/{id}/replay. */
+enum {
+    REPLAY_RECEIPT,
+    REPLAY_DRY_RUN,
+    REPLAY_RUN_ID,
+    REPLAY_ACTOR,
 };
 
 #endif

@@ -349,6 +349,54 @@ static void test_it_waits_for_nobody(void **state)
                         "skipped");
 }
 
+static void test_the_api_replays_a_receipt(void **state)
+{
+    struct world *w = *state;
+    char path[160], key[80];
+    struct reply r;
+
+    settle_then_change_words(w);
+    webhook(w, "nobodys", "done", 1, 5);
+    world_gateway(w, NULL);
+    snprintf(key, sizeof(key), "%s",
+             world_sql(w, "select encode(dedup_key, 'hex') from settle.webhook_receipts"
+                          " where external_post_id = 'p1'"));
+    snprintf(path, sizeof(path), "/publishing/receipts/%s/replay", key);
+    assert_int_equal(world_api(w, "GET", path, NULL).status, 405);
+    strcat(path, "?dry_run=true");
+    r = world_api(w, "POST", path, "{}");
+    assert_int_equal(r.status, 200);
+    assert_string_equal(json_string_value(json_object_get(r.json, "outcome")), "dry_run");
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(r.json, "plan"), "planned")), 1);
+    *strchr(path, '?') = '\0';
+    r = world_api(w, "POST", path, "{}");
+    assert_int_equal(r.status, 200);
+    assert_int_equal(json_integer_value(json_object_get(r.json, "corrected")), 1);
+    assert_string_equal(all(w),
+                        "p1:failed:webhook_reported_failure p2:failed:webhook_reported_failure p3:processing "
+                        "p4:failed:webhook_reported_failure p5:failed:webhook_timeout");
+    assert_string_equal(world_sql(w,
+                                  "select trigger, actor, scope ->> 'receipt' = '%s' from settle.job_runs"
+                                  " where job_name = 'replay'",
+                                  key),
+                        "api|local|t");
+    assert_int_equal(world_count(w, "select count(*) from settle.social_sync_ledger where actor = 'local'"
+                                    " and metadata @> '{\"replayed\": true}'"),
+                     1);
+
+    snprintf(path, sizeof(path), "/publishing/receipts/%064d/replay", 0);
+    r = world_api(w, "POST", path, "{}");
+    assert_int_equal(r.status, 404);
+    snprintf(path, sizeof(path), "/publishing/receipts/%s/replay",
+             world_sql(w, "select encode(dedup_key, 'hex') from settle.webhook_receipts"
+                          " where external_post_id = 'nobodys'"));
+    r = world_api(w, "POST", path, "{}");
+    assert_int_equal(r.status, 409);
+    assert_non_null(strstr(r.body, "unmatched"));
+    assert_int_equal(world_count(w, "select count(*) from settle.job_runs where job_name = 'replay'"), 1);
+    assert_int_equal(world_gateway_stop(w), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -362,6 +410,7 @@ int main(void)
         cmocka_unit_test_setup(test_killed_in_the_middle_the_next_one_ends_it, reset),
         cmocka_unit_test_setup(test_the_publications_job_ends_a_killed_replay, reset),
         cmocka_unit_test_setup(test_it_waits_for_nobody, reset),
+        cmocka_unit_test_setup(test_the_api_replays_a_receipt, reset),
     };
 
     return cmocka_run_group_tests(tests, up, down);
