@@ -9,8 +9,6 @@
 
 #include <jansson.h>
 
-enum { LINE_EVERY_US = 10 * SECOND_US, BAR_EVERY_US = SECOND_US / 10, BAR_CELLS = 30 };
-
 static void count(struct counts *c, struct verdict v, bool written);
 static struct tally *tally_of(struct report *r, struct span platform);
 static void keep_id(struct report *r, struct id_list *list, const struct id *id);
@@ -23,12 +21,11 @@ static json_t *guard_json(const struct report *r);
 static int64_t duration_ms(const struct report *r);
 static void print_platform(FILE *to, const struct tally *t);
 static void print_count(FILE *to, const char *name, int64_t n, const char *note);
-static void draw_bar(const struct report *r, double seconds);
 
 void report_init(struct report *r, const struct id *run_id, int64_t boot_us)
 {
-    *r = (struct report){
-        .run_id = *run_id, .began_boot_us = boot_us, .told_boot_us = boot_us, .outcome = "running"};
+    *r = (struct report){.run_id = *run_id, .outcome = "running"};
+    progress_begin(&r->progress, boot_us);
 }
 
 void report_count(struct report *r, struct span platform, const struct id *id, struct verdict v, bool written)
@@ -227,7 +224,7 @@ static json_t *guard_json(const struct report *r)
 
 static int64_t duration_ms(const struct report *r)
 {
-    return (now_boot_us() - r->began_boot_us) / 1000;
+    return (now_boot_us() - r->progress.began_boot_us) / 1000;
 }
 
 void report_print(const struct report *r, bool dry_run, FILE *to)
@@ -277,32 +274,17 @@ static void print_count(FILE *to, const char *name, int64_t n, const char *note)
 
 void report_progress(struct report *r)
 {
-    bool terminal = isatty(STDERR_FILENO);
-    int64_t now = now_boot_us();
-    double seconds = (double)(now - r->began_boot_us) / (double)SECOND_US;
-
-    if (now - r->told_boot_us < (terminal ? BAR_EVERY_US : LINE_EVERY_US))
+    if (!progress_due(&r->progress))
         return;
-    r->told_boot_us = now;
-    if (terminal)
-        draw_bar(r, seconds);
+    if (r->progress.terminal)
+        progress_bar(&r->progress, r->read, r->stale);
     else
         log_info("progress", LOG_INT("read", r->read), LOG_INT("marked_success", r->all.success),
                  LOG_INT("marked_failed", r->all.failed), LOG_INT("skipped", r->all.skipped),
-                 LOG_INT("rows_per_s", (int64_t)((double)r->read / seconds)));
-}
-
-static void draw_bar(const struct report *r, double seconds)
-{
-    double share = r->stale > r->read ? (double)r->read / (double)r->stale : 1;
-    int full = (int)(share * BAR_CELLS);
-
-    fprintf(stderr, "\r[%.*s%*s] %3.0f %%  %" PRId64 " rows, %.0f/s ", full, "##############################",
-            BAR_CELLS - full, "", share * 100, r->read, (double)r->read / seconds);
+                 LOG_INT("rows_per_s", (int64_t)progress_rate(&r->progress, r->read)));
 }
 
 void report_progress_end(const struct report *r)
 {
-    if (isatty(STDERR_FILENO) && r->told_boot_us != r->began_boot_us)
-        fputs("\r\033[K", stderr);
+    progress_end(&r->progress);
 }

@@ -5,6 +5,7 @@
 #define SETTLE_RECONCILER_REPORT_H
 
 #include "ask.h"
+#include "progress.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -25,7 +26,7 @@ struct id_list {
 
 struct report {
     struct id run_id;
-    int64_t began_boot_us;
+    struct progress progress;
     struct counts all;
     int64_t read;          /* rows looked at, whatever became of them */
     int64_t timed_out;     /* of those failed */
@@ -46,7 +47,6 @@ struct report {
     char message[512];      /* what the reader should know or do; "": nothing */
     int64_t planned_timeouts, timeout_limit; /* of the guard when it holds; limit 0: it does not */
     int64_t stale;                           /* rows to look at, for the progress bar; 0: not known */
-    int64_t told_boot_us;                    /* of the last progress line */
 };
 
 void report_init(struct report *r, const struct id *run_id, int64_t boot_us);
