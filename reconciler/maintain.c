@@ -1,7 +1,8 @@
-/* maintain: what has to be done from time to time and decides nothing: forgets refused requests that were kept long
- * enough or take too much room, and has WebSub subscriptions renewed. */
+/* maintain: what has to be done from time to time and decides nothing: forgets what was kept long enough or takes too much
+ * room, and has WebSub subscriptions renewed. */
 #include "batch.h"
 #include "command.h"
+#include "retention.h"
 #include "session.h"
 
 #include "base/log.h"
@@ -32,7 +33,8 @@ struct options {
 struct job {
     const struct options *options;
     struct session session;
-    int64_t nforgotten, ntrimmed; /* for their age, for their room */
+    int64_t nforgotten, ntrimmed; /* refused requests: for their age, for their room */
+    int64_t forgotten[FORGOTTEN_KINDS];
     bool store_failed;
     bool subscribes; /* some source has topics */
     int subscribe_code;
@@ -73,10 +75,12 @@ static void end_run(struct job *j, const struct err *err);
 static const char *outcome_of(const struct job *j, const struct err *err);
 static enum status write_end(void *ctx, size_t rows, struct err *err);
 static int report(const struct job *j, const struct err *err);
+static int64_t all_forgotten(const struct job *j);
 static json_t *report_json(const struct job *j);
 static void report_text(const struct job *j);
 
-const struct command maintain_command = {"maintain", "forget old refused requests, renew subscriptions", run};
+const struct command maintain_command = {"maintain", "forget what was kept long enough, renew subscriptions",
+                                         run};
 
 enum { OPTION_GATEWAY = 1 };
 
@@ -91,12 +95,13 @@ static const struct argp argp = {
     .children = session_children,
     .doc =
         "Forgets refused requests that are older than refused.keep_hours, and the oldest of a source beyond "
-        "refused.megabytes_per_source; where a source has topics it runs settle-gateway "
-        "subscribe --due, which asks WebSub hubs again before their leases end. Run it each hour, safe to "
-        "repeat and to "
-        "kill; only one runs at a time.\vIt logs in to Postgres as settle_maintain. Exit codes: 0 done, 69 a "
-        "store "
-        "or every hub is down, 75 some hub did not take it, or it was told to end, 78 settings.",
+        "refused.megabytes_per_source; after retention.receipt_days webhooks, poll answers and workers' "
+        "results, unless their publication is open or rests on a person's verdict; after "
+        "retention.ledger_days the ledger, runs and the scheduler's events; notes on polls and leases of "
+        "settled publications. Where a source has topics it runs settle-gateway subscribe --due, which asks "
+        "WebSub hubs again before their leases end. Run it each hour, safe to repeat and to kill; only one "
+        "runs at a time.\vIt logs in to Postgres as settle_maintain. Exit codes: 0 done, 69 a store or every "
+        "hub is down, 75 some hub did not take it, or it was told to end, 78 settings.",
 };
 
 static int run(int argc, char **argv)
@@ -140,7 +145,8 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
     }
 }
 
-/* Subscriptions are renewed also where forgetting failed, or Postgres cannot be reached: neither needs the other. */
+/* Subscriptions are renewed also where Postgres cannot be reached: neither needs the other. And first, because leases end,
+ * while what is forgotten an hour later harms nobody; the first time that may take long. */
 static void work(struct job *j, struct err *err)
 {
     bool dry_run = j->options->common.dry_run;
@@ -151,14 +157,14 @@ static void work(struct job *j, struct err *err)
         log_warn("maintain_not_begun", LOG_ERR(err));
         return;
     }
+    j->subscribes = has_topics(j->session.config);
+    if (j->subscribes && !session_stopping())
+        j->subscribe_code = renew_subscriptions(j);
     if (err->code == OK && keep_house(j, err) == OK)
         err->code = OK;
     j->store_failed = err->code != OK;
     if (err->code)
-        log_error("refused_not_forgotten", LOG_ERR(err));
-    j->subscribes = has_topics(j->session.config);
-    if (j->subscribes && !session_stopping())
-        j->subscribe_code = renew_subscriptions(j);
+        log_error("not_forgotten", LOG_ERR(err));
     end_run(j, err);
 }
 
@@ -166,7 +172,9 @@ static enum status keep_house(struct job *j, struct err *err)
 {
     if (j->options->common.dry_run ? count_refused(j, err) : forget_refused(j, err))
         return err->code;
-    return trim_refused(j, err);
+    if (trim_refused(j, err))
+        return err->code;
+    return retention_keep(&j->session, j->forgotten, err);
 }
 
 /* Small chunks: none holds its locks for long, and a kill costs the last one. */
@@ -388,7 +396,7 @@ static enum status write_end(void *ctx, size_t rows, struct err *err)
     pg_arg_uuid(&args, &s->options->run_id);
     pg_arg_text(&args, done ? SPAN("success") : SPAN("failed"));
     pg_arg_text(&args, span_of(j->outcome));
-    pg_arg_int(&args, j->nforgotten + j->ntrimmed);
+    pg_arg_int(&args, all_forgotten(j));
     pg_arg_json(&args, span_of(text));
     pg_arg_text(&args, done                 ? SPAN_NONE
                        : j->store_failed    ? SPAN("error")
@@ -399,6 +407,15 @@ static enum status write_end(void *ctx, size_t rows, struct err *err)
     free(text);
     json_decref(all);
     return status;
+}
+
+static int64_t all_forgotten(const struct job *j)
+{
+    int64_t all = j->nforgotten + j->ntrimmed;
+
+    for (size_t i = 0; i < FORGOTTEN_KINDS; i++)
+        all += j->forgotten[i];
+    return all;
 }
 
 /* The worse of both ends is the exit code: what failed here first, then what the child says. */
@@ -425,6 +442,12 @@ static json_t *report_json(const struct job *j)
                   "refused_forgotten", (json_int_t)j->nforgotten, "refused_trimmed", (json_int_t)j->ntrimmed,
                   "store_failed", (int)j->store_failed, "subscriptions_checked", (int)j->subscribes);
 
+    for (int i = 0; i < FORGOTTEN_KINDS; i++) {
+        char key[32];
+
+        snprintf(key, sizeof(key), "%s_forgotten", forgotten_name((enum forgotten)i));
+        json_object_set_new(all, key, json_integer((json_int_t)j->forgotten[i]));
+    }
     if (j->subscribes)
         json_object_set_new(all, "subscribe_exit_code", json_integer(j->subscribe_code));
     return all;
@@ -443,8 +466,12 @@ static void report_text(const struct job *j)
     if (!j->store_failed || j->nforgotten + j->ntrimmed > 0)
         printf("refused requests: %" PRId64 " %sforgotten for their age, %" PRId64 " for their room\n",
                j->nforgotten, would, j->ntrimmed);
+    for (int i = 0; i < FORGOTTEN_KINDS; i++)
+        if (j->forgotten[i] > 0)
+            printf("%s: %" PRId64 " %sforgotten for their age\n", forgotten_name((enum forgotten)i),
+                   j->forgotten[i], would);
     if (j->store_failed)
-        puts("refused requests: Postgres failed, see above; the next run goes on");
+        puts("Postgres failed, see above; the next run goes on");
     if (j->subscribes && j->subscribe_code)
         subscriptions = dry_run ? "not known, see above" : "some were not renewed, see above";
     else if (j->subscribes)

@@ -71,6 +71,8 @@ static const struct option options[] = {
     {"refused.inserts_per_second", IS_COUNT, IN(refused.inserts_per_second), "10", 1, 1000},
     {"refused.megabytes_per_source", IS_COUNT, IN(refused.megabytes_per_source), "64", 1, 1024},
     {"refused.keep_hours", IS_COUNT, IN(refused.keep_hours), "24", 1, 720},
+    {"retention.receipt_days", IS_COUNT, IN(retention.receipt_days), "35", 2, 3650},
+    {"retention.ledger_days", IS_COUNT, IN(retention.ledger_days), "400", 2, 3650},
     {"admin.enabled", IS_BOOL, IN(admin.enabled), "true"},
     {"admin.listen", IS_LISTEN, IN(admin.listen), "127.0.0.1:8081"},
     {"admin.reconciler", IS_TEXT, IN(admin.reconciler), ""},

@@ -79,6 +79,9 @@ struct config {
         unsigned inserts_per_second, megabytes_per_source, keep_hours;
     } refused; /* requests whose signature did not hold: what is kept of one source, and how long */
     struct {
+        unsigned receipt_days, ledger_days; /* ledger: its events, the runs of jobs, the scheduler's events */
+    } retention;
+    struct {
         bool enabled;
         struct address listen;
         const char *reconciler;              /* path of the program; NULL: beside our own */

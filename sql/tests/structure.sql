@@ -14,7 +14,7 @@ select set_eq(
 select set_eq(
   'select change from settle.schema_version',
   array['foundation', 'publish_logs', 'receipts', 'ledger', 'jobs', 'alerts', 'live_views', 'deliveries', 'requarantine',
-        'websub', 'breakers', 'connections', 'reports', 'schedule'],
+        'websub', 'breakers', 'connections', 'reports', 'schedule', 'retention'],
   'schema_version names every change');
 select is_empty(
   $$select role

@@ -1,0 +1,26 @@
+-- run_forget: removes one chunk of the ended runs that were kept long enough.
+-- $1 days int8  $2 rows int8  $3 id text, $4 started_at timestamptz the chunk begins behind (null: at the oldest)
+-- One row: rows of the chunk int8, of those removed int8, id text and started_at timestamptz of the last. By ctid, as
+-- ARCHITECTURE.md says: a row that is updated meanwhile has another and stays.
+with chunk as materialized (
+  select ctid, started_at, id
+  from settle.job_runs
+  where started_at < now() - $1::bigint * interval '1 day'
+    and status <> 'running'
+    and (started_at, id) > (coalesce($4::timestamptz, '-infinity'), coalesce($3::text, '00000000-0000-0000-0000-000000000000')::uuid)
+  order by started_at, id
+  limit $2::bigint
+), chunk_end as (
+  select started_at, id
+  from chunk
+  order by started_at desc, id desc
+  limit 1
+), gone as (
+  delete from settle.job_runs
+  where ctid = any (array(select ctid from chunk))
+  returning 1
+)
+select (select count(*) from chunk),
+       (select count(*) from gone),
+       (select id::text from chunk_end),
+       (select started_at from chunk_end)

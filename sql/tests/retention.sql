@@ -1,0 +1,147 @@
+-- What settle_maintain forgets by: each statement runs with its rights alone, in the order of an index, and what is still
+-- needed stays.
+begin;
+create extension if not exists pgtap;
+select plan(28);
+
+\set statement `cat sql/queries/receipt_forget.sql`
+prepare receipt_forget as :statement;
+\set statement `cat sql/queries/receipt_forget_count.sql`
+prepare receipt_forget_count as :statement;
+\set statement `cat sql/queries/delivery_forget.sql`
+prepare delivery_forget as :statement;
+\set statement `cat sql/queries/delivery_forget_count.sql`
+prepare delivery_forget_count as :statement;
+\set statement `cat sql/queries/report_forget.sql`
+prepare report_forget as :statement;
+\set statement `cat sql/queries/report_forget_count.sql`
+prepare report_forget_count as :statement;
+\set statement `cat sql/queries/ledger_forget.sql`
+prepare ledger_forget as :statement;
+\set statement `cat sql/queries/ledger_forget_count.sql`
+prepare ledger_forget_count as :statement;
+\set statement `cat sql/queries/run_forget.sql`
+prepare run_forget as :statement;
+\set statement `cat sql/queries/run_forget_count.sql`
+prepare run_forget_count as :statement;
+\set statement `cat sql/queries/event_forget.sql`
+prepare event_forget as :statement;
+\set statement `cat sql/queries/event_forget_count.sql`
+prepare event_forget_count as :statement;
+\set statement `cat sql/queries/poll_forget.sql`
+prepare poll_forget as :statement;
+\set statement `cat sql/queries/poll_forget_count.sql`
+prepare poll_forget_count as :statement;
+\set statement `cat sql/queries/lease_forget.sql`
+prepare lease_forget as :statement;
+\set statement `cat sql/queries/lease_forget_count.sql`
+prepare lease_forget_count as :statement;
+\set statement `cat sql/queries/budget_forget.sql`
+prepare budget_forget as :statement;
+\set statement `cat sql/queries/budget_forget_count.sql`
+prepare budget_forget_count as :statement;
+
+select has_index('settle', 'social_sync_ledger', 'social_sync_ledger_time', 'the ledger is read by its age');
+select has_index('settle', 'job_runs', 'job_runs_started', 'and runs');
+
+-- A UUIDv7 of so many days ago.
+create function pg_temp.id_of(days integer, nth integer) returns uuid language sql as $$
+  select encode(set_bit(set_bit(set_bit(set_bit(substring(int8send((extract(epoch from now() - days * interval '1 day') * 1000)::bigint) from 3)
+                                || decode(lpad(to_hex(nth), 20, '0'), 'hex'), 52, 1), 53, 1), 54, 1), 71, 1), 'hex')::uuid
+$$;
+
+insert into settle.publish_logs (id, platform, user_id_str, status, external_post_id, extra_metadata)
+values (pg_temp.id_of(60, 1), 'tiktok', 'u', 'retry', 'open', '{}'),
+       (pg_temp.id_of(60, 2), 'tiktok', 'u', 'success', 'settled', '{"reconciliation_reason": "webhook_confirmed"}'),
+       (pg_temp.id_of(60, 3), 'tiktok', 'u', 'failed', 'overridden', '{"reconciliation_reason": "manual_override"}'),
+       (pg_temp.id_of(60, 4), 'tiktok', 'u', 'scheduled', 'planned', '{}');
+
+insert into settle.webhook_receipts (dedup_key, source, platform, delivery_id, external_post_id, decisive, received_at, stored_at)
+select decode(repeat(word, 32), 'hex'), 'default', 'tiktok', pg_temp.id_of(days, 9), post, 0, at, at
+from (values ('a1', 'settled', 36), ('a2', 'open', 36), ('a3', 'overridden', 36), ('a4', 'planned', 36), ('a5', null, 36),
+             ('a6', 'nobodys', 35), ('a7', 'settled', 34)) as r (word, post, days),
+     lateral (select now() - days * interval '1 day' - interval '1 second') as t (at);
+update settle.job_fences set watermark = now() where name = 'publications';
+set local role settle_maintain;
+select results_eq(
+  $$execute receipt_forget(35, 2, null, null)$$,
+  $$values (2::bigint, 1::bigint, repeat('a2', 32), now() - interval '36 days 1 second')$$,
+  'one chunk: a settled publication''s goes, an open one''s stays, and it is said where the chunk ended');
+select results_eq(
+  $$execute receipt_forget_count(35, 9, repeat('a2', 32), now() - interval '36 days 1 second')$$,
+  $$values (4::bigint, 2::bigint, repeat('a6', 32), now() - interval '35 days 1 second')$$,
+  'the next begins behind it: of a verdict of a person and of one that is planned they stay; of none they go');
+reset role;
+update settle.job_fences set watermark = now() - interval '35 days' where name = 'publications';
+set local role settle_maintain;
+select results_eq(
+  $$execute receipt_forget(35, 9, repeat('a2', 32), now() - interval '36 days 1 second')$$,
+  $$values (3::bigint, 1::bigint, repeat('a5', 32), now() - interval '36 days 1 second')$$,
+  'what the publications job may still look at stays');
+reset role;
+update settle.job_fences set watermark = null where name = 'publications';
+set local role settle_maintain;
+select results_eq('execute receipt_forget(35, 9, null, null)',
+                  'values (0::bigint, 0::bigint, null::text, null::timestamptz)', 'and all of it if it never looked');
+reset role;
+
+insert into settle.webhook_deliveries (id, source, platform, received_at, stored_at, headers, body)
+select pg_temp.id_of(days, nth), 'default', 'tiktok', at, at, '', ''
+from (values (36, 9), (36, 10), (34, 11)) as d (days, nth), lateral (select now() - days * interval '1 day') as t (at);
+insert into settle.webhook_deliveries (id, source, platform, received_at, headers, body)
+values (pg_temp.id_of(900, 12), 'default', 'tiktok', now(), '', ''); -- of a gateway whose clock was wrong
+set local role settle_maintain;
+select results_eq('execute delivery_forget_count(35, 9, null)', format('values (3::bigint, 1::bigint, %L)', pg_temp.id_of(36, 10)),
+                  'a delivery goes when no receipt needs its bytes, by the time of its storing');
+select results_eq('execute delivery_forget(35, 9, null)', format('values (3::bigint, 1::bigint, %L)', pg_temp.id_of(36, 10)),
+                  'so it does');
+reset role;
+
+insert into settle.publication_reports (id, source, log_id, platform, witness, status, decisive, reported_at, actor)
+select pg_temp.id_of(days, nth), 'default', coalesce(p.id, pg_temp.id_of(60, 99)), 'tiktok', witness, 'done', 1,
+       now() - days * interval '1 day' - interval '1 second', 'a'
+from (values (36, 1, 'open', 'worker'), (36, 2, 'settled', 'poll'), (36, 3, 'overridden', 'person'), (36, 4, 'nobodys', 'poll'),
+             (34, 5, 'settled', 'poll')) as r (days, nth, post, witness)
+left join settle.publish_logs as p on p.external_post_id = post;
+set local role settle_maintain;
+select results_eq('execute report_forget_count(35, 9, null)', format('values (4::bigint, 2::bigint, %L)', pg_temp.id_of(36, 4)),
+                  'reports go but for those of open publications and under a person''s verdict');
+select results_eq('execute report_forget(35, 9, null)', format('values (4::bigint, 2::bigint, %L)', pg_temp.id_of(36, 4)),
+                  'so they do');
+reset role;
+
+insert into settle.social_sync_ledger (id, timestamp, event_type, entity_type, entity_id)
+values (gen_random_uuid(), now() - interval '401 days', 'x', 'x', 'x'), (gen_random_uuid(), now() - interval '399 days', 'x', 'x', 'x');
+insert into settle.job_runs (id, job_name, actor, trigger, status, holder, started_at)
+select gen_random_uuid(), 'publications', 'cron', 'schedule', status, 'h', now() - days * interval '1 day'
+from (values ('running', 402), ('success', 401), ('skipped', 399)) as r (status, days);
+insert into settle.scheduler_event_logs (event_type, event_date)
+values ('start', now() - interval '401 days'), ('stop', now() - interval '399 days');
+set local role settle_maintain;
+select lives_ok(format('execute %s_forget_count(400, 5, null, null)', kind), kind || ' are counted')
+from unnest(array['ledger', 'run', 'event']) as kind;
+select lives_ok(format('execute %s_forget(400, 5, null, null)', kind), kind || ' are forgotten')
+from unnest(array['ledger', 'run', 'event']) as kind;
+reset role;
+select results_eq('select now() - timestamp from settle.social_sync_ledger', $$values (interval '399 days')$$, 'of the ledger what is older');
+select bag_eq('select status from settle.job_runs', $$values ('running'), ('skipped')$$, 'of runs too, but for one that has not ended');
+select bag_eq('select event_type::text from settle.scheduler_event_logs', $$values ('stop')$$, 'and of the scheduler''s events');
+
+insert into settle.publish_polls (id, source, external_post_id, asked_at, next_at, outcome, tries)
+select id, source, external_post_id, now(), now(), 'working', 1 from settle.publish_logs;
+insert into settle.publish_leases (id, source, platform, worker_id, lease_until)
+select id, source, platform, 'w', now() from settle.publish_logs;
+insert into settle.poll_budgets values ('u', 'tiktok', 'old', now() - interval '2 hours', 5), ('u', 'tiktok', 'now', now(), 5);
+set local role settle_maintain;
+select lives_ok(format('execute %s_forget_count(5, null)', kind), kind || ' are counted')
+from unnest(array['poll', 'lease', 'budget']) as kind;
+select lives_ok(format('execute %s_forget(5, null)', kind), kind || ' are forgotten')
+from unnest(array['poll', 'lease', 'budget']) as kind;
+reset role;
+select bag_eq('select external_post_id::text from settle.publish_polls', $$values ('open')$$, 'notes on open publications stay');
+select bag_eq('select p.external_post_id::text from settle.publish_leases join settle.publish_logs as p using (id)', $$values ('open')$$,
+              'and their leases');
+select bag_eq('select account::text from settle.poll_budgets', $$values ('now')$$, 'and the budgets of now');
+
+select * from finish();
+rollback;
