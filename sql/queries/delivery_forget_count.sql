@@ -1,6 +1,6 @@
 -- delivery_forget_count: how many delivery_forget would remove of one chunk.
 -- $1 days int8  $2 rows int8  $3 id text the chunk begins behind (null: at the first)
--- One row, as there.
+-- One row, as there. Those do not count whose receipts are still to be removed.
 with chunk as materialized (
   select ctid, id, stored_at
   from settle.webhook_deliveries
