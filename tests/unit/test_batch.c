@@ -634,8 +634,8 @@ static void test_a_backlog_takes_one_connection(void **state)
     expect_ended(20, NDELIVERIES - 20, OK);
 }
 
-/* Halves are flights of the backlog too: until they have landed, no further one takes a connection. */
-static void test_a_backlog_whose_halves_fly_sends_nothing_else(void **state)
+/* Halves are flights of the backlog too: one at a time, and the other connection is kept for who is in a hurry. */
+static void test_halves_of_a_backlog_fly_one_at_a_time(void **state)
 {
     struct pg *first = &connections[0], *second = &connections[1];
 
@@ -646,14 +646,37 @@ static void test_a_backlog_whose_halves_fly_sends_nothing_else(void **state)
     batch_turn(batch);
     refuse(first, REJECTED, "22P05");
     batch_turn(batch);
-    assert_int_equal(first->nrows + second->nrows, MAX_ROWS); /* a half each */
-    commit(second);
-    batch_turn(batch);
-    assert_int_equal(second->nwaiting, 0); /* kept for who is in a hurry */
-    commit(first);
-    for (batch_turn(batch); first->nwaiting > 0; batch_turn(batch))
+    assert_int_equal(first->nrows, MAX_ROWS / 2);
+    for (; first->nwaiting > 0; batch_turn(batch)) {
+        assert_int_equal(second->nwaiting, 0);
         commit(first);
+    }
     expect_ended(0, 3 * MAX_ROWS, OK);
+}
+
+/* What is safe in the spool and is sent in pieces waits for live webhooks as any other of it. */
+static void test_a_refused_backlog_lets_live_webhooks_go_first(void **state)
+{
+    struct pg *pg = &connections[0];
+    size_t nbacklog = 0;
+
+    (void)state;
+    for (size_t i = 60; i < 60 + MAX_ROWS; i++)
+        batch_add_backlog(batch, &deliveries[i]);
+    batch_turn(batch);
+    add(0, 4 * MAX_ROWS);
+    refuse(pg, REJECTED, "22P05");
+    for (size_t nlive = 0; nlive < 4; batch_turn(batch)) {
+        batch_turn(batch);
+        nbacklog += pg->keys[0].at[0] >= 60;
+        nlive += pg->keys[0].at[0] < 60;
+        commit(pg);
+    }
+    assert_int_equal(nbacklog, 0);
+    for (; pg->nwaiting > 0; batch_turn(batch))
+        commit(pg);
+    expect_ended(0, 4 * MAX_ROWS, OK);
+    expect_ended(60, MAX_ROWS, OK);
 }
 
 static void test_a_backlog_that_is_refused_is_split_and_one_that_is_lost_goes_again(void **state)
@@ -712,7 +735,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_backlog_gets_one_flight_in_five_while_live_ones_wait, begin,
                                         end),
         cmocka_unit_test_setup_teardown(test_a_backlog_takes_one_connection, begin, end),
-        cmocka_unit_test_setup_teardown(test_a_backlog_whose_halves_fly_sends_nothing_else, begin, end),
+        cmocka_unit_test_setup_teardown(test_halves_of_a_backlog_fly_one_at_a_time, begin, end),
+        cmocka_unit_test_setup_teardown(test_a_refused_backlog_lets_live_webhooks_go_first, begin, end),
         cmocka_unit_test_setup_teardown(
             test_a_backlog_that_is_refused_is_split_and_one_that_is_lost_goes_again, begin, end),
     };
