@@ -9,7 +9,8 @@
 #include <stdlib.h>
 
 enum {
-    TRIES_MAX = 2, /* statements whose outcome was not learned; then the sender has to try again */
+    CONFLICTS_MAX =
+        2, /* statements that Postgres undid for the sake of others; then the sender has to try again */
     FLIGHT_BYTES_MAX = 4 * 1024 * 1024, /* of bodies in one statement, if it holds more than one receipt */
     LIVE_FLIGHTS = 4,                   /* between two of the backlog, while live ones wait */
     FLIGHT_ARENA_BYTES = 128 * 1024,
@@ -64,6 +65,7 @@ static struct receipt *find_unmarked(struct flight *f, struct span key);
 static bool is_conflict(const struct err *err);
 static bool is_lost(const struct err *err);
 static void wait_again(struct flight *f, const struct err *err);
+static unsigned tries_max(const struct batch *b, const struct err *err);
 static void refuse(struct flight *f, const struct err *err);
 static void halve(struct flight *f);
 static struct queue *queue_of(const struct flight *f);
@@ -341,16 +343,24 @@ static bool is_lost(const struct err *err)
 static void wait_again(struct flight *f, const struct err *err)
 {
     struct batch *b = f->batch;
+    unsigned most = tries_max(b, err);
 
     for (size_t i = f->n; i-- > 0;) { /* from the last: the queue keeps their order */
         struct receipt *r = f->receipts[i];
-        if (r->delivery->gave_up || ++r->tries == TRIES_MAX)
+        if (r->delivery->gave_up || ++r->tries >= most)
             receipt_end(b, r, err);
         else
             queue_push_front(queue_of(f), r);
     }
     flight_give_back(f);
     server_again(b->server);
+}
+
+/* Where connections are cut one after the other, a statement may meet with each end; then a fresh one is worth a try. No more: it
+ * may be what ends them. */
+static unsigned tries_max(const struct batch *b, const struct err *err)
+{
+    return is_conflict(err) ? CONFLICTS_MAX : (unsigned)links_npg(b->links) + 1;
 }
 
 /* Some receipt of the flight holds what Postgres does not take: halved until it stands alone, then stored as

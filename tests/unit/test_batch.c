@@ -350,6 +350,26 @@ static void test_what_a_lost_connection_took_goes_again_on_another(void **state)
     expect_ended(0, 4, OK);
 }
 
+/* Cut one after the other: what was lost with each goes by a new one. What is lost again may be the reason. */
+static void test_what_each_connection_has_lost_goes_by_one_more_and_no_further(void **state)
+{
+    (void)state;
+    add(0, 3);
+    for (size_t i = 0; i < NCONNECTIONS; i++) {
+        batch_turn(batch);
+        refuse(&connections[0], UNAVAILABLE, i % 2 ? "57P01" : "");
+    }
+    batch_turn(batch);
+    commit(&connections[0]);
+    expect_ended(0, 3, OK);
+    add(3, 1);
+    for (size_t i = 0; i <= NCONNECTIONS; i++) {
+        batch_turn(batch);
+        refuse(&connections[0], UNAVAILABLE, "");
+    }
+    expect_ended(3, 1, UNAVAILABLE);
+}
+
 static void test_a_full_disk_is_not_tried_again(void **state)
 {
     (void)state;
@@ -703,10 +723,10 @@ static void test_a_backlog_that_is_refused_is_split_and_one_that_is_lost_goes_ag
     assert_non_null(receipts[3][0].refusal);
     for (size_t i = 10; i < 14; i++)
         batch_add_backlog(batch, &deliveries[i]);
-    batch_turn(batch);
-    refuse(pg, UNAVAILABLE, "");
-    batch_turn(batch);
-    refuse(pg, UNAVAILABLE, "");
+    for (size_t i = 0; i <= NCONNECTIONS; i++) {
+        batch_turn(batch);
+        refuse(pg, UNAVAILABLE, "");
+    }
     expect_ended(10, 4, UNAVAILABLE); /* they stay in the spool */
 }
 
@@ -720,6 +740,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_deadlock_is_tried_once_more_on_the_same_connection, begin,
                                         end),
         cmocka_unit_test_setup_teardown(test_what_a_lost_connection_took_goes_again_on_another, begin, end),
+        cmocka_unit_test_setup_teardown(test_what_each_connection_has_lost_goes_by_one_more_and_no_further,
+                                        begin, end),
         cmocka_unit_test_setup_teardown(test_a_full_disk_is_not_tried_again, begin, end),
         cmocka_unit_test_setup_teardown(test_who_was_answered_already_costs_no_statement, begin, end),
         cmocka_unit_test_setup_teardown(test_halves_wait_no_longer_than_their_senders, begin, end),
