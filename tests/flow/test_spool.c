@@ -329,6 +329,8 @@ static int by_time(const void *a, const void *b)
 /* In milliseconds; sorts them. */
 static double p99(int64_t *took_us, size_t n)
 {
+    if (n == 0)
+        return 0;
     qsort(took_us, n, sizeof(*took_us), by_time);
     return (double)took_us[n - 1 - n / 100] / 1000;
 }
