@@ -184,7 +184,7 @@ static size_t hear(int fd, char *room, size_t size, size_t answers)
         heads = 0;
         for (const char *at = room; (at = strstr(at, "HTTP/1.1 ")); at++)
             heads++;
-        if (heads == answers && room[len - 1] == '}')
+        if (len > 0 && heads == answers && room[len - 1] == '}')
             break;
     } while ((n = recv(fd, room + len, size - 1 - len, 0)) > 0);
     assert_true(n >= 0); /* never a reset */
