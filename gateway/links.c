@@ -45,7 +45,7 @@ struct link {
     int64_t try_again_us; /* boot time, while DOWN */
     int64_t up_us;        /* since when, while UP */
     int64_t heard_us;     /* Redis: when it last had nothing to answer, or did answer */
-    unsigned backoff_ms; /* of the next pause, about; 0: of one that worked, which is tried again at once */
+    unsigned backoff_ms;  /* of the next pause, about; 0: of one that worked, which is tried again at once */
     char last_failure[sizeof((struct err){0}.text)]; /* logged already */
 };
 
