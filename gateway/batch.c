@@ -9,7 +9,8 @@
 #include <stdlib.h>
 
 enum {
-    TRIES_MAX = 2, /* statements whose outcome was not learned; then the sender has to try again */
+    CONFLICTS_MAX =
+        2, /* statements that Postgres undid for the sake of others; then the sender has to try again */
     FLIGHT_BYTES_MAX = 4 * 1024 * 1024, /* of bodies in one statement, if it holds more than one receipt */
     LIVE_FLIGHTS = 4,                   /* between two of the backlog, while live ones wait */
     FLIGHT_ARENA_BYTES = 128 * 1024,
@@ -32,6 +33,7 @@ struct flight {
 struct queue {
     struct receipt *first, **last;
     size_t n;
+    struct flight *halves; /* of its refused flights: they go before the rest */
 };
 
 struct batch {
@@ -39,9 +41,8 @@ struct batch {
     struct links *links;
     struct batch_config config;
     struct queue queue, backlog;
-    size_t nbacklog;       /* flights of the backlog that are under way */
-    unsigned nlive;        /* flights since the last one of the backlog */
-    struct flight *halves; /* of refused flights: they go before the queue */
+    size_t nbacklog; /* flights of the backlog that are under way */
+    unsigned nlive;  /* flights since the last one of the backlog */
     struct flight *spare;
     size_t nunder_way; /* receipts in flights */
 };
@@ -52,7 +53,9 @@ static struct pg *idle_connection(const struct batch *b);
 static void flush(struct batch *b, struct pg *pg);
 static bool has_work(const struct batch *b);
 static bool is_backlogs_turn(const struct batch *b);
+static bool is_empty(const struct queue *q);
 static struct flight *next_flight(struct batch *b);
+static struct flight *pop_half(struct queue *q);
 static size_t of_one_delivery(const struct receipt *first);
 static void send_flight(struct flight *f);
 static void put_row(struct receipt_rows *rows, const struct receipt *r);
@@ -62,8 +65,10 @@ static struct receipt *find_unmarked(struct flight *f, struct span key);
 static bool is_conflict(const struct err *err);
 static bool is_lost(const struct err *err);
 static void wait_again(struct flight *f, const struct err *err);
+static unsigned tries_max(const struct batch *b, const struct err *err);
 static void refuse(struct flight *f, const struct err *err);
 static void halve(struct flight *f);
+static struct queue *queue_of(const struct flight *f);
 static void end_all(struct flight *f, const struct err *failure);
 static void receipt_end(struct batch *b, struct receipt *r, const struct err *failure);
 static void drop_overdue(struct batch *b);
@@ -98,10 +103,8 @@ void batch_close(struct batch *b)
     if (!b)
         return;
     assert(b->nunder_way == 0);
-    while ((f = b->halves)) {
-        b->halves = f->next;
+    while ((f = pop_half(&b->queue)) || (f = pop_half(&b->backlog)))
         end_all(f, &closing);
-    }
     while ((r = queue_pop(&b->queue)) || (r = queue_pop(&b->backlog)))
         receipt_end(b, r, &closing);
     while ((f = b->spare)) {
@@ -138,7 +141,7 @@ void batch_add_backlog(struct batch *b, struct delivery *d)
 
 bool batch_is_idle(const struct batch *b)
 {
-    return b->queue.n == 0 && !b->halves;
+    return is_empty(&b->queue);
 }
 
 bool batch_is_done(const struct batch *b)
@@ -166,7 +169,12 @@ static bool has_work(const struct batch *b)
 
 static bool is_backlogs_turn(const struct batch *b)
 {
-    return b->backlog.n > 0 && b->nbacklog == 0 && (b->queue.n == 0 || b->nlive >= LIVE_FLIGHTS);
+    return !is_empty(&b->backlog) && b->nbacklog == 0 && (is_empty(&b->queue) || b->nlive >= LIVE_FLIGHTS);
+}
+
+static bool is_empty(const struct queue *q)
+{
+    return q->n == 0 && !q->halves;
 }
 
 static struct pg *idle_connection(const struct batch *b)
@@ -191,19 +199,16 @@ static void flush(struct batch *b, struct pg *pg)
 
 static struct flight *next_flight(struct batch *b)
 {
-    struct flight *f = b->halves;
-    struct queue *from = &b->queue;
+    bool is_backlog = is_backlogs_turn(b);
+    struct queue *from = is_backlog ? &b->backlog : &b->queue;
+    struct flight *f = pop_half(from);
     size_t bytes = 0;
 
-    if (f) {
-        b->halves = f->next;
+    b->nlive = is_backlog ? 0 : b->nlive + 1;
+    if (f)
         return f;
-    }
     f = flight_take(b);
-    f->is_backlog = is_backlogs_turn(b);
-    if (f->is_backlog)
-        from = &b->backlog;
-    b->nlive = f->is_backlog ? 0 : b->nlive + 1;
+    f->is_backlog = is_backlog;
     while (from->first) {
         size_t n = of_one_delivery(from->first);
         bytes += from->first->delivery->body.len;
@@ -212,6 +217,15 @@ static struct flight *next_flight(struct batch *b)
         while (n-- > 0)
             f->receipts[f->n++] = queue_pop(from);
     }
+    return f;
+}
+
+static struct flight *pop_half(struct queue *q)
+{
+    struct flight *f = q->halves;
+
+    if (f)
+        q->halves = f->next;
     return f;
 }
 
@@ -329,16 +343,24 @@ static bool is_lost(const struct err *err)
 static void wait_again(struct flight *f, const struct err *err)
 {
     struct batch *b = f->batch;
+    unsigned most = tries_max(b, err);
 
     for (size_t i = f->n; i-- > 0;) { /* from the last: the queue keeps their order */
         struct receipt *r = f->receipts[i];
-        if (r->delivery->gave_up || ++r->tries == TRIES_MAX)
+        if (r->delivery->gave_up || ++r->tries >= most)
             receipt_end(b, r, err);
         else
-            queue_push_front(f->is_backlog ? &b->backlog : &b->queue, r);
+            queue_push_front(queue_of(f), r);
     }
     flight_give_back(f);
     server_again(b->server);
+}
+
+/* Where connections are cut one after the other, a statement may meet with each end; then a fresh one is worth a try. No more: it
+ * may be what ends them. */
+static unsigned tries_max(const struct batch *b, const struct err *err)
+{
+    return is_conflict(err) ? CONFLICTS_MAX : (unsigned)links_npg(b->links) + 1;
 }
 
 /* Some receipt of the flight holds what Postgres does not take: halved until it stands alone, then stored as
@@ -360,24 +382,30 @@ static void refuse(struct flight *f, const struct err *err)
         receipt_end(b, alone, &broken);
     } else {
         alone->refusal = arena_print(alone->delivery->arena, "refused by Postgres (%s)", err->sqlstate);
-        queue_push_front(f->is_backlog ? &b->backlog : &b->queue, alone);
+        queue_push_front(queue_of(f), alone);
     }
     flight_give_back(f);
 }
 
 static void halve(struct flight *f)
 {
-    struct batch *b = f->batch;
-    struct flight *second = flight_take(b);
+    struct queue *q = queue_of(f);
+    struct flight *second = flight_take(f->batch);
 
     second->n = f->n / 2;
     second->is_backlog = f->is_backlog;
     f->n -= second->n;
     memcpy(second->receipts, f->receipts + f->n, second->n * sizeof(second->receipts[0]));
     arena_reset(f->arena);
-    second->next = b->halves;
+    second->next = q->halves;
     f->next = second;
-    b->halves = f;
+    q->halves = f;
+}
+
+/* What comes from the spool waits for the others in whatever pieces. */
+static struct queue *queue_of(const struct flight *f)
+{
+    return f->is_backlog ? &f->batch->backlog : &f->batch->queue;
 }
 
 static void end_all(struct flight *f, const struct err *failure)
@@ -403,7 +431,7 @@ static void receipt_end(struct batch *b, struct receipt *r, const struct err *fa
 /* The queue is in order of arrival, so those whose deadline has passed stand at its head. Halves may hold any. */
 static void drop_overdue(struct batch *b)
 {
-    struct flight **at = &b->halves, *f;
+    struct flight **at = &b->queue.halves, *f;
 
     while ((f = *at)) {
         drop_overdue_of(f);

@@ -31,7 +31,8 @@ void batch_close(struct batch *b); /* after links_close; ends what waits with UN
 void batch_add(struct batch *b, struct delivery *d);
 
 /* The same for what is in no hurry and safe where it is: all its receipts. It gets the
- * connections that nothing else waits for, and of those that are fought for one flight in five; one flight at a time. */
+ * connections that nothing else waits for, and of those that are fought for one flight in five; one flight at a time, also in
+ * the halves of one that was refused. */
 void batch_add_backlog(struct batch *b, struct delivery *d);
 
 bool batch_is_idle(const struct batch *b); /* nothing live waits for a connection */

@@ -15,6 +15,8 @@
 
 #define SPOOL_FOR_OVERLOAD 0.5 /* of its room */
 
+enum { PROOFS = 256 }; /* so many requests ago is long ago */
+
 enum way { TO_POSTGRES, TO_SPOOL, AWAY };
 
 /* Why somebody finds no place, and when he may find one. */
@@ -29,7 +31,7 @@ static const struct err still = {.code = UNAVAILABLE, .text = "no store takes an
 static enum way way_in(const struct ingest *g, const struct sender_shares *of);
 static bool has_room(const struct line *l, const struct line_share *of);
 static void refuse_unread(struct ingest *g, h2o_req_t *req);
-static struct crowd crowd_of(struct ingest *g, const struct id *id, bool counts);
+static struct crowd crowd_of(struct ingest *g, const struct id *id, double counts);
 static bool falls_silent(struct ingest *g, enum outcome outcome, uint64_t *ret_n);
 static void complain_of_overload(struct ingest *g, const struct crowd *crowd);
 static void complain_of_still(struct ingest *g, const struct platform *p);
@@ -41,6 +43,7 @@ static size_t body_cap(const struct platform *p, size_t max_body_bytes);
 static void greet(struct delivery *d);
 static enum status verify(struct delivery *d, struct err *err);
 static bool rests_on_time(const struct delivery *d);
+static void note_proof(struct ingest *g, bool holds);
 static bool greet_signed(struct delivery *d);
 static void conclude(struct delivery *d, const struct handshake_answer *a);
 static bool admit(const struct delivery *d, const struct handshake_answer *a);
@@ -107,14 +110,15 @@ static bool has_room(const struct line *l, const struct line_share *of)
     return of ? !line_is_full_for(l, of) : !line_is_full(l);
 }
 
-/* Neither verified nor copied: there are too many of them. Who is no sender of ours makes nobody come later. */
+/* Neither verified nor copied: there are too many of them. Who is no sender of ours makes nobody come later, and who says
+ * that he is one as much as his like have proved to be: else anybody could send all senders away by their names. */
 static void refuse_unread(struct ingest *g, h2o_req_t *req)
 {
     struct id id = id_make(server_wall_us(g->server));
     struct span target = {req->path.base, req->path.len}, name, source;
     const struct platform *p =
         ingest_read_path(span_cut(&target, '?'), &name, &source) ? platforms_find(g->platforms, name) : NULL;
-    struct crowd crowd = crowd_of(g, &id, p && platform_source(p, source));
+    struct crowd crowd = crowd_of(g, &id, p && platform_source(p, source) ? g->proven : 0);
 
     metric_add(WEBHOOK_REQUESTS, p ? p->index : METRIC_NO_PLATFORM, crowd.outcome, 1);
     if (crowd.outcome == OUTCOME_OVERLOAD) {
@@ -126,8 +130,8 @@ static void refuse_unread(struct ingest *g, h2o_req_t *req)
     }
 }
 
-/* A store that takes nothing is no crowd but a fault. counts: the next ones stand behind it. */
-static struct crowd crowd_of(struct ingest *g, const struct id *id, bool counts)
+/* A store that takes nothing is no crowd but a fault. counts: the next ones stand behind that much of it. */
+static struct crowd crowd_of(struct ingest *g, const struct id *id, double counts)
 {
     int64_t now_us = server_boot_us(g->server);
     bool up = links_pg_is_up(g->links);
@@ -286,6 +290,8 @@ static enum status verify(struct delivery *d, struct err *err)
         return err_cause(err, UNAVAILABLE, "clock_suspect",
                          "the signature is %s by a clock that may be wrong: the database's is another",
                          scheme_refusal_word(d->verified.refusal));
+    if (d->source)
+        note_proof(d->ingest, !status);
     if (!status) {
         senders_verified(d->ingest->senders, d->platform, d->source, d->verified.secret);
     } else if (d->source) {
@@ -303,6 +309,12 @@ static bool rests_on_time(const struct delivery *d)
 
     return refusal == REFUSAL_TOO_OLD || refusal == REFUSAL_IN_FUTURE ||
            (d->platform->has_dated_secrets && (refusal == REFUSAL_NO_MATCH || refusal == REFUSAL_NO_SECRET));
+}
+
+/* Of those that come while there is a place: the others, which are not looked at, come from the same senders. */
+static void note_proof(struct ingest *g, bool holds)
+{
+    g->proven += (holds - g->proven) / PROOFS;
 }
 
 /* A handshake that came signed: answered, and nothing is stored. False: it is a delivery. */
@@ -399,7 +411,7 @@ static void refuse_verified(struct delivery *d)
     const struct err share = {
         .code = BUSY, .cause = "over_share", .text = "this source has more waiting than its share"};
     struct ingest *g = d->ingest;
-    struct crowd crowd = crowd_of(g, &d->id, true);
+    struct crowd crowd = crowd_of(g, &d->id, 1);
     h2o_req_t *req = tie_cut(&d->tie);
 
     if (crowd.outcome == OUTCOME_OVERLOAD && senders_are_several(g->senders, server_boot_us(g->server)))

@@ -59,6 +59,7 @@ struct ingest {
     struct spool *spool; /* NULL: there is none */
     struct drain *drain;
     struct line store_line, spool_line; /* of live deliveries: for Postgres, for the spool */
+    double proven; /* of those who named a source of ours of late, who it was in truth: 0 to 1 */
     struct refused *refused;
     struct senders *senders;
     struct reload *reload;

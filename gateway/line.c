@@ -14,6 +14,7 @@ enum {
 };
 
 static double places_of(const struct line *l);
+static void let_come_back(struct line *l, int64_t now_us);
 
 bool line_is_full(const struct line *l)
 {
@@ -78,11 +79,13 @@ void line_turn(struct line *l, enum line_store is, int64_t now_us)
 
     if (is == LINE_STORE_IDLE)
         l->well_us = now_us;
+    let_come_back(l, now_us);
     if (is != LINE_STORE_AWAITED) {
         l->since_us = 0;
         if (now_us >= l->forget_us) {
             l->known = false;
             l->rate = 0;
+            l->naway = 0;
         }
         return;
     }
@@ -101,20 +104,26 @@ void line_turn(struct line *l, enum line_store is, int64_t now_us)
     l->nmoved = 0;
 }
 
-unsigned line_turn_away(struct line *l, bool counts, uint8_t spread, int64_t now_us)
+unsigned line_turn_away(struct line *l, double counts, uint8_t spread, int64_t now_us)
 {
-    int64_t most_us = now_us + LINE_RETRY_MAX_S * SECOND_US, away_us;
-    double wait_s, later_s;
+    double most = l->rate * LINE_RETRY_MAX_S, naway, wait_s, later_s;
 
     if (l->rate < 1)
         return 0;
-    away_us = (l->away_us < now_us ? now_us : l->away_us) + (int64_t)((double)SECOND_US / l->rate);
-    if (away_us > most_us)
-        away_us = most_us;
-    if (counts)
-        l->away_us = away_us;
-    wait_s = (double)l->n / l->rate + (double)(away_us - now_us) / (double)SECOND_US;
+    let_come_back(l, now_us);
+    naway = l->naway + 1 < most ? l->naway + 1 : most;
+    l->naway = l->naway + counts < most ? l->naway + counts : most;
+    wait_s = ((double)l->n + naway) / l->rate;
     later_s = wait_s / SPREAD_PARTS > 1 ? wait_s / SPREAD_PARTS : 1;
     wait_s += later_s * spread / UINT8_MAX;
     return wait_s < LINE_RETRY_MAX_S ? (unsigned)wait_s + 1 : LINE_RETRY_MAX_S;
+}
+
+/* They are a number and not a time: told when the store was slow, they are no longer a crowd to one that is fast again. */
+static void let_come_back(struct line *l, int64_t now_us)
+{
+    l->naway -= l->rate * (double)(now_us - l->away_us) / (double)SECOND_US;
+    if (l->naway < 0)
+        l->naway = 0;
+    l->away_us = now_us;
 }

@@ -37,7 +37,8 @@ struct line {
     int64_t since_us; /* somebody has had to wait since; 0: nobody has */
     int64_t well_us;  /* when the store last took any, or had nothing to do */
     int64_t forget_us;
-    int64_t away_us; /* when whoever was turned away last should be back */
+    double naway; /* who were turned away and are not due yet, as of away_us */
+    int64_t away_us;
 };
 
 enum { LINE_RETRY_MAX_S = 60 };
@@ -54,8 +55,9 @@ void line_leave(struct line *l, struct line_share *of, size_t n, size_t bytes);
 void line_moved(struct line *l, size_t n, int64_t now_us); /* the store has taken so many */
 void line_turn(struct line *l, enum line_store is, int64_t now_us);
 
-/* In how many seconds there will be a place for one more. 0: nobody knows. counts: it is turned away, and the next ones
- * stand behind it. spread: any number, by which those who are told at the same time come at different ones. */
-unsigned line_turn_away(struct line *l, bool counts, uint8_t spread, int64_t now_us);
+/* In how many seconds there will be a place for one more. 0: nobody knows. counts: how likely it is that he comes back, 0 to
+ * 1: the next ones stand behind that much of him. spread: any number, by which those who are told at the same time come at
+ * different ones. */
+unsigned line_turn_away(struct line *l, double counts, uint8_t spread, int64_t now_us);
 
 #endif

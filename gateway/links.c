@@ -45,7 +45,7 @@ struct link {
     int64_t try_again_us; /* boot time, while DOWN */
     int64_t up_us;        /* since when, while UP */
     int64_t heard_us;     /* Redis: when it last had nothing to answer, or did answer */
-    unsigned backoff_ms;
+    unsigned backoff_ms;  /* of the next pause, about; 0: of one that worked, which is tried again at once */
     char last_failure[sizeof((struct err){0}.text)]; /* logged already */
 };
 
@@ -89,7 +89,6 @@ struct links *links_open(struct server *server, const struct links_config *confi
     for (size_t i = 0; i < l->nall; i++) {
         l->all[i].links = l;
         l->all[i].store = i < config->npg ? STORE_POSTGRES : STORE_REDIS;
-        l->all[i].backoff_ms = BACKOFF_FIRST_MS;
     }
     server_again(server);
     return l;
@@ -180,7 +179,7 @@ void links_praise_pg(struct links *l, const struct pg *pg)
 {
     for (struct link *k = l->all; k < l->all + l->config.npg; k++)
         if (k->pg == pg)
-            k->backoff_ms = BACKOFF_FIRST_MS;
+            k->backoff_ms = 0;
 }
 
 static void connect_again(struct link *k)
@@ -347,7 +346,7 @@ static void go_down(struct link *k)
     k->redis = NULL;
     k->is_lost = false;
     if (server_boot_us(k->links->server) - k->up_us >= BACKOFF_MAX_MS * INT64_C(1000))
-        k->backoff_ms = BACKOFF_FIRST_MS;
+        k->backoff_ms = 0;
     wait_to_try(k);
     count_up(k);
     server_again(k->links->server);
@@ -359,7 +358,9 @@ static void wait_to_try(struct link *k)
 
     k->state = LINK_DOWN;
     k->try_again_us = server_boot_us(k->links->server) + wait_ms * 1000;
-    k->backoff_ms = k->backoff_ms * 2 < BACKOFF_MAX_MS ? k->backoff_ms * 2 : BACKOFF_MAX_MS;
+    k->backoff_ms = k->backoff_ms == 0 ? BACKOFF_FIRST_MS : 2 * k->backoff_ms;
+    if (k->backoff_ms > BACKOFF_MAX_MS)
+        k->backoff_ms = BACKOFF_MAX_MS;
 }
 
 /* Those that only read are no store: they also go to one that takes no writes. */

@@ -1,8 +1,8 @@
 /*
  * links: keeps Postgres connections and one Redis connection alive for a process with a loop.
  * Connects on helper threads (name look-up and connect block), takes the ready connection over on the loop,
- * and when one is lost tries again after 0.1 s, doubling to 1 s, with jitter: a store that is away, or whose
- * connections come up and do nothing, is knocked at once or twice a second. Counts STORE_UP and STORE_CONNECTS and logs
+ * and when one is lost that has been of use, tries again at once, then after 0.1 s, doubling to 1 s, with jitter: a store that
+ * is away, or whose connections come up and do nothing, is knocked at once or twice a second. Counts STORE_UP and STORE_CONNECTS and logs
  * when a store comes and goes. Flushes all connections once a turn; gives up a connection whose answer is overdue.
  */
 #ifndef SETTLE_GATEWAY_LINKS_H
@@ -44,7 +44,7 @@ bool links_pg_is_up(const struct links *l);       /* any of them */
 
 /* This connection is no good (read-only after a failover, say): closed at the end of the turn, opened again. */
 void links_drop_pg(struct links *l, const struct pg *pg);
-/* This one has stored something: should it be lost, the next try is soon. */
+/* This one has stored something: should it be lost, the next try is at once. */
 void links_praise_pg(struct links *l, const struct pg *pg);
 
 #endif

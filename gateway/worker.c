@@ -172,6 +172,7 @@ static void open_lines(struct ingest *g, const struct config *config)
     if (line.least > line.most)
         line.least = line.most;
     g->store_line = g->spool_line = line;
+    g->proven = 1;
     g->spool_line.least = SPOOL_LINE_LEAST < line.most ? SPOOL_LINE_LEAST : line.most;
 }
 

@@ -21,6 +21,7 @@ enum {
     PAGE_BYTES = 4 * 1024 * 1024, /* but for the last one */
     STATEMENT_MS = 10000,
     WAIT_MS = 15000,
+    TRIES_MAX = 3, /* of a statement that has to let another pass */
 };
 
 struct options {
@@ -387,8 +388,8 @@ static enum status insert(struct job *j, struct spooled *all, size_t n, const ch
 {
     struct pg_args args;
     enum sql statement;
+    unsigned tries = 0;
 
-    *err = (struct err){.code = OK};
     receipt_rows_clear(&j->rows);
     for (struct spooled *s = all; s < all + n; s++) {
         const struct spool_record *r = s->record;
@@ -405,12 +406,16 @@ static enum status insert(struct job *j, struct spooled *all, size_t n, const ch
         for (size_t i = 0; i < s->nevents; i++)
             receipt_rows_add(&j->rows, &origin, &s->events[i], refusal);
     }
+    *err = (struct err){.code = OK};
     if (j->rows.n == 0)
         return OK;
     pg_args_init(&args, j->arena);
     statement = receipt_rows_args(&j->rows, &args);
-    if (pg_run(j->pg, statement, &args, WAIT_MS, NULL, err))
-        return err->code;
+    while (pg_run(j->pg, statement, &args, WAIT_MS, NULL, err)) {
+        if (strncmp(err->sqlstate, "40", 2) != 0 || ++tries == TRIES_MAX)
+            return err->code;
+        *err = (struct err){.code = OK};
+    }
     for (struct spooled *s = all; s < all + n; s++)
         s->is_stored = s->nevents > 0;
     return OK;

@@ -125,7 +125,8 @@ static void test_postgres_killed_costs_503s_and_comes_back_by_itself(void **stat
     assert_int_equal(count.unknown, 0);
 }
 
-/* They wait for the next connection, which comes within their deadline, unless the machine is so busy that it does not. */
+/* What was under way goes by the other connection, which may end just then, or by the next one, which comes within the deadline,
+ * unless the machine is so busy that it does not. */
 static void test_connections_that_are_cut_cost_nothing(void **state)
 {
     struct world *w = *state;
@@ -148,7 +149,7 @@ static void test_connections_that_are_cut_cost_nothing(void **state)
     count = load_stop(l, w);
     print_message("%u of %d cuts cost anything: %u were refused\n", cost, CUTS, count.refused);
     assert_int_equal(count.wrong, 0);
-    assert_in_range(cost, 0, CUTS / 2);
+    assert_in_range(cost, 0, CUTS / 5);
     assert_int_equal(count.unknown, 0);
 }
 

@@ -19,7 +19,10 @@ enum {
     BURST = 200,
     MEASURED = 12, /* more than the least, and no more than are stored in time */
     ROUNDS = 10,
-    GREEDY = 40, /* of each round */
+    GREEDY = 40,  /* of each round */
+    HONEST = 20,  /* likewise */
+    SOURCES = 10, /* so many fill a line: few leave a part of it */
+    FORGERIES = 200,
     EARLY = 8,
     CALLS = 8, /* of one address */
     REQUESTS_A_CONNECTION = 1000,
@@ -181,7 +184,7 @@ static size_t hear(int fd, char *room, size_t size, size_t answers)
         heads = 0;
         for (const char *at = room; (at = strstr(at, "HTTP/1.1 ")); at++)
             heads++;
-        if (heads == answers && room[len - 1] == '}')
+        if (len > 0 && heads == answers && room[len - 1] == '}')
             break;
     } while ((n = recv(fd, room + len, size - 1 - len, 0)) > 0);
     assert_true(n >= 0); /* never a reset */
@@ -233,18 +236,22 @@ static long retry_after(const char *answer)
     return strtol(retry + 15, NULL, 10);
 }
 
-/* So many at once, each on a connection of its own. */
-static void send_burst(struct world *w, const char *name, unsigned n, int ret_fds[BURST])
+/* So many at once, each on a connection of its own, by turns of so many further sources; 0: of the one without a name. */
+static void send_burst(struct world *w, const char *name, unsigned n, unsigned nsources, int ret_fds[BURST])
 {
-    char request[1024], body[64];
+    char request[1024], body[64], source[16];
 
     for (unsigned i = 0; i < n; i++)
         ret_fds[i] = call(w);
     for (unsigned i = 0; i < n; i++) {
         size_t len = 0;
         snprintf(body, sizeof(body), "{\"external_post_id\":\"%s-%u\"}", name, i);
-        len += sprintf(request, "POST /publishing/webhooks/instagram HTTP/1.1\r\nHost: t\r\n");
-        for (const char *const *line = world_sign(w, "instagram", NULL, span_of(body)); *line; line++)
+        snprintf(source, sizeof(source), "s%u", nsources > 0 ? i % nsources : 0);
+        len += sprintf(request, "POST /publishing/webhooks/instagram%s%s HTTP/1.1\r\nHost: t\r\n",
+                       nsources > 0 ? "/" : "", nsources > 0 ? source : "");
+        for (const char *const *line =
+                 world_sign(w, "instagram", nsources > 0 ? source : NULL, span_of(body));
+             *line; line++)
             len += sprintf(request + len, "%s\r\n", *line);
         sprintf(request + len, "Content-Length: %zu\r\n\r\n%s", strlen(body), body);
         say(ret_fds[i], span_of(request));
@@ -256,7 +263,7 @@ static void post_burst(struct world *w, unsigned n, long ret_seconds[BURST])
     int fds[BURST];
     char answer[2048];
 
-    send_burst(w, "burst", n, fds);
+    send_burst(w, "burst", n, 0, fds);
     for (unsigned i = 0; i < n; i++) {
         assert_int_equal(hear(fds[i], answer, sizeof(answer), 1), 1);
         ret_seconds[i] = retry_after(answer);
@@ -292,6 +299,76 @@ static void test_the_time_to_come_back_follows_the_rate_of_the_store(void **stat
     world_until(30, metric(w, "settle_queue_waiting_deliveries", "") == 0);
 }
 
+/* Requests that name a source of ours and are signed by nobody, one behind the other. Returns how many were told to come again. */
+static unsigned send_forged(struct world *w, unsigned n)
+{
+    static char requests[FORGERIES * 256], answers[ANSWERS_BYTES];
+    const struct span forged = SPAN("POST /publishing/webhooks/instagram HTTP/1.1\r\nHost: t\r\n"
+                                    "X-Hub-Signature-256: sha256="
+                                    "0000000000000000000000000000000000000000000000000000000000000000\r\n"
+                                    "Content-Length: 2\r\n\r\n{}");
+    char *at = requests;
+    unsigned again = 0;
+    int fd = call(w);
+
+    for (unsigned i = 0; i < n; i++)
+        at = mempcpy(at, forged.at, forged.len);
+    say(fd, (struct span){requests, (size_t)(at - requests)});
+    assert_int_equal(hear(fd, answers, sizeof(answers), n), n);
+    for (const char *head = answers; (head = strstr(head, "HTTP/1.1 ")); head++) {
+        if (strncmp(head, "HTTP/1.1 401 ", 13) != 0)
+            assert_true(retry_after(head) > 0);
+        again += head[9] == '5';
+    }
+    close(fd);
+    return again;
+}
+
+/* Of all who are turned away unread only as many count as, of their like, were real: else who knows a name sends those away for
+ * a minute whose name it is. */
+static void test_strangers_under_a_senders_name_make_nobody_come_later(void **state)
+{
+    struct world *w = *state;
+    long seconds[BURST], latest = 0;
+    int fds[BURST];
+    char answer[2048], burst[16], name[40];
+    unsigned forged = 0;
+    double capacity;
+
+    for (unsigned i = 0; i < SOURCES; i++) {
+        snprintf(name, sizeof(name), "SETTLE_SECRET_INSTAGRAM_S%u", i);
+        setenv(name, "secret-of-one-source", 1);
+    }
+    slow_down(w, 50); /* 80 a second */
+    begin(w);
+    post_burst(w, MEASURED, seconds);
+    for (unsigned i = 0; i < ROUNDS; i++) /* it is known what they are */
+        assert_int_equal(send_forged(w, FORGERIES), 0);
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        snprintf(burst, sizeof(burst), "honest-%u", round);
+        send_burst(w, burst, HONEST, SOURCES, fds);
+        forged += send_forged(w, FORGERIES);
+        latest = 0;
+        for (unsigned i = 0; i < HONEST; i++) {
+            long told;
+            assert_int_equal(hear(fds[i], answer, sizeof(answer), 1), 1);
+            told = retry_after(answer);
+            latest = told > latest ? told : latest;
+            close(fds[i]);
+        }
+    }
+    capacity = metric(w, "settle_commit_capacity_receipts", "");
+    print_message("%u of %u forged ones were turned away unread; a sender is told to come in %ld s; %.0f "
+                  "receipts a second\n",
+                  forged, ROUNDS * FORGERIES, latest, capacity);
+    assert_true(forged > ROUNDS * FORGERIES / 2 && latest > 0);
+    assert_true((double)latest * capacity < forged / 2.0);
+    for (unsigned i = 0; i < SOURCES; i++) {
+        snprintf(name, sizeof(name), "SETTLE_SECRET_INSTAGRAM_S%u", i);
+        unsetenv(name);
+    }
+}
+
 /* One source that sends more than all that can be stored, and another that sends a little. */
 static void test_who_takes_more_than_his_share_is_told_so_and_costs_the_others_nothing(void **state)
 {
@@ -308,7 +385,7 @@ static void test_who_takes_more_than_his_share_is_told_so_and_costs_the_others_n
         struct reply modest;
         snprintf(burst, sizeof(burst), "round-%u", round);
         snprintf(post, sizeof(post), "{\"external_post_id\":\"modest-%u\"}", round);
-        send_burst(w, burst, GREEDY, fds);
+        send_burst(w, burst, GREEDY, 0, fds);
         modest = world_post(w, "tiktok", NULL, post);
         if (modest.status != 200)
             fail_msg("round %u: the modest one was told %ld: %s", round, modest.status, modest.body);
@@ -525,6 +602,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_what_is_too_much_is_refused_at_once_and_the_rest_is_stored, reset),
         cmocka_unit_test_setup(test_the_time_to_come_back_follows_the_rate_of_the_store, reset),
+        cmocka_unit_test_setup(test_strangers_under_a_senders_name_make_nobody_come_later, reset),
         cmocka_unit_test_setup(test_who_takes_more_than_his_share_is_told_so_and_costs_the_others_nothing,
                                reset),
         cmocka_unit_test_setup(test_without_a_spool_a_store_that_stands_still_costs_503s_in_time, reset),

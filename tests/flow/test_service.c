@@ -17,7 +17,15 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { SENDERS = 8, RESTARTS = 20, HELD_MAX = 4, HIGH = 100, QUIET_S = 1, ANSWER_S = 30 };
+enum {
+    SENDERS = 8,
+    RESTARTS = 20,
+    RESTARTS_LONG = 100,
+    HELD_MAX = 4,
+    HIGH = 100,
+    QUIET_S = 1,
+    ANSWER_S = 30
+};
 
 /* Hands descriptors over as a manager does: counted from 3, and named to the one process they are for. */
 static const char wrapper[] = "#!/bin/bash\n"
@@ -337,6 +345,7 @@ static void test_who_calls_between_two_gateways_is_answered_by_the_next(void **s
 /* Each second time one worker, of which the parent keeps the socket; else the whole gateway, of which the manager does. */
 static void test_restarts_under_load_cost_no_caller_anything(void **state)
 {
+    unsigned restarts = getenv("SETTLE_TEST_LONG") ? RESTARTS_LONG : RESTARTS; /* of ops/test --long */
     struct world *w = *state;
     struct load *l;
     struct load_count count;
@@ -346,7 +355,7 @@ static void test_restarts_under_load_cost_no_caller_anything(void **state)
     world_gateway(w, "--workers", "2", NULL);
     l = load_start(w, SENDERS);
     load_calls_anew(l);
-    for (unsigned i = 0; i < RESTARTS; i++) {
+    for (unsigned i = 0; i < restarts; i++) {
         wait_for_acks(l, 50);
         if (i % 2 == 0) {
             pid_t old = world_child(w, "ingest");
@@ -360,6 +369,7 @@ static void test_restarts_under_load_cost_no_caller_anything(void **state)
     }
     wait_for_acks(l, 50);
     count = load_stop(l, w);
+    print_message("%u restarts, %u acknowledged\n", restarts, count.acked);
     assert_int_equal(count.wrong, 0);
     assert_int_equal(count.refused, 0);
     assert_int_equal(count.unknown, 0);

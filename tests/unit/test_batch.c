@@ -350,6 +350,26 @@ static void test_what_a_lost_connection_took_goes_again_on_another(void **state)
     expect_ended(0, 4, OK);
 }
 
+/* Cut one after the other: what was lost with each goes by a new one. What is lost again may be the reason. */
+static void test_what_each_connection_has_lost_goes_by_one_more_and_no_further(void **state)
+{
+    (void)state;
+    add(0, 3);
+    for (size_t i = 0; i < NCONNECTIONS; i++) {
+        batch_turn(batch);
+        refuse(&connections[0], UNAVAILABLE, i % 2 ? "57P01" : "");
+    }
+    batch_turn(batch);
+    commit(&connections[0]);
+    expect_ended(0, 3, OK);
+    add(3, 1);
+    for (size_t i = 0; i <= NCONNECTIONS; i++) {
+        batch_turn(batch);
+        refuse(&connections[0], UNAVAILABLE, "");
+    }
+    expect_ended(3, 1, UNAVAILABLE);
+}
+
 static void test_a_full_disk_is_not_tried_again(void **state)
 {
     (void)state;
@@ -634,8 +654,8 @@ static void test_a_backlog_takes_one_connection(void **state)
     expect_ended(20, NDELIVERIES - 20, OK);
 }
 
-/* Halves are flights of the backlog too: until they have landed, no further one takes a connection. */
-static void test_a_backlog_whose_halves_fly_sends_nothing_else(void **state)
+/* Halves are flights of the backlog too: one at a time, and the other connection is kept for who is in a hurry. */
+static void test_halves_of_a_backlog_fly_one_at_a_time(void **state)
 {
     struct pg *first = &connections[0], *second = &connections[1];
 
@@ -646,14 +666,37 @@ static void test_a_backlog_whose_halves_fly_sends_nothing_else(void **state)
     batch_turn(batch);
     refuse(first, REJECTED, "22P05");
     batch_turn(batch);
-    assert_int_equal(first->nrows + second->nrows, MAX_ROWS); /* a half each */
-    commit(second);
-    batch_turn(batch);
-    assert_int_equal(second->nwaiting, 0); /* kept for who is in a hurry */
-    commit(first);
-    for (batch_turn(batch); first->nwaiting > 0; batch_turn(batch))
+    assert_int_equal(first->nrows, MAX_ROWS / 2);
+    for (; first->nwaiting > 0; batch_turn(batch)) {
+        assert_int_equal(second->nwaiting, 0);
         commit(first);
+    }
     expect_ended(0, 3 * MAX_ROWS, OK);
+}
+
+/* What is safe in the spool and is sent in pieces waits for live webhooks as any other of it. */
+static void test_a_refused_backlog_lets_live_webhooks_go_first(void **state)
+{
+    struct pg *pg = &connections[0];
+    size_t nbacklog = 0;
+
+    (void)state;
+    for (size_t i = 60; i < 60 + MAX_ROWS; i++)
+        batch_add_backlog(batch, &deliveries[i]);
+    batch_turn(batch);
+    add(0, 4 * MAX_ROWS);
+    refuse(pg, REJECTED, "22P05");
+    for (size_t nlive = 0; nlive < 4; batch_turn(batch)) {
+        batch_turn(batch);
+        nbacklog += pg->keys[0].at[0] >= 60;
+        nlive += pg->keys[0].at[0] < 60;
+        commit(pg);
+    }
+    assert_int_equal(nbacklog, 0);
+    for (; pg->nwaiting > 0; batch_turn(batch))
+        commit(pg);
+    expect_ended(0, 4 * MAX_ROWS, OK);
+    expect_ended(60, MAX_ROWS, OK);
 }
 
 static void test_a_backlog_that_is_refused_is_split_and_one_that_is_lost_goes_again(void **state)
@@ -680,10 +723,10 @@ static void test_a_backlog_that_is_refused_is_split_and_one_that_is_lost_goes_ag
     assert_non_null(receipts[3][0].refusal);
     for (size_t i = 10; i < 14; i++)
         batch_add_backlog(batch, &deliveries[i]);
-    batch_turn(batch);
-    refuse(pg, UNAVAILABLE, "");
-    batch_turn(batch);
-    refuse(pg, UNAVAILABLE, "");
+    for (size_t i = 0; i <= NCONNECTIONS; i++) {
+        batch_turn(batch);
+        refuse(pg, UNAVAILABLE, "");
+    }
     expect_ended(10, 4, UNAVAILABLE); /* they stay in the spool */
 }
 
@@ -697,6 +740,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_deadlock_is_tried_once_more_on_the_same_connection, begin,
                                         end),
         cmocka_unit_test_setup_teardown(test_what_a_lost_connection_took_goes_again_on_another, begin, end),
+        cmocka_unit_test_setup_teardown(test_what_each_connection_has_lost_goes_by_one_more_and_no_further,
+                                        begin, end),
         cmocka_unit_test_setup_teardown(test_a_full_disk_is_not_tried_again, begin, end),
         cmocka_unit_test_setup_teardown(test_who_was_answered_already_costs_no_statement, begin, end),
         cmocka_unit_test_setup_teardown(test_halves_wait_no_longer_than_their_senders, begin, end),
@@ -712,7 +757,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_backlog_gets_one_flight_in_five_while_live_ones_wait, begin,
                                         end),
         cmocka_unit_test_setup_teardown(test_a_backlog_takes_one_connection, begin, end),
-        cmocka_unit_test_setup_teardown(test_a_backlog_whose_halves_fly_sends_nothing_else, begin, end),
+        cmocka_unit_test_setup_teardown(test_halves_of_a_backlog_fly_one_at_a_time, begin, end),
+        cmocka_unit_test_setup_teardown(test_a_refused_backlog_lets_live_webhooks_go_first, begin, end),
         cmocka_unit_test_setup_teardown(
             test_a_backlog_that_is_refused_is_split_and_one_that_is_lost_goes_again, begin, end),
     };

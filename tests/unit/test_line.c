@@ -80,7 +80,7 @@ static void test_nothing_known_turns_nobody_away(void **state)
         line_turn(&l, LINE_STORE_IDLE, now_us);
     }
     assert_int_equal(places(&l), MOST);
-    assert_int_equal(line_turn_away(&l, true, 0, 2 * SECOND_US), 0);
+    assert_int_equal(line_turn_away(&l, 1, 0, 2 * SECOND_US), 0);
 }
 
 /* Not known and nothing are two things: who hangs has been seen to take nothing. */
@@ -211,7 +211,7 @@ static void test_it_follows_a_store_that_slows_down_and_one_that_comes_back(void
     assert_about((double)places(&l), 50);
     now_us = serve(&l, 0, now_us, 5 * SECOND_US); /* frozen */
     assert_int_equal(places(&l), LEAST);
-    assert_int_equal(line_turn_away(&l, true, 0, now_us), 0); /* who knows when */
+    assert_int_equal(line_turn_away(&l, 1, 0, now_us), 0); /* who knows when */
     now_us = serve(&l, 5000, now_us, SECOND_US);
     assert_about((double)places(&l), 500);
     line_turn(&l, LINE_STORE_IDLE, now_us + 9 * SECOND_US);
@@ -241,16 +241,16 @@ static void test_who_is_turned_away_comes_back_when_there_is_a_place(void **stat
     (void)state;
     line_enter(&l, &shares[0], 10, 0);
     for (unsigned i = 0; i < 2000; i++) {
-        seconds = line_turn_away(&l, true, 0, now_us);
+        seconds = line_turn_away(&l, 1, 0, now_us);
         assert_in_range(seconds, 1, LINE_RETRY_MAX_S);
         back[seconds]++;
     }
     assert_about(seconds, 20);
     for (unsigned s = 2; s < 20; s++)
         assert_about(back[s], 100);
-    assert_about(line_turn_away(&l, true, 0, now_us + 10 * SECOND_US),
+    assert_about(line_turn_away(&l, 1, 0, now_us + 10 * SECOND_US),
                  10); /* half of them were there meanwhile */
-    assert_int_equal(line_turn_away(&l, true, 0, now_us + 60 * SECOND_US), 1);
+    assert_int_equal(line_turn_away(&l, 1, 0, now_us + 60 * SECOND_US), 1);
 }
 
 /* Strangers are told the truth, and make nobody come later. */
@@ -261,11 +261,37 @@ static void test_who_does_not_count_moves_nobody_back(void **state)
 
     (void)state;
     for (unsigned i = 0; i < 1000; i++)
-        assert_int_equal(line_turn_away(&l, false, 0, now_us), 1);
-    assert_int_equal(line_turn_away(&l, true, 0, now_us), 1);
+        assert_int_equal(line_turn_away(&l, 0, 0, now_us), 1);
+    assert_int_equal(line_turn_away(&l, 1, 0, now_us), 1);
     for (unsigned i = 0; i < 1000; i++)
-        (void)line_turn_away(&l, true, 0, now_us);
-    assert_about(line_turn_away(&l, false, 0, now_us), 10);
+        (void)line_turn_away(&l, 1, 0, now_us);
+    assert_about(line_turn_away(&l, 0, 0, now_us), 10);
+}
+
+/* Of a hundred who say that they are ours, and of whom of late ten were. */
+static void test_who_counts_for_a_tenth_moves_the_next_ones_by_as_much(void **state)
+{
+    struct line l = fresh();
+    int64_t now_us = serve(&l, 100, SECOND_US, SECOND_US);
+
+    (void)state;
+    for (unsigned i = 0; i < 10000; i++)
+        (void)line_turn_away(&l, 0.1, 0, now_us);
+    assert_about(line_turn_away(&l, 1, 0, now_us), 10);
+}
+
+/* What was told while the store was slow says nothing of how long it takes when it is fast again. */
+static void test_who_was_turned_away_by_a_slow_store_is_no_crowd_to_a_fast_one(void **state)
+{
+    struct line l = fresh();
+    int64_t now_us = serve(&l, 100, SECOND_US, SECOND_US);
+
+    (void)state;
+    for (unsigned i = 0; i < 3000; i++)
+        (void)line_turn_away(&l, 1, 0, now_us);
+    assert_about(line_turn_away(&l, 1, 0, now_us), 30);
+    now_us = serve(&l, 5000, now_us, SECOND_US);
+    assert_int_equal(line_turn_away(&l, 1, 0, now_us), 1);
 }
 
 static void test_what_is_told_is_spread_and_capped(void **state)
@@ -275,13 +301,13 @@ static void test_what_is_told_is_spread_and_capped(void **state)
 
     (void)state;
     for (unsigned i = 0; i < 1000; i++)
-        (void)line_turn_away(&l, true, 0, now_us);
-    assert_about(line_turn_away(&l, true, 0, now_us), 10);
-    assert_about(line_turn_away(&l, true, UINT8_MAX, now_us), 12.5);
+        (void)line_turn_away(&l, 1, 0, now_us);
+    assert_about(line_turn_away(&l, 1, 0, now_us), 10);
+    assert_about(line_turn_away(&l, 1, UINT8_MAX, now_us), 12.5);
     for (unsigned i = 0; i < 100000; i++)
-        assert_in_range(line_turn_away(&l, true, (uint8_t)i, now_us), 10, LINE_RETRY_MAX_S);
-    assert_int_equal(line_turn_away(&l, true, 0, now_us), LINE_RETRY_MAX_S);
-    assert_about(line_turn_away(&l, true, 0, now_us + 30 * SECOND_US), 30); /* the cap is no debt */
+        assert_in_range(line_turn_away(&l, 1, (uint8_t)i, now_us), 10, LINE_RETRY_MAX_S);
+    assert_int_equal(line_turn_away(&l, 1, 0, now_us), LINE_RETRY_MAX_S);
+    assert_about(line_turn_away(&l, 1, 0, now_us + 30 * SECOND_US), 30); /* the cap is no debt */
 }
 
 int main(void)
@@ -299,6 +325,8 @@ int main(void)
         cmocka_unit_test(test_time_without_work_counts_for_nothing),
         cmocka_unit_test(test_who_is_turned_away_comes_back_when_there_is_a_place),
         cmocka_unit_test(test_who_does_not_count_moves_nobody_back),
+        cmocka_unit_test(test_who_counts_for_a_tenth_moves_the_next_ones_by_as_much),
+        cmocka_unit_test(test_who_was_turned_away_by_a_slow_store_is_no_crowd_to_a_fast_one),
         cmocka_unit_test(test_what_is_told_is_spread_and_capped),
     };
 
