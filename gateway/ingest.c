@@ -11,6 +11,7 @@
 #include "domain/scheme.h"
 #include "drain.h"
 #include "refused.h"
+#include "reused.h"
 #include "websub.h"
 
 #define SPOOL_FOR_OVERLOAD 0.5 /* of its room */
@@ -478,6 +479,7 @@ void ingest_on_commit(struct delivery *d, const struct err *failure)
     if (!failure) {
         line_moved(&d->ingest->store_line, d->nreceipts, server_boot_us(d->ingest->server));
         dedupe_remember(d->ingest->dedupe, d); /* not before: a crash must not cost an event */
+        reused_look(d);
         if (d->spooled)
             spool_forget(d->ingest->spool, &d->slip);
         answer(d, NULL);

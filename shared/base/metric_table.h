@@ -17,6 +17,8 @@ METRIC(
     "Time from the last byte of a webhook request to its answer; not of those for whom there was no place.")
 METRIC(RECEIPTS_STORED, "settle_receipts_stored_total", COUNTER, true, NULL, NULL,
        "Receipts that were new and are durable in Postgres.")
+METRIC(RECEIPTS_ID_REUSED, "settle_receipts_id_reused_total", COUNTER, true, NULL, NULL,
+       "Receipts whose event id came shortly before with another body; both are stored.")
 METRIC(BATCHES, "settle_batches_total", COUNTER, false, "result", "stored split failed",
        "Group commits, by result.")
 METRIC(QUEUE_WAITING, "settle_queue_waiting_deliveries", GAUGE_SUM, false, NULL, NULL,
