@@ -9,7 +9,8 @@ enum {
     OFTEN_MS = 15000,
     SELDOM_MS = 300000, /* what changes in hours */
     DEADLINE_MS = 6000,
-    REST = 20, /* a statement rests so many times as long as it took: a large backlog costs 5 % of a connection */
+    REST =
+        20, /* a statement rests so many times as long as it took: a large backlog costs 5 % of a connection */
 };
 
 typedef void take(struct gauges *g, const struct pg_rows *rows);
@@ -119,7 +120,8 @@ static void after_answer(void *asking, const struct pg_rows *rows, const struct 
 /* Rows of platforms that have no descriptor (any more) are told together, as platform="", here and below. */
 static void take_publications(struct gauges *g, const struct pg_rows *rows)
 {
-    struct sheet counts = sheet_open(g, PUBLICATIONS, true), oldest = sheet_open(g, PUBLICATIONS_OLDEST, true),
+    struct sheet counts = sheet_open(g, PUBLICATIONS, true),
+                 oldest = sheet_open(g, PUBLICATIONS_OLDEST, true),
                  stuck = sheet_open(g, PUBLICATIONS_STUCK, true);
 
     for (size_t i = 0; i < pg_nrows(rows); i++) {
@@ -143,7 +145,12 @@ static void take_runs(struct gauges *g, const struct pg_rows *rows)
     static const struct {
         size_t column;
         enum metric metric;
-    } gauges[] = {{1, JOB_LAST_RUN}, {2, JOB_LAST_SUCCESS}, {4, JOB_LOCK_HELD}, {5, JOB_LOCK_EXPIRED}};
+    } gauges[] = {
+        {1, JOB_LAST_RUN    },
+        {2, JOB_LAST_SUCCESS},
+        {4, JOB_LOCK_HELD   },
+        {5, JOB_LOCK_EXPIRED}
+    };
 
     (void)g;
     for (size_t i = 0; i < pg_nrows(rows); i++) {

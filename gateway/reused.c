@@ -29,8 +29,7 @@ static void tell(const struct delivery *d, const struct event *e);
 
 enum status reused_open(struct err *err)
 {
-    void *memory =
-        mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    void *memory = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
     assert(!shared);
     if (memory == MAP_FAILED)

@@ -282,8 +282,7 @@ static void print_series(FILE *to, enum metric m, size_t platform, struct span w
     }
     if (r->label)
         fprintf(to, "%s%s=\"%.*s\"", r->by_platform ? "," : "{", r->label, SPAN_ARG(word));
-    fprintf(to, "%s %.16g\n", r->by_platform || r->label ? "}" : "",
-            r->kind == INFO ? 1.0 : value);
+    fprintf(to, "%s %.16g\n", r->by_platform || r->label ? "}" : "", r->kind == INFO ? 1.0 : value);
 }
 
 /* The count is the sum of the buckets and not a number of its own: so it can never disagree with them. */

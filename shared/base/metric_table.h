@@ -90,7 +90,7 @@ METRIC(RECONCILE_LAST, "settle_reconcile_last_run_publications", GAUGE, true, "r
        "checked success failed skipped corrected retry",
        "What the newest run of the publications job that has ended did.")
 METRIC(POLLS, "settle_polls_total", MIRROR, false, "result", "asked done working",
-       "Publications about which platforms were asked, and answers by what they say.")
+       "Publications that runs would have platforms asked about, and answers by what they say.")
 METRIC(
     MISSING_REASON, "settle_missing_reason_total", MIRROR, false, "reason",
     "circuit_open half_open_probe_exhausted adapter_missing invalid_adapter_return rate_limited auth_error "

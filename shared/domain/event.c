@@ -88,8 +88,7 @@ static bool read_event(void *ctx, struct place element)
     id = read_event_id(r, &whole);
     if (whole)
         e->id = id;
-    make_key(r, id, is_part ? doc_raw(element.doc, element.node) : r->request->body,
-             e->dedup_key);
+    make_key(r, id, is_part ? doc_raw(element.doc, element.node) : r->request->body, e->dedup_key);
     return r->nevents <= EVENTS_MAX;
 }
 

@@ -43,8 +43,7 @@ static long look(size_t platform, size_t source, const char *const *ids, char bo
     long before = counted(platform);
     struct event events[NMOST] = {{.post_id = SPAN("post")}};
     struct receipt receipts[NMOST] = {{.event = NULL}};
-    struct delivery d = {
-        .platform = &platforms[platform], .source = &sources[source], .receipts = receipts};
+    struct delivery d = {.platform = &platforms[platform], .source = &sources[source], .receipts = receipts};
     int status;
 
     for (; d.nreceipts < NMOST && ids[d.nreceipts]; d.nreceipts++) {
