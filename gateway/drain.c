@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/now.h"
 #include "dedupe.h"
+#include "reused.h"
 #include "spool.h"
 
 #include <assert.h>
@@ -113,6 +114,7 @@ void drain_on_commit(struct delivery *d, const struct err *failure)
     if (!failure) {
         n->page->stored[d->drain_at] = true;
         dedupe_remember(g->dedupe, d);
+        reused_look(d);
     } else if (failure->code == UNAVAILABLE) {
         n->page->again = true;
     } else {

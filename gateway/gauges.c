@@ -5,29 +5,63 @@
 
 #include <stdlib.h>
 
-enum { INTERVAL_MS = 15000, DEADLINE_MS = 6000 };
+enum {
+    OFTEN_MS = 15000,
+    SELDOM_MS = 300000, /* what changes in hours */
+    DEADLINE_MS = 6000,
+    REST =
+        20, /* a statement rests so many times as long as it took: a large backlog costs 5 % of a connection */
+};
 
-/* The words of PUBLICATIONS, in its order. */
-static const char *const states[] = {"pending", "scheduled", "processing", "retry", "success", "failed"};
+typedef void take(struct gauges *g, const struct pg_rows *rows);
 
-/* The words of BREAKER_STATE, in its order. */
-static const char *const breaker_states[] = {"closed", "open", "half_open"};
+static take take_publications, take_runs, take_last_run, take_breakers, take_totals, take_unmatched;
+
+/* What is asked: each by itself, again when it is due. */
+static const struct question {
+    enum sql sql;
+    int64_t every_ms;
+    take *take;
+} questions[] = {
+    {SQL_GAUGE_PUBLICATIONS, OFTEN_MS,  take_publications},
+    {SQL_GAUGE_RUNS,         OFTEN_MS,  take_runs        },
+    {SQL_GAUGE_LAST_RUN,     OFTEN_MS,  take_last_run    },
+    {SQL_GAUGE_BREAKERS,     OFTEN_MS,  take_breakers    },
+    {SQL_GAUGE_TOTALS,       OFTEN_MS,  take_totals      },
+    {SQL_GAUGE_UNMATCHED,    SELDOM_MS, take_unmatched   },
+};
 
 struct gauges {
     struct server *server;
     struct links *links;
     const struct platforms *platforms;
-    int64_t next_boot_us;
-    unsigned asked; /* statements that are not answered yet */
+    struct asking {
+        struct gauges *gauges;
+        const struct question *question;
+        bool asked;
+        int64_t asked_boot_us, next_boot_us;
+    } askings[countof(questions)];
 };
 
-static void ask(struct gauges *g, struct pg *pg, enum sql sql, pg_done *done);
-static void after_publications(void *gauges, const struct pg_rows *rows, const struct err *err);
-static void after_runs(void *gauges, const struct pg_rows *rows, const struct err *err);
-static void after_breakers(void *gauges, const struct pg_rows *rows, const struct err *err);
-static void set_breaker(size_t platform, struct span state, double transitions);
-static void after_any(struct gauges *g, const struct err *err);
-static size_t state_of(struct span word);
+/* All series of one metric, gathered before any is shown: several rows may be told as one, and what no row names is 0. */
+struct sheet {
+    const struct gauges *gauges;
+    enum metric metric;
+    size_t nplatforms, nwords; /* nplatforms: with that of no platform, which is the last */
+    double *cells;
+};
+
+static void ask(struct asking *a, struct pg *pg);
+static void after_answer(void *asking, const struct pg_rows *rows, const struct err *err);
+
+static void count_total(struct sheet *results, struct sheet *checked, const struct pg_rows *rows, size_t i);
+static void take_kind(struct gauges *g, const struct pg_rows *rows, const char *kind, enum metric metric,
+                      bool by_platform);
+static void take_cut_short(struct gauges *g, const struct pg_rows *rows);
+
+static struct sheet sheet_open(const struct gauges *g, enum metric metric, bool by_platform);
+static double *sheet_at(struct sheet *s, struct span platform, struct span word);
+static void sheet_show(struct sheet *s);
 
 struct gauges *gauges_open(struct server *server, struct links *links, const struct platforms *platforms)
 {
@@ -38,6 +72,8 @@ struct gauges *gauges_open(struct server *server, struct links *links, const str
     g->server = server;
     g->links = links;
     g->platforms = platforms;
+    for (size_t i = 0; i < countof(questions); i++)
+        g->askings[i] = (struct asking){.gauges = g, .question = &questions[i]};
     return g;
 }
 
@@ -49,95 +85,224 @@ void gauges_close(struct gauges *g)
 void gauges_turn(void *gauges)
 {
     struct gauges *g = gauges;
-    struct pg *pg = links_pg_least(g->links);
+    int64_t now_us = server_boot_us(g->server);
 
-    if (!pg || g->asked > 0 || server_boot_us(g->server) < g->next_boot_us)
-        return;
-    ask(g, pg, SQL_GAUGE_PUBLICATIONS, after_publications);
-    ask(g, pg, SQL_GAUGE_RUNS, after_runs);
-    ask(g, pg, SQL_GAUGE_BREAKERS, after_breakers);
-}
+    for (struct asking *a = g->askings; a < g->askings + countof(g->askings); a++) {
+        struct pg *pg = a->asked || now_us < a->next_boot_us ? NULL : links_pg_least(g->links);
 
-static void ask(struct gauges *g, struct pg *pg, enum sql sql, pg_done *done)
-{
-    g->asked++;
-    pg_send(pg, sql, NULL, server_boot_us(g->server) + DEADLINE_MS * INT64_C(1000), done, g);
-}
-
-/* Rows of platforms that have no descriptor (any more) count together, as platform="". */
-static void after_publications(void *gauges, const struct pg_rows *rows, const struct err *err)
-{
-    struct gauges *g = gauges;
-    size_t nplatforms = platforms_count(g->platforms);
-    double(*counts)[countof(states)];
-
-    after_any(g, err);
-    if (err)
-        return;
-    counts = calloc(nplatforms + 1, sizeof(*counts));
-    if (!counts)
-        abort();
-    for (size_t i = 0; i < pg_nrows(rows); i++) {
-        const struct platform *p = platforms_find(g->platforms, pg_bytes(rows, i, 0));
-
-        counts[p ? p->index : nplatforms][state_of(pg_bytes(rows, i, 1))] += pg_float(rows, i, 2);
+        if (pg)
+            ask(a, pg);
     }
-    for (size_t p = 0; p <= nplatforms; p++)
-        for (size_t state = 0; state < countof(states); state++)
-            metric_set(PUBLICATIONS, p < nplatforms ? p : METRIC_NO_PLATFORM, state, counts[p][state]);
-    free(counts);
 }
 
-static void after_runs(void *gauges, const struct pg_rows *rows, const struct err *err)
+static void ask(struct asking *a, struct pg *pg)
 {
-    after_any(gauges, err);
-    if (err || pg_nrows(rows) == 0)
-        return;
-    metric_set(RUN_LAST_SUCCESS, METRIC_NO_PLATFORM, 0, pg_float(rows, 0, 0));
-    metric_set(RUN_DURATION, METRIC_NO_PLATFORM, 0, pg_float(rows, 0, 1));
+    a->asked = true;
+    a->asked_boot_us = server_boot_us(a->gauges->server);
+    pg_send(pg, a->question->sql, NULL, a->asked_boot_us + DEADLINE_MS * INT64_C(1000), after_answer, a);
+}
+
+/* The pause begins at the answer: what takes long on a large backlog does not follow on itself. */
+static void after_answer(void *asking, const struct pg_rows *rows, const struct err *err)
+{
+    struct asking *a = asking;
+    int64_t now_us = server_boot_us(a->gauges->server), rest_us = REST * (now_us - a->asked_boot_us);
+    int64_t every_us = (err ? OFTEN_MS : a->question->every_ms) * 1000;
+
+    a->asked = false;
+    a->next_boot_us = now_us + (rest_us > every_us ? rest_us : every_us);
+    if (err)
+        log_warn("gauges_failed", LOG_ERR(err));
+    else
+        a->question->take(a->gauges, rows);
+}
+
+/* Rows of platforms that have no descriptor (any more) are told together, as platform="", here and below. */
+static void take_publications(struct gauges *g, const struct pg_rows *rows)
+{
+    struct sheet counts = sheet_open(g, PUBLICATIONS, true),
+                 oldest = sheet_open(g, PUBLICATIONS_OLDEST, true),
+                 stuck = sheet_open(g, PUBLICATIONS_STUCK, true);
+
+    for (size_t i = 0; i < pg_nrows(rows); i++) {
+        struct span platform = pg_bytes(rows, i, 0), state = pg_bytes(rows, i, 1);
+        double *count = sheet_at(&counts, platform, state), *age = sheet_at(&oldest, platform, state);
+
+        if (count)
+            *count += pg_float(rows, i, 2);
+        if (age && *age < pg_float(rows, i, 3))
+            *age = pg_float(rows, i, 3);
+        if (!span_eq(state, SPAN("pending")))
+            *sheet_at(&stuck, platform, SPAN("")) += pg_float(rows, i, 4);
+    }
+    sheet_show(&counts);
+    sheet_show(&oldest);
+    sheet_show(&stuck);
+}
+
+static void take_runs(struct gauges *g, const struct pg_rows *rows)
+{
+    static const struct {
+        size_t column;
+        enum metric metric;
+    } gauges[] = {
+        {1, JOB_LAST_RUN    },
+        {2, JOB_LAST_SUCCESS},
+        {4, JOB_LOCK_HELD   },
+        {5, JOB_LOCK_EXPIRED}
+    };
+
+    (void)g;
+    for (size_t i = 0; i < pg_nrows(rows); i++) {
+        struct span job = pg_bytes(rows, i, 0);
+
+        for (size_t k = 0; k < countof(gauges); k++) {
+            size_t word = metric_find_word(gauges[k].metric, job);
+
+            if (word != SIZE_MAX)
+                metric_set(gauges[k].metric, METRIC_NO_PLATFORM, word, pg_float(rows, i, gauges[k].column));
+        }
+        if (span_eq(job, SPAN("publications"))) {
+            metric_set(RUN_LAST_SUCCESS, METRIC_NO_PLATFORM, 0, pg_float(rows, i, 2));
+            metric_set(RUN_DURATION, METRIC_NO_PLATFORM, 0, pg_float(rows, i, 3));
+        }
+    }
+}
+
+static void take_last_run(struct gauges *g, const struct pg_rows *rows)
+{
+    static const char *const columns[] = {NULL, "success", "failed", "skipped", "corrected", "retry"};
+    struct sheet last = sheet_open(g, RECONCILE_LAST, true);
+
+    for (size_t i = 0; i < pg_nrows(rows); i++)
+        for (size_t column = 1; column < countof(columns); column++) {
+            struct span platform = pg_bytes(rows, i, 0);
+
+            *sheet_at(&last, platform, span_of(columns[column])) += pg_float(rows, i, column);
+            if (column <= 3)
+                *sheet_at(&last, platform, SPAN("checked")) += pg_float(rows, i, column);
+        }
+    sheet_show(&last);
 }
 
 /* A platform that was never asked, or never failed, has no row: its breaker is closed. */
-static void after_breakers(void *gauges, const struct pg_rows *rows, const struct err *err)
+static void take_breakers(struct gauges *g, const struct pg_rows *rows)
 {
-    struct gauges *g = gauges;
-
-    after_any(g, err);
-    if (err)
-        return;
     for (size_t p = 0; p < platforms_count(g->platforms); p++) {
-        size_t row = 0;
+        struct span state = SPAN("closed");
+        double transitions = 0;
 
-        while (row < pg_nrows(rows) && !span_eq(pg_bytes(rows, row, 0), platforms_at(g->platforms, p)->name))
-            row++;
-        if (row < pg_nrows(rows))
-            set_breaker(p, pg_bytes(rows, row, 1), pg_float(rows, row, 2));
-        else
-            set_breaker(p, SPAN("closed"), 0);
+        for (size_t row = 0; row < pg_nrows(rows); row++)
+            if (span_eq(pg_bytes(rows, row, 0), platforms_at(g->platforms, p)->name)) {
+                state = pg_bytes(rows, row, 1);
+                transitions = pg_float(rows, row, 2);
+            }
+        for (size_t word = 0; word < metric_nwords(BREAKER_STATE); word++)
+            metric_set(BREAKER_STATE, p, word, span_eq(state, metric_word(BREAKER_STATE, word)));
+        metric_set(BREAKER_TRANSITIONS, p, 0, transitions);
     }
 }
 
-static void set_breaker(size_t platform, struct span state, double transitions)
+static void take_totals(struct gauges *g, const struct pg_rows *rows)
 {
-    for (size_t i = 0; i < countof(breaker_states); i++)
-        metric_set(BREAKER_STATE, platform, i, span_eq(state, span_of(breaker_states[i])));
-    metric_set(BREAKER_TRANSITIONS, platform, 0, transitions);
+    struct sheet results = sheet_open(g, RECONCILE_RESULTS, true),
+                 checked = sheet_open(g, RECONCILE_CHECKED, true);
+
+    for (size_t i = 0; i < pg_nrows(rows); i++)
+        count_total(&results, &checked, rows, i);
+    sheet_show(&results);
+    sheet_show(&checked);
+    take_kind(g, rows, "reason", RECONCILE_DECIDED, true);
+    take_kind(g, rows, "outcome", RECONCILE_RUNS, false);
+    take_kind(g, rows, "poll", POLLS, false);
+    take_kind(g, rows, "missing", MISSING_REASON, false);
+    take_cut_short(g, rows);
 }
 
-/* The pause begins at the answer: a count that takes long on a large backlog does not follow on itself. */
-static void after_any(struct gauges *g, const struct err *err)
+enum total_column { TOTAL_JOB, TOTAL_KIND, TOTAL_WORD, TOTAL_PLATFORM, TOTAL_N };
+
+static void count_total(struct sheet *results, struct sheet *checked, const struct pg_rows *rows, size_t i)
 {
-    g->asked--;
-    g->next_boot_us = server_boot_us(g->server) + INTERVAL_MS * INT64_C(1000);
-    if (err)
-        log_warn("gauges_failed", LOG_ERR(err));
+    struct span word = pg_bytes(rows, i, TOTAL_WORD), platform = pg_bytes(rows, i, TOTAL_PLATFORM);
+    double *cell = sheet_at(results, platform, word);
+
+    if (!cell || !span_eq(pg_bytes(rows, i, TOTAL_JOB), SPAN("publications")) ||
+        !span_eq(pg_bytes(rows, i, TOTAL_KIND), SPAN("result")))
+        return;
+    *cell += pg_float(rows, i, TOTAL_N);
+    if (span_eq(word, SPAN("success")) || span_eq(word, SPAN("failed")) || span_eq(word, SPAN("skipped")))
+        *sheet_at(checked, platform, SPAN("")) += pg_float(rows, i, TOTAL_N);
 }
 
-static size_t state_of(struct span word)
+/* Of the publications job: what stands under this kind. */
+static void take_kind(struct gauges *g, const struct pg_rows *rows, const char *kind, enum metric metric,
+                      bool by_platform)
 {
-    size_t state = 0;
+    struct sheet s = sheet_open(g, metric, by_platform);
 
-    while (state + 1 < countof(states) && !span_eq(word, span_of(states[state])))
-        state++;
-    return state;
+    for (size_t i = 0; i < pg_nrows(rows); i++) {
+        double *cell = sheet_at(&s, pg_bytes(rows, i, TOTAL_PLATFORM), pg_bytes(rows, i, TOTAL_WORD));
+
+        if (cell && span_eq(pg_bytes(rows, i, TOTAL_JOB), SPAN("publications")) &&
+            span_eq(pg_bytes(rows, i, TOTAL_KIND), span_of(kind)))
+            *cell += pg_float(rows, i, TOTAL_N);
+    }
+    sheet_show(&s);
+}
+
+static void take_cut_short(struct gauges *g, const struct pg_rows *rows)
+{
+    struct sheet s = sheet_open(g, JOB_CUT_SHORT, false);
+
+    for (size_t i = 0; i < pg_nrows(rows); i++) {
+        double *cell = sheet_at(&s, SPAN(""), pg_bytes(rows, i, TOTAL_JOB));
+
+        if (cell && span_eq(pg_bytes(rows, i, TOTAL_KIND), SPAN("outcome")) &&
+            span_eq(pg_bytes(rows, i, TOTAL_WORD), SPAN("killed")))
+            *cell += pg_float(rows, i, TOTAL_N);
+    }
+    sheet_show(&s);
+}
+
+static void take_unmatched(struct gauges *g, const struct pg_rows *rows)
+{
+    struct sheet s = sheet_open(g, RECEIPTS_UNMATCHED, true);
+
+    for (size_t i = 0; i < pg_nrows(rows); i++)
+        *sheet_at(&s, pg_bytes(rows, i, 0), SPAN("")) += pg_float(rows, i, 1);
+    sheet_show(&s);
+}
+
+static struct sheet sheet_open(const struct gauges *g, enum metric metric, bool by_platform)
+{
+    struct sheet s = {.gauges = g,
+                      .metric = metric,
+                      .nplatforms = by_platform ? platforms_count(g->platforms) + 1 : 1,
+                      .nwords = metric_nwords(metric)};
+
+    s.cells = calloc(s.nplatforms * s.nwords, sizeof(*s.cells));
+    if (!s.cells)
+        abort();
+    return s;
+}
+
+/* word: empty of a metric that has none. NULL: the metric has no such word. */
+static double *sheet_at(struct sheet *s, struct span platform, struct span word)
+{
+    const struct platform *p = s->nplatforms > 1 ? platforms_find(s->gauges->platforms, platform) : NULL;
+    size_t at = metric_find_word(s->metric, word);
+
+    if (at == SIZE_MAX)
+        return NULL;
+    return &s->cells[(p ? p->index : s->nplatforms - 1) * s->nwords + at];
+}
+
+/* And gives its memory back. */
+static void sheet_show(struct sheet *s)
+{
+    for (size_t p = 0; p < s->nplatforms; p++)
+        for (size_t word = 0; word < s->nwords; word++)
+            metric_set(s->metric, p + 1 < s->nplatforms ? p : METRIC_NO_PLATFORM, word,
+                       s->cells[p * s->nwords + word]);
+    free(s->cells);
 }

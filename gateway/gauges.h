@@ -1,6 +1,7 @@
 /*
- * gauges: what the stores know and the metrics page shows: publications by state, the last good run, the
- * platforms' breakers. Asked every 15 s, away from any request. While Postgres is down they keep their last values.
+ * gauges: what Postgres knows and the metrics page shows: publications by state and age, what each job last did, what
+ * all its runs did, locks, breakers, receipts that nobody waits for. Asked every 15 s or less often, away from any
+ * request, by the role of the API. While Postgres is down they keep their last values.
  */
 #ifndef SETTLE_GATEWAY_GAUGES_H
 #define SETTLE_GATEWAY_GAUGES_H

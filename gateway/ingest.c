@@ -11,6 +11,7 @@
 #include "domain/scheme.h"
 #include "drain.h"
 #include "refused.h"
+#include "reused.h"
 #include "websub.h"
 
 #define SPOOL_FOR_OVERLOAD 0.5 /* of its room */
@@ -34,7 +35,7 @@ static void refuse_unread(struct ingest *g, h2o_req_t *req);
 static struct crowd crowd_of(struct ingest *g, const struct id *id, double counts);
 static bool falls_silent(struct ingest *g, enum outcome outcome, uint64_t *ret_n);
 static void complain_of_overload(struct ingest *g, const struct crowd *crowd);
-static void complain_of_still(struct ingest *g, const struct platform *p);
+static void complain_of_still(struct ingest *g, const struct id *id, const struct platform *p);
 static enum status route(struct delivery *d, struct err *err);
 static struct span target_of(const struct delivery *d);
 static enum status check_method(struct delivery *d, struct err *err);
@@ -125,7 +126,7 @@ static void refuse_unread(struct ingest *g, h2o_req_t *req)
         complain_of_overload(g, &crowd);
         answer_overload(req, &id, crowd.retry_s);
     } else {
-        complain_of_still(g, p);
+        complain_of_still(g, &id, p);
         answer_problem(req, &id, &still);
     }
 }
@@ -157,13 +158,13 @@ static void complain_of_overload(struct ingest *g, const struct crowd *crowd)
              LOG_TEXT("cure", "more comes than the store takes: find what slows it, or give it more"));
 }
 
-static void complain_of_still(struct ingest *g, const struct platform *p)
+static void complain_of_still(struct ingest *g, const struct id *id, const struct platform *p)
 {
     uint64_t n;
 
     if (falls_silent(g, OUTCOME_STORE_UNAVAILABLE, &n))
         return;
-    log_warn("webhook_refused", LOG_SPAN("platform", p ? p->name : SPAN_NONE),
+    log_warn("webhook_refused", LOG_ID("delivery_id", id), LOG_SPAN("platform", p ? p->name : SPAN_NONE),
              LOG_SPAN("outcome", metric_word(WEBHOOK_REQUESTS, OUTCOME_STORE_UNAVAILABLE)),
              LOG_INT("of_its_kind", (int64_t)n), LOG_ERR(&still));
 }
@@ -490,6 +491,7 @@ void ingest_on_commit(struct delivery *d, const struct err *failure)
     if (!failure) {
         line_moved(&d->ingest->store_line, d->nreceipts, server_boot_us(d->ingest->server));
         dedupe_remember(d->ingest->dedupe, d); /* not before: a crash must not cost an event */
+        reused_look(d);
         if (d->spooled)
             spool_forget(d->ingest->spool, &d->slip);
         answer(d, NULL);

@@ -363,13 +363,13 @@ static void wait_to_try(struct link *k)
         k->backoff_ms = BACKOFF_MAX_MS;
 }
 
-/* Those that only read are no store: they also go to one that takes no writes. */
+/* The API's say nothing of webhooks: its role may come in where theirs may not, and it also reads where none can write. */
 static void count_up(const struct link *k)
 {
     const struct links *l = k->links;
     size_t n = 0;
 
-    if (l->config.pg.read_only)
+    if (!l->config.takes_webhooks)
         return;
     for (size_t i = 0; i < l->nall; i++)
         n += l->all[i].store == k->store && l->all[i].state == LINK_UP;

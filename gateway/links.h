@@ -17,6 +17,7 @@ struct links;
 struct links_config {
     struct pg_config pg;
     size_t npg;
+    bool takes_webhooks;   /* these are the stores of an ingest worker: those that STORE_UP is about */
     const char *redis_url; /* NULL: none is wanted */
     unsigned redis_connect_timeout_ms;
     /* A Postgres connection works from now on, or is about to be closed: what waits on it ends with

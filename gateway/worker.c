@@ -125,6 +125,7 @@ static void open_stores(struct ingest *g, const struct config *config)
                .prepare = config->database.prepare,
                .unsafe_ok = config->unsafe_ok},
         .npg = config->ingest.connections,
+        .takes_webhooks = true,
         .redis_url = config->redis.url,
         .redis_connect_timeout_ms = REDIS_CONNECT_TIMEOUT_MS,
         .on_pg = on_pg,

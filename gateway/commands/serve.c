@@ -9,6 +9,7 @@
 #include "keys.h"
 #include "listen.h"
 #include "parent.h"
+#include "reused.h"
 #include "storms.h"
 
 #include <errno.h>
@@ -229,6 +230,8 @@ static enum status share_memory(const struct settings *settings, size_t nchildre
         status = keys_open(settings->platforms, err);
     if (!status)
         status = storms_open(err);
+    if (!status)
+        status = reused_open(err);
     keys_take(settings->platforms);
     storms_take(settings->platforms);
     metric_set(START_TIME, METRIC_NO_PLATFORM, 0, (double)now_wall_us() / SECOND_US);

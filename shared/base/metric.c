@@ -10,8 +10,9 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-/* GAUGE: one process writes it, the page takes the largest of all slots. GAUGE_SUM: each process has its part. */
-enum kind { COUNTER, GAUGE, GAUGE_SUM, HISTOGRAM, INFO };
+/* GAUGE: one process writes it, the page takes the largest of all slots. GAUGE_SUM: each process has its part.
+ * MIRROR: a counter that somebody else keeps; a cell holds one more than its value, and 0 while it is not known. */
+enum kind { COUNTER, MIRROR, GAUGE, GAUGE_SUM, HISTOGRAM, INFO };
 
 struct row {
     const char *name;
@@ -125,8 +126,11 @@ void metric_set(enum metric m, size_t platform, size_t word, double value)
 {
     uint64_t bits;
 
-    assert(rows[m].kind == GAUGE || rows[m].kind == GAUGE_SUM);
-    memcpy(&bits, &value, sizeof(bits));
+    assert(rows[m].kind == GAUGE || rows[m].kind == GAUGE_SUM || rows[m].kind == MIRROR);
+    if (rows[m].kind == MIRROR)
+        bits = (uint64_t)value + 1;
+    else
+        memcpy(&bits, &value, sizeof(bits));
     if (all.cells)
         atomic_store_explicit(cell_of(m, platform, word), bits, memory_order_relaxed);
 }
@@ -155,6 +159,19 @@ struct span metric_word(enum metric m, size_t word)
     while (word-- > 0)
         span_cut(&rest, ' ');
     return span_cut(&rest, ' ');
+}
+
+size_t metric_find_word(enum metric m, struct span word)
+{
+    for (size_t i = 0; i < metric_nwords(m); i++)
+        if (span_eq(metric_word(m, i), word))
+            return i;
+    return SIZE_MAX;
+}
+
+size_t metric_nwords(enum metric m)
+{
+    return count_words(rows[m].words);
 }
 
 void metric_page(FILE *to)
@@ -215,7 +232,7 @@ static double combined(enum metric m, size_t at)
         if (value > largest)
             largest = value;
     }
-    return rows[m].kind == GAUGE ? largest : sum;
+    return rows[m].kind == GAUGE || rows[m].kind == MIRROR ? largest : sum;
 }
 
 static double value_of(enum kind kind, uint64_t bits)
@@ -231,8 +248,8 @@ static double value_of(enum kind kind, uint64_t bits)
 static void print_row(FILE *to, enum metric m)
 {
     static const char *const types[] = {
-        [COUNTER] = "counter",     [GAUGE] = "gauge", [GAUGE_SUM] = "gauge",
-        [HISTOGRAM] = "histogram", [INFO] = "gauge",
+        [COUNTER] = "counter", [MIRROR] = "counter",      [GAUGE] = "gauge",
+        [GAUGE_SUM] = "gauge", [HISTOGRAM] = "histogram", [INFO] = "gauge",
     };
 
     fprintf(to, "# HELP %s %s\n# TYPE %s %s\n", rows[m].name, rows[m].help, rows[m].name,
@@ -249,10 +266,14 @@ static void print_row(FILE *to, enum metric m)
     }
 }
 
+/* A mirror that shows nothing yet has no line: a 0 that becomes a large number would look like as many events. */
 static void print_series(FILE *to, enum metric m, size_t platform, struct span word, size_t at)
 {
     const struct row *r = &rows[m];
+    double value = combined(m, all.row[m].first + at);
 
+    if (r->kind == MIRROR && value-- == 0)
+        return;
     fputs(r->name, to);
     if (r->by_platform) {
         fputs("{platform=\"", to);
@@ -261,8 +282,7 @@ static void print_series(FILE *to, enum metric m, size_t platform, struct span w
     }
     if (r->label)
         fprintf(to, "%s%s=\"%.*s\"", r->by_platform ? "," : "{", r->label, SPAN_ARG(word));
-    fprintf(to, "%s %.16g\n", r->by_platform || r->label ? "}" : "",
-            r->kind == INFO ? 1.0 : combined(m, all.row[m].first + at));
+    fprintf(to, "%s %.16g\n", r->by_platform || r->label ? "}" : "", r->kind == INFO ? 1.0 : value);
 }
 
 /* The count is the sum of the buckets and not a number of its own: so it can never disagree with them. */

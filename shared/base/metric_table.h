@@ -17,6 +17,8 @@ METRIC(
     "Time from the last byte of a webhook request to its answer; not of those for whom there was no place.")
 METRIC(RECEIPTS_STORED, "settle_receipts_stored_total", COUNTER, true, NULL, NULL,
        "Receipts that were new and are durable in Postgres.")
+METRIC(RECEIPTS_ID_REUSED, "settle_receipts_id_reused_total", COUNTER, true, NULL, NULL,
+       "Receipts whose event id came shortly before with another body; both are stored.")
 METRIC(BATCHES, "settle_batches_total", COUNTER, false, "result", "stored split failed",
        "Group commits, by result.")
 METRIC(QUEUE_WAITING, "settle_queue_waiting_deliveries", GAUGE_SUM, false, NULL, NULL,
@@ -43,7 +45,7 @@ METRIC(CONNECTIONS_MAX, "settle_max_connections", GAUGE_SUM, false, NULL, NULL,
 METRIC(CONNECTIONS_REFUSED, "settle_connections_refused_total", COUNTER, false, NULL, NULL,
        "Connections closed at once because their address had as many open as it may.")
 METRIC(STORE_UP, "settle_store_up", GAUGE_SUM, false, "store", "postgres redis",
-       "Number of connections to the store that work and take writes.")
+       "Number of the ingest workers' connections to the store that work and take writes.")
 METRIC(STORE_CONNECTS, "settle_store_connects_total", COUNTER, false, "store", "postgres redis",
        "Tries to connect to the store.")
 METRIC(
@@ -62,15 +64,58 @@ METRIC(API_REQUESTS, "settle_api_requests_total", COUNTER, false, "code", "2xx 4
        "Requests to the admin listener, by class of answer.")
 METRIC(PUBLICATIONS, "settle_publications", GAUGE, true, "state",
        "pending scheduled processing retry success failed", "Publications, by platform and state.")
+METRIC(PUBLICATIONS_OLDEST, "settle_publications_oldest_seconds", GAUGE, true, "state",
+       "pending processing retry",
+       "For how long the oldest open publication has not changed, by platform and state; 0: there is none.")
+METRIC(PUBLICATIONS_STUCK, "settle_publications_stuck", GAUGE, true, NULL, NULL,
+       "Publications in processing or retry that have not changed for more than 24 hours.")
+METRIC(RECEIPTS_UNMATCHED, "settle_receipts_unmatched", GAUGE, true, NULL, NULL,
+       "Receipts that came 72 to 96 hours ago and still name no publication that is registered; the newest "
+       "5,000 of "
+       "those hours are looked at, every five minutes.")
+METRIC(RECONCILE_CHECKED, "settle_reconcile_checked_total", MIRROR, true, NULL, NULL,
+       "Publications that all runs of the publications job have settled or skipped.")
+METRIC(RECONCILE_RESULTS, "settle_reconcile_results_total", MIRROR, true, "result",
+       "success failed skipped corrected retry",
+       "What became of them, and of those corrected by later evidence or sent back to the workers.")
+METRIC(RECONCILE_DECIDED, "settle_reconcile_decided_total", MIRROR, true, "reason",
+       "webhook_confirmed webhook_reported_failure webhook_timeout late_webhook poll_confirmed "
+       "poll_reported_failure "
+       "worker_reported_success worker_reported_failure auto_retry manual_override",
+       "What all runs of the publications job have written, by the reason for it.")
+METRIC(RECONCILE_RUNS, "settle_reconcile_runs_total", MIRROR, false, "outcome",
+       "done guard lock_held interrupted failed killed",
+       "Runs of the publications job that ended, by outcome; killed: it was, or it lost its lock.")
+METRIC(RECONCILE_LAST, "settle_reconcile_last_run_publications", GAUGE, true, "result",
+       "checked success failed skipped corrected retry",
+       "What the newest run of the publications job that has ended did.")
+METRIC(POLLS, "settle_polls_total", MIRROR, false, "result", "asked done working",
+       "Publications that runs would have platforms asked about, and answers by what they say.")
+METRIC(
+    MISSING_REASON, "settle_missing_reason_total", MIRROR, false, "reason",
+    "circuit_open half_open_probe_exhausted adapter_missing invalid_adapter_return rate_limited auth_error "
+    "fetch_error timeout no_metrics platform_disabled",
+    "Why nothing was learned from a platform about a publication that a run would have asked about.")
 METRIC(
     BREAKER_STATE, "settle_breaker_state", GAUGE, true, "state", "closed open half_open",
     "1 for the state of each platform's breaker, 0 for the others; not closed: it is not asked about posts.")
-METRIC(BREAKER_TRANSITIONS, "settle_breaker_transitions", GAUGE, true, NULL, NULL,
-       "Changes of state of each platform's breaker so far; many in a short time: it flaps.")
+METRIC(BREAKER_TRANSITIONS, "settle_breaker_transitions_total", MIRROR, true, NULL, NULL,
+       "Changes of state of each platform's breaker; many in a short time: it flaps.")
 METRIC(RUN_LAST_SUCCESS, "settle_reconcile_last_success_timestamp_seconds", GAUGE, false, NULL, NULL,
        "When the newest successful run of the publications job ended, Unix time; 0 if there is none.")
 METRIC(RUN_DURATION, "settle_reconcile_run_duration_seconds", GAUGE, false, NULL, NULL,
        "How long that run took.")
+METRIC(JOB_LAST_RUN, "settle_job_last_run_timestamp_seconds", GAUGE, false, "job_name",
+       "publications maintain", "When the newest run of each job ended, Unix time; 0 if there is none.")
+METRIC(JOB_LAST_SUCCESS, "settle_job_last_success_timestamp_seconds", GAUGE, false, "job_name",
+       "publications maintain",
+       "When the newest successful run of each job ended, Unix time; 0 if there is none.")
+METRIC(JOB_CUT_SHORT, "settle_job_cut_short_total", MIRROR, false, "job_name", "publications maintain",
+       "Runs of each job that were killed or lost their lock.")
+METRIC(JOB_LOCK_HELD, "settle_job_lock_held", GAUGE, false, "job_name", "publications maintain serve",
+       "1 while a run of the job is under way; of serve: while there is a leader.")
+METRIC(JOB_LOCK_EXPIRED, "settle_job_lock_expired", GAUGE, false, "job_name", "publications maintain serve",
+       "1 while the job's lock is held by one that has not renewed it in time: killed, frozen or cut off.")
 METRIC(WORKER_RESTARTS, "settle_worker_restarts_total", COUNTER, false, NULL, NULL,
        "Processes that ended unasked and were started again.")
 METRIC(START_TIME, "settle_start_timestamp_seconds", GAUGE, false, NULL, NULL,

@@ -28,7 +28,7 @@ static const char *read_all(struct reader *r, struct err *err);
 static bool read_event(void *ctx, struct place element);
 static void read_post(struct reader *r, struct event *e);
 static void read_rest(struct reader *r, struct event *e);
-static struct span read_event_id(struct reader *r);
+static struct span read_event_id(struct reader *r, bool *ret_whole);
 static struct event *event_add(struct reader *r);
 static void make_key(const struct reader *r, struct span event_id, struct span own_bytes,
                      uint8_t ret[DEDUP_KEY_BYTES]);
@@ -77,14 +77,18 @@ static bool read_event(void *ctx, struct place element)
     struct reader *r = ctx;
     bool is_part = pointer_stars(r->payload->each) > 0;
     struct event *e;
+    struct span id;
+    bool whole;
 
     if (!shape_holds(&r->extract, &r->payload->where))
         return true;
     e = event_add(r);
     read_post(r, e);
     read_rest(r, e);
-    make_key(r, read_event_id(r), is_part ? doc_raw(element.doc, element.node) : r->request->body,
-             e->dedup_key);
+    id = read_event_id(r, &whole);
+    if (whole)
+        e->id = id;
+    make_key(r, id, is_part ? doc_raw(element.doc, element.node) : r->request->body, e->dedup_key);
     return r->nevents <= EVENTS_MAX;
 }
 
@@ -122,18 +126,22 @@ static void read_rest(struct reader *r, struct event *e)
     e->happened_us = said.happened_us;
 }
 
-/* Several pieces are joined by colons: the digest of the event's bytes, hashed beside it, tells apart what that mixes. */
-static struct span read_event_id(struct reader *r)
+/* Several pieces are joined by colons: the digest of the event's bytes, hashed beside it, tells apart what that mixes.
+ * *ret_whole: none of them is missing. */
+static struct span read_event_id(struct reader *r, bool *ret_whole)
 {
     const struct payload *p = r->payload;
     struct span *pieces = arena_alloc(r->arena, p->nevent_id * sizeof(*pieces) + 1);
     size_t len = p->nevent_id;
     char *text, *to;
 
+    *ret_whole = r->verified->id.len > 0;
     if (p->nevent_id == 0)
         return r->verified->id;
+    *ret_whole = true;
     for (size_t i = 0; i < p->nevent_id; i++) {
         pieces[i] = shape_cut(shape_text(&r->extract, p->event_id[i], EVENT_ID_BYTES), EVENT_ID_BYTES);
+        *ret_whole = *ret_whole && pieces[i].len > 0;
         len += pieces[i].len;
     }
     text = to = arena_alloc(r->arena, len);

@@ -19,6 +19,8 @@ struct event {
     struct span parse_error; /* absent if it could be read */
     int64_t happened_us;     /* the platform's own time; TIME_NONE if it gives none */
     int decisive;            /* 1 success, -1 failure, 0 unclear */
+    struct span
+        id; /* its own at the platform, out of the signed bytes; absent if it has none, or not all of it */
     uint8_t dedup_key[DEDUP_KEY_BYTES];
 };
 

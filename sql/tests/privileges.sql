@@ -38,6 +38,8 @@ from (values
                                                                                                                    'select',        'select', '-',             '-'),
   ('publish_logs_live',   '-',                               'select',                 'select',                   '-',             'select', '-',             '-'),
   ('refused_requests',    'insert',                          '-',                      'select',                   'select delete', 'select', 'select delete', '-'),
+  ('run_totals',          '-',                               'select insert update',   'select',                   'select insert update',
+                                                                                                                                    'select', '-',             '-'),
   ('schema_version',      'select',                          'select',                 'select',                   'select',        'select', 'select',        'select'),
   ('scheduler_event_logs','-',                               'insert',                 'select',                   'select delete', 'select', '-',             '-'),
   ('social_sync_ledger',  '-',                               'select insert',          'select insert',            'select delete', 'select', '-',             '-'),

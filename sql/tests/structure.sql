@@ -9,12 +9,12 @@ select set_eq(
         'poll_budgets', 'publication_evidence', 'publication_reports', 'publish_leases', 'publish_logs',
         'publish_logs_live', 'publish_open', 'publish_polls', 'refused_requests', 'schema_version',
         'job_schedule', 'scheduler_event_logs', 'social_sync_ledger', 'webhook_deliveries', 'webhook_receipts',
-        'websub_subscriptions'],
+        'run_totals', 'websub_subscriptions'],
   'the schema holds these relations and no others');
 select set_eq(
   'select change from settle.schema_version',
   array['foundation', 'publish_logs', 'receipts', 'ledger', 'jobs', 'alerts', 'live_views', 'deliveries', 'requarantine',
-        'websub', 'breakers', 'connections', 'reports', 'schedule', 'retention'],
+        'websub', 'breakers', 'connections', 'reports', 'schedule', 'retention', 'run_totals'],
   'schema_version names every change');
 select is_empty(
   $$select role

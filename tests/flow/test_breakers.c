@@ -264,7 +264,7 @@ static void test_it_shows(void **state)
     world_until(30, page_says(w, "settle_breaker_state{platform=\"tiktok\",state=\"open\"} 1\n"));
     assert_true(page_says(w, "settle_breaker_state{platform=\"tiktok\",state=\"closed\"} 0\n"));
     assert_true(page_says(w, "settle_breaker_state{platform=\"instagram\",state=\"closed\"} 1\n"));
-    assert_true(page_says(w, "settle_breaker_transitions{platform=\"tiktok\"} 1\n"));
+    assert_true(page_says(w, "settle_breaker_transitions_total{platform=\"tiktok\"} 1\n"));
     pg_close(b.pg);
 }
 

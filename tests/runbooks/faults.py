@@ -1,5 +1,6 @@
 """faults: how each page's fault is brought about. A function a page, named as it: what stands before its yield begins the
 fault, what stands behind ends it where no command of the page does. The world is as after a start, and has no gateway yet."""
+import json
 import os
 import pathlib
 import signal
@@ -238,6 +239,10 @@ def same_id_other_body(w):
     w.start(SETTLE_SPOOL_FOLDER="", SETTLE_INGEST_COMMIT_TIMEOUT_MS="20000")  # "stored", not "spooled": ready is Postgres
     for state in ("published", "failed"):
         w.post('{"external_post_id":"twice","status":"%s"}' % state)
+    for n, more in enumerate(["", ',"post_id":"1"']):
+        content = '{"publish_id":"asset-1"%s}' % more
+        w.write(f"body-{n}", json.dumps({"event": "post.publish.complete", "create_time": 1768473900, "content": content}))
+        w.run("settle-gateway", "send-test", "--platform", "tiktok", f"{w.dir}/body-{n}")
     yield
 
 
@@ -264,5 +269,82 @@ def reconciler_silent(w):
 def circuit_breaker(w):
     w.sql("""insert into settle.breakers (platform, state, failures, opened_at, transitions, probes_until)
              values ('tiktok', 'open', 5, now(), 1, '{}')""")
+    w.start()
+    yield
+
+
+def publications(w, platform, n, age, post="null"):
+    """So many in processing, untouched for so long."""
+    w.sql(f"""insert into settle.publish_logs (platform, user_id_str, external_post_id, status, updated_at)
+              select '{platform}', 'tests', {post}, 'processing', now() - interval '{age}' from generate_series(1, {n}) as i""")
+
+
+def receipt(w, platform, post, status, decisive, age):
+    """One as the gateway would have stored it then."""
+    w.sql(f"""insert into settle.webhook_receipts (dedup_key, source, platform, delivery_id, external_post_id, event_status, decisive,
+                                                   received_at, stored_at)
+              values (sha256('{post}'), 'default', '{platform}', gen_random_uuid(), '{post}', '{status}', {decisive},
+                      now() - interval '{age}', now() - interval '{age}')""")
+
+
+# Before the start: what the gateway's first look at Postgres finds need not be waited for.
+
+
+def stuck_publications(w):
+    publications(w, "instagram", 1, "2 days", "'stuck'")
+    receipt(w, "instagram", "stuck", "half_way", 0, "2 days")
+    w.run("settle-reconciler", "publications")
+    w.start()
+    yield
+
+
+def incident(w):
+    w.env["KEEP_FOLDER"] = f"{w.dir}/kept"
+    publications(w, "instagram", 1, "20 minutes")
+    w.start()
+    yield
+
+
+def many_failed(w):
+    publications(w, "tiktok", 12, "20 minutes")
+    w.run("settle-reconciler", "publications")
+    w.start()
+    yield
+
+
+def guard_stop(w):
+    publications(w, "tiktok", 1101, "20 minutes")
+    w.run("settle-reconciler", "publications", check=False)
+    publications(w, "tiktok", 1, "20 minutes", "'good'")
+    receipt(w, "tiktok", "good", "published", 1, "15 minutes")
+    w.start()
+    yield
+
+
+def lock_lost(w):
+    w.sql("""insert into settle.job_runs (id, job_name, actor, trigger, status, holder, fencing_token, started_at)
+             values (gen_random_uuid(), 'publications', 'cli', 'manual', 'running', 'gone:1:run', 0, now() - interval '5 minutes')""",
+          """update settle.job_runs
+             set status = 'failed', outcome = 'interrupted', error_code = 'killed', finished_at = now(),
+                 error_message = 'it did not end by itself'""",
+          """update settle.job_fences set holder = 'gone:1:run', lease_until = now() - interval '1 minute'
+             where name = 'publications'""")
+    w.start()
+    yield
+
+
+def dead_feed(w):
+    publications(w, "instagram", 1, "1 minute")
+    w.sql("""insert into settle.job_runs (id, job_name, actor, trigger, status, holder)
+             values (gen_random_uuid(), 'publications', 'cli', 'manual', 'running', 'h:1:run')""",
+          """update settle.job_runs
+             set status = 'success', outcome = 'done', finished_at = now(),
+                 report = '{"by_platform": {"instagram": {"marked_success": 12, "by_reason": {"poll_confirmed": 12}}}}'""")
+    w.start()
+    yield
+
+
+def unmatched_receipts(w):
+    receipt(w, "instagram", "nobodys", "published", 1, "73 hours")
     w.start()
     yield

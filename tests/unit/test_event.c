@@ -212,6 +212,21 @@ static void test_the_dedup_key_is_what_it_always_was(void **state)
     arena_close(a);
 }
 
+/* Half an id is none: many events would share it. */
+static void test_an_id_is_told_only_if_no_piece_is_missing(void **state)
+{
+    struct arena *a = arena_open(256);
+    struct platform p = platform_of("  - {when: /id, post: /id, event_id: [/id, /seq]}\n", a);
+    struct platform q = platform_of("  - {when: /id, post: /id}\n", a);
+
+    (void)state;
+    assert_text(read_body(&p, "{\"id\":\"a\",\"seq\":7}", a).events[0].id, "a:7");
+    assert_int_equal(read_body(&p, "{\"id\":\"a\"}", a).events[0].id.len, 0);
+    assert_text(read_as(&q, "default", SPAN("evt_1"), SPAN("{\"id\":1}"), a).events[0].id, "evt_1");
+    assert_int_equal(read_as(&q, "default", SPAN_NONE, SPAN("{\"id\":1}"), a).events[0].id.len, 0);
+    arena_close(a);
+}
+
 static void test_the_dedup_key_tells_apart_what_is_different(void **state)
 {
     struct arena *a = arena_open(256);
@@ -515,6 +530,7 @@ int main(void)
         cmocka_unit_test(test_pointers_follow_the_rfc),
         cmocka_unit_test(test_too_many_events_are_one_that_says_so),
         cmocka_unit_test(test_the_dedup_key_is_what_it_always_was),
+        cmocka_unit_test(test_an_id_is_told_only_if_no_piece_is_missing),
         cmocka_unit_test(test_the_dedup_key_tells_apart_what_is_different),
         cmocka_unit_test(test_the_first_payload_that_fits_decides),
         cmocka_unit_test(test_only_elements_that_satisfy_where_are_events),

@@ -61,6 +61,12 @@ static void nothing(void)
 {
 }
 
+static void a_mirror(void)
+{
+    metric_set(RECONCILE_RESULTS, 0, 1, 7);
+    metric_set(RECONCILE_RESULTS, 0, 2, 0);
+}
+
 static void test_nothing_breaks_before_open(void **state)
 {
     (void)state;
@@ -97,6 +103,28 @@ static void test_a_restarted_worker_keeps_counters_and_drops_gauges(void **state
     assert_line("settle_open_connections 7");
 }
 
+static void test_a_mirror_shows_nothing_before_it_is_known_and_outlives_its_process(void **state)
+{
+    (void)state;
+    assert_null(strstr(page(), "\nsettle_reconcile_results_total{"));
+    in_child(3, a_mirror);
+    in_child(3, nothing);
+    assert_line("settle_reconcile_results_total{platform=\"instagram\",result=\"failed\"} 7");
+    assert_line("settle_reconcile_results_total{platform=\"instagram\",result=\"skipped\"} 0");
+    assert_null(strstr(page(), "settle_reconcile_results_total{platform=\"instagram\",result=\"success\"}"));
+    assert_null(strstr(page(), "settle_reconcile_results_total{platform=\"\""));
+}
+
+static void test_words_are_found(void **state)
+{
+    (void)state;
+    assert_int_equal(metric_nwords(RECONCILE_RESULTS), 5);
+    assert_int_equal(metric_find_word(RECONCILE_RESULTS, SPAN("failed")), 1);
+    assert_int_equal(metric_find_word(RECONCILE_RESULTS, SPAN("fail")), SIZE_MAX);
+    assert_int_equal(metric_nwords(RECONCILE_CHECKED), 1);
+    assert_int_equal(metric_find_word(RECONCILE_CHECKED, SPAN("")), 0);
+}
+
 static void test_histogram_is_cumulative_and_complete(void **state)
 {
     (void)state;
@@ -130,6 +158,8 @@ int main(void)
         cmocka_unit_test(test_nothing_breaks_before_open),
         cmocka_unit_test(test_processes_add_up),
         cmocka_unit_test(test_a_restarted_worker_keeps_counters_and_drops_gauges),
+        cmocka_unit_test(test_a_mirror_shows_nothing_before_it_is_known_and_outlives_its_process),
+        cmocka_unit_test(test_words_are_found),
         cmocka_unit_test(test_histogram_is_cumulative_and_complete),
         cmocka_unit_test(test_promtool_accepts_the_page),
     };
