@@ -14,7 +14,7 @@ enum {
     NSTEPS = 4,
     NSTEPS_LONG = 20,
     POSTS = 10,   /* at each step */
-    OPEN = 20000, /* publications */
+    OPEN = 10000, /* publications */
     OPEN_LONG = 100000,
     KNOWN = 100, /* of them, by a webhook */
     MINUTES = 10,
