@@ -238,7 +238,7 @@ static void test_a_holder_frozen_at_any_statement_writes_nothing_when_it_wakes(v
 
     short_leases(w, true);
     nsends = count_sends(w);
-    assert_true(nsends > 40);
+    assert_true(nsends > 20);
     for (unsigned i = 0; i < rounds; i++) {
         unsigned nth = 1 + arc4random_uniform(nsends), sleep_s = sleeps_s[i % countof(sleeps_s)];
         bool waits = arc4random_uniform(2);
@@ -375,12 +375,14 @@ static void test_a_leader_frozen_at_any_statement_writes_nothing_when_it_wakes(v
     }
 }
 
-/* Nobody else has taken what is due: the fence alone keeps it from doing so. */
+/* Nobody else has taken what is due: the fence alone keeps it from doing so. It is stopped before it looks at that. */
 static void test_a_leader_whose_fence_was_taken_starts_nothing(void **state)
 {
     struct world *w = *state;
     struct process p;
+    long started;
 
+    snprintf(what, sizeof(what), "a leader whose fence was taken");
     schedule_each_second(w);
     p = freeze_leader(w, 0);
     while (world_count(w,
@@ -399,9 +401,10 @@ static void test_a_leader_whose_fence_was_taken_starts_nothing(void **state)
     kill(p.pid, SIGCONT);
     world_until(30, knows(w, p));
     end(w, p);
-    assert_int_equal(world_count(w, "select count(*) from settle.scheduler_event_logs"
-                                    " where event_type = 'job_scheduled'"),
-                     0);
+    started =
+        world_count(w, "select count(*) from settle.scheduler_event_logs where event_type = 'job_scheduled'");
+    if (started > 0)
+        fail_msg("the leader that has lost its fence took %ld due times", started);
     assert_nothing_stale(w);
 }
 
