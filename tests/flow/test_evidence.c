@@ -408,9 +408,9 @@ static void tell_voice(FILE *sql, const struct voice *v, unsigned voice, unsigne
     if (v->is_worker)
         fprintf(
             sql,
-            "execute log_result('00000000-0000-7000-8000-%012u', 'worker', '%s', 't%u', null, null, true,"
+            "execute log_result('00000000-0000-7000-8000-%012u', 'worker-%u', '%s', 't%u', null, null, true,"
             "  timestamptz '2026-01-01' + interval '%u minutes', 'test', '%c0000000-0000-7000-8000-%012u');",
-            nth, v->is_good ? "success" : "failed", nth, v->minute, first_digit(voice), nth);
+            nth, voice, v->is_good ? "success" : "failed", nth, v->minute, first_digit(voice), nth);
     else
         fprintf(
             sql,

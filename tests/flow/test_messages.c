@@ -209,6 +209,35 @@ static void commit(struct world *w, enum when when, unsigned nth)
     world_sql(w, "commit prepared '%s-%u'", whens[when], nth);
 }
 
+static void before_message(struct world *w, struct word word, unsigned nth)
+{
+    if (nth >= OVER && nth < MESSAGES + OVER)
+        commit(w, OVER_SOME, nth - OVER);
+    if (nth >= MESSAGES)
+        return;
+    send_webhooks(w, word, AT, nth);
+    commit(w, SINCE_BEFORE, nth);
+    prepare(w, word, OVER_SOME, nth);
+    prepare(w, word, AFTER, nth);
+}
+
+/* What has begun ends, and what had no message to come before comes now. */
+static void after_run(struct world *w, struct word word, unsigned nmessages)
+{
+    for (unsigned i = 0; i < MESSAGES; i++) {
+        if (i >= nmessages) {
+            commit(w, SINCE_BEFORE, i);
+            send_webhooks(w, word, AT, i);
+            send_webhooks(w, word, OVER_SOME, i);
+            send_webhooks(w, word, AFTER, i);
+            continue;
+        }
+        if (i + OVER >= nmessages)
+            commit(w, OVER_SOME, i);
+        commit(w, AFTER, i);
+    }
+}
+
 /* One run; before its nth message webhooks number nth come, or begin to. Returns how many messages there were. */
 static unsigned run_among_webhooks(struct world *w, struct word word)
 {
@@ -219,32 +248,15 @@ static unsigned run_among_webhooks(struct world *w, struct word word)
         prepare(w, word, SINCE_BEFORE, i);
     shim_signal(shim, "settle:lock:", 0, SIGSTOP);
     p = start(w, "240"); /* as many as a page has */
-    for (;; nth++, kill(p.pid, SIGCONT)) {
+    for (;; nth++) {
         world_until(20, shim_halted(p.pid));
         if (shim_nsends(shim) == nth)
             break;
-        if (nth >= OVER && nth < MESSAGES + OVER)
-            commit(w, OVER_SOME, nth - OVER);
-        if (nth >= MESSAGES)
-            continue;
-        send_webhooks(w, word, AT, nth);
-        commit(w, SINCE_BEFORE, nth);
-        prepare(w, word, OVER_SOME, nth);
-        prepare(w, word, AFTER, nth);
+        before_message(w, word, nth);
+        kill(p.pid, SIGCONT);
     }
     assert_int_equal(world_wait(w, p).status, 0);
-    for (unsigned i = nth; i < MESSAGES; i++) {
-        send_webhooks(w, word, AT, i);
-        commit(w, SINCE_BEFORE, i);
-    }
-    for (unsigned i = nth < MESSAGES + OVER ? nth - OVER : MESSAGES; i < nth && i < MESSAGES; i++)
-        commit(w, OVER_SOME, i);
-    for (unsigned i = 0; i < nth && i < MESSAGES; i++)
-        commit(w, AFTER, i);
-    for (unsigned i = nth; i < MESSAGES; i++) {
-        send_webhooks(w, word, OVER_SOME, i);
-        send_webhooks(w, word, AFTER, i);
-    }
+    after_run(w, word, nth);
     return nth;
 }
 
