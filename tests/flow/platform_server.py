@@ -72,6 +72,7 @@ server = ThreadingHTTPServer(('127.0.0.1', 0), Platform)
 elsewhere = ThreadingHTTPServer(('127.0.0.2', server.server_address[1]), Elsewhere)
 for each in (server, elsewhere):
     each.daemon_threads = True
+    each.handle_error = lambda *_: None  # callers may be killed
     threading.Thread(target=each.serve_forever, daemon=True).start()
 print(server.server_address[1], flush=True)
 sys.stdin.read()

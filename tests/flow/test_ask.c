@@ -1,11 +1,12 @@
 /* Platforms are asked before a publication is failed: what they say settles it, and where they cannot be asked nothing is
  * failed before its time. The platform is tests/flow/platform_server.py, over real HTTP. */
-#include "support/world.h"
+#include "support/shim.h"
 
 #include "base/now.h"
 #include "domain/seal.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -251,7 +252,7 @@ static const struct fault {
     {"private",  PRIVATE, false}, /* our refusal says nothing of it */
 };
 
-enum { FAULTY = 12, STEADY = 3 };
+enum { FAULTY = 12, STEADY = 3, KILL_EVERY = 6 };
 
 static void register_beside(struct world *w, const struct fault *f)
 {
@@ -434,6 +435,61 @@ static void test_a_paused_platform_is_left_alone(void **state)
                      2);
 }
 
+/* What runs leave behind, but for times and ids. */
+static const char *end_state(struct world *w)
+{
+    return world_sql(w, "select string_agg(concat_ws(' ', external_post_id, status, error_message,"
+                        "    extra_metadata ->> 'reconciliation_reason'), ', ' order by external_post_id),"
+                        "  (select count(*) from settle.social_sync_ledger), (select count(*) from "
+                        "settle.publication_reports)"
+                        " from settle.publish_logs");
+}
+
+/* Returns what it ended with. The nth message is to a store or to the platform; *ret_n: how many there were. */
+static int ask_until(struct world *w, struct shim *shim, unsigned nth, unsigned *ret_n)
+{
+    static const char *const posts[] = {"done-1", "done-2", "failed-1", "working-1", "garbage-1"};
+    struct process p;
+    int status;
+
+    world_reset(w);
+    connect_account(w, "token-1", "null");
+    for (size_t i = 0; i < countof(posts); i++)
+        publication(w, posts[i]);
+    shim_signal(shim, "settle:lock:", nth, SIGKILL);
+    shim_show(shim);
+    p = world_spawn(w, "settle-reconciler", "publications", NULL);
+    shim_hide(shim);
+    status = world_wait(w, p).status;
+    *ret_n = shim_nsends(shim);
+    return status;
+}
+
+static void test_killed_while_it_asks_it_is_completed_by_the_next_run(void **state)
+{
+    struct world *w = *state;
+    unsigned every = getenv("SETTLE_TEST_LONG") ? 1 : KILL_EVERY; /* of ops/test --long */
+    struct shim *shim = shim_open(w);
+    char want[600];
+    unsigned n, ignored;
+
+    assert_int_equal(ask_until(w, shim, UINT32_MAX, &n), 0);
+    snprintf(want, sizeof(want), "%s", end_state(w));
+    assert_non_null(strstr(want, "|3|3"));
+    for (unsigned nth = 1 + arc4random_uniform(every); nth <= n; nth += every) {
+        if (ask_until(w, shim, nth, &ignored) != 128 + SIGKILL) /* how much comes together varies */
+            continue;
+        world_until(20, world_count(w, "select count(*) from pg_stat_activity"
+                                       " where application_name = 'settle-reconciler'") == 0);
+        world_sql(w, "update settle.job_fences set lease_until = now() - interval '1 second'");
+        world_redis(w, "flushall", NULL);
+        assert_int_equal(world_reconcile(w, NULL).status, 0);
+        if (strcmp(end_state(w), want) != 0)
+            fail_msg("killed before message %u of %u, it ends in %s, not %s", nth, n, end_state(w), want);
+    }
+    shim_close(shim);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -447,6 +503,7 @@ int main(void)
         cmocka_unit_test_setup(test_a_budget_is_a_budget, reset),
         cmocka_unit_test_setup(test_no_token_shows, reset),
         cmocka_unit_test_setup(test_a_paused_platform_is_left_alone, reset),
+        cmocka_unit_test_setup(test_killed_while_it_asks_it_is_completed_by_the_next_run, reset),
     };
 
     return cmocka_run_group_tests(tests, up, down);
