@@ -251,17 +251,23 @@ void session_mend_redis(struct session *s)
     s->lock.redis = s->redis;
 }
 
-/* Not under the fence: a late writer of this row harms nobody, the next run ends it. */
+/* The statement checks the fence itself. */
 static enum status note_run(struct session *s, const char *scope, struct err *err)
 {
+    struct pg_rows *rows;
     struct pg_args args;
+    uint64_t begun;
 
     run_args(s, scope, &args);
     pg_arg_int(&args, s->lock.epoch);
     pg_arg_time(&args, s->began_us);
     runs_under(s, &args);
-    if (pg_run(s->pg, SQL_RUN_BEGIN, &args, WAIT_MS, NULL, err))
+    if (pg_run(s->pg, SQL_RUN_BEGIN, &args, WAIT_MS, &rows, err))
         return err_in(err, "writing the row of the run");
+    begun = pg_affected(rows);
+    pg_rows_free(rows);
+    if (begun == 0)
+        return err_cause(err, BUSY, "fence_lost", "job %s lost its lock before it began", s->job);
     return OK;
 }
 

@@ -64,7 +64,8 @@ enum status session_open(struct session *s, const char *job, const struct sessio
 void session_close(struct session *s); /* gives the lock back */
 
 /* Takes the lock and writes the row of the run; scope is JSON. BUSY "lock_held": somebody else works; a skipped
- * row says so. REJECTED: a run of this id has begun before: nothing is written of this one. */
+ * row says so. BUSY "fence_lost": it was frozen until somebody else had taken over. REJECTED: a run of this id has begun
+ * before: nothing is written of this one. */
 enum status session_begin(struct session *s, const char *scope, struct err *err) MUST_CHECK;
 
 /* The lock alone, for who runs without a row. BUSY "lock_held". */

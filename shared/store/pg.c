@@ -14,7 +14,6 @@ enum {
     BINARY = 1,
     OID_JSONB = 3802,
     LOCK_TIMEOUT_MS = 2000,
-    IDLE_IN_TRANSACTION_TIMEOUT_MS = 5000, /* how long a frozen client can hold locks */
 };
 
 #define NO_SUCH_TABLE  "42P01"
@@ -164,7 +163,7 @@ static enum status set_session(struct pg *pg, const struct pg_config *config, un
     pg_args_init(&args, arena);
     pg_arg_int(&args, config->statement_timeout_ms);
     pg_arg_int(&args, LOCK_TIMEOUT_MS);
-    pg_arg_int(&args, IDLE_IN_TRANSACTION_TIMEOUT_MS);
+    pg_arg_int(&args, PG_IDLE_IN_TRANSACTION_MS);
     pg_arg_bool(&args, config->read_only);
     return pg_run(pg, SQL_SESSION_SET, &args, wait_ms, NULL, err);
 }

@@ -18,6 +18,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+enum { PG_IDLE_IN_TRANSACTION_MS = 5000 }; /* how long a frozen client can hold locks */
+
 struct pg;
 struct pg_rows; /* borrowed: valid only during the callback, or until pg_rows_free for pg_run */
 

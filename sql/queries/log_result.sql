@@ -5,7 +5,9 @@
 -- $5 external_url text  $6 error text  $7 permanent bool  $8 happened_at timestamptz (null: now)  $9 actor text
 -- $10 id of the report uuid
 -- One row: HTTP status, JSON text or the cause of a refusal, null; none if there is no such publication.
--- What gives way to it is decided as in verdict_of of shared/domain/verdict.c; a test proves that they agree.
+-- What gives way to it is decided as in verdict_of of shared/domain/verdict.c; a test proves that they agree. A webhook that
+-- outweighs it may have been looked at while the publication was too young to be settled, and would not be again. What is
+-- told while a person's word stands is kept for when that is taken back.
 with log as (
   select p.*,
          coalesce($4::text, p.external_post_id) as post,
@@ -30,9 +32,20 @@ with log as (
            else false
          end as gives_way,
          leased_to is null
-         and (status = 'processing' and $3::text = 'processing' and post is not distinct from external_post_id
+         and (status = 'processing' and ($3::text = 'processing' or outweighed)
+              and post is not distinct from external_post_id
               or status = 'retry' and $3 = 'failed') as told_before
   from log
+  cross join lateral (
+    select exists (select
+                   from settle.webhook_receipts as r
+                   where r.external_post_id = post
+                     and r.platform = log.platform
+                     and r.source = log.source
+                     and r.parse_error is null
+                     and r.decisive <> 0
+                     and (coalesce(r.happened_at, r.received_at), r.dedup_key) > (at, uuid_send($10::uuid))) as outweighed
+  ) as heard
 ), judged as (
   select *,
          case
@@ -46,6 +59,7 @@ with log as (
          end as refusal,
          case
            when open and told_before or not open and not (gives_way and $3 <> 'processing') then null -- nothing changes
+           when open and outweighed then 'processing' -- the reconciler settles it by that webhook
            when open and $3 = 'failed' and not coalesce($7::boolean, false) and retry_count + 1 < max_retries then 'retry'
            else $3
          end as new_status
@@ -61,6 +75,30 @@ with log as (
   select $10, source, id, platform, post, 'worker', $3,
          case when not settles then 0 when $3 = 'success' then 1 else -1 end, at, $5::text, $6::text, $2
   from acted
+), kept as (
+  -- A person's word stands, and may be taken back.
+  insert into settle.publication_reports (id, source, log_id, platform, external_post_id, witness, status, decisive,
+                                          happened_at, url, reason, actor)
+  select $10, source, id, platform, post, 'worker', $3,
+         case
+           when $3 = 'success' then 1
+           when coalesce($7::boolean, false) or retry_count + 1 >= max_retries then -1
+           else 0
+         end, at, $5, $6, $2
+  from judged as j
+  where refusal is null
+    and new_status is null
+    and not open
+    and $3 <> 'processing'
+    and extra_metadata ->> 'reconciliation_reason' = 'manual_override'
+    and not exists (select
+                    from settle.publication_reports as r
+                    where r.log_id = j.id
+                      and r.source = j.source
+                      and r.witness = 'worker'
+                      and r.external_post_id is not distinct from post
+                      and r.status = $3
+                      and r.actor = $2)
 ), written as (
   update settle.publish_logs as p
   set status = a.new_status,

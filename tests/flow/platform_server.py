@@ -3,10 +3,12 @@
 
     done-* failed-* working-* unknown-*    its status
     garbage-*                              no JSON
-    e500-* e401-* e429-* redirect-*        an HTTP status; 429 with Retry-After: 120
+    e500-* e401-* e429-*                   an HTTP status; 429 with Retry-After: 120
+    redirect-*                             302 to 127.0.0.2, where all is done
     slow-*                                 no answer as long as the other side waits
 
-usage: platform_server.py LOG    Prints its port, then serves until stdin ends. One line "TOKEN POST" a request goes to LOG.
+usage: platform_server.py LOG    Prints its port, then serves until stdin ends. One line "TOKEN POST" a request goes to LOG,
+                                 "elsewhere" of a caller of 127.0.0.2.
 """
 import json
 import sys
@@ -23,19 +25,22 @@ class Platform(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers['content-length']))
         post = json.loads(body)['publish_id']
         kind = post.split('-')[0]
-        with lock, open(sys.argv[1], 'a', encoding='utf-8') as log:
-            log.write(f"{self.headers['authorization']} {post}\n")
+        self.log_line(f"{self.headers['authorization']} {post}")
         if kind == 'slow':
             over.wait()
         elif kind == 'garbage':
             self.reply(200, b'<html>')
         elif kind == 'redirect':
-            self.reply(302, b'', {'location': 'http://127.0.0.1:1/'})
+            self.reply(302, b'', {'location': f'http://127.0.0.2:{server.server_address[1]}/'})
         elif kind[0] == 'e':
             self.reply(int(kind[1:]), b'{}', {'retry-after': '120'} if kind == 'e429' else {})
         else:
             self.reply(200, json.dumps({'error': {'code': 'ok'}, 'data': {
                 'status': WORDS[kind], 'fail_reason': 'picture_size_check_failed' if kind == 'failed' else ''}}).encode())
+
+    def log_line(self, line):
+        with lock, open(sys.argv[1], 'a', encoding='utf-8') as log:
+            log.write(line + '\n')
 
     def reply(self, status, body, headers=()):
         self.send_response(status)
@@ -49,10 +54,25 @@ class Platform(BaseHTTPRequestHandler):
         pass
 
 
+class Elsewhere(Platform):
+    def setup(self):
+        super().setup()
+        self.log_line('elsewhere')
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers.get('content-length', 0)))
+        self.reply(200, json.dumps({'error': {'code': 'ok'}, 'data': {'status': WORDS['done']}}).encode())
+
+    do_GET = do_POST
+
+
 lock = threading.Lock()
 over = threading.Event()
 server = ThreadingHTTPServer(('127.0.0.1', 0), Platform)
-server.daemon_threads = True
-threading.Thread(target=server.serve_forever, daemon=True).start()
+elsewhere = ThreadingHTTPServer(('127.0.0.2', server.server_address[1]), Elsewhere)
+for each in (server, elsewhere):
+    each.daemon_threads = True
+    each.handle_error = lambda *_: None  # callers may be killed
+    threading.Thread(target=each.serve_forever, daemon=True).start()
 print(server.server_address[1], flush=True)
 sys.stdin.read()

@@ -1,13 +1,15 @@
 /* Platforms are asked before a publication is failed: what they say settles it, and where they cannot be asked nothing is
  * failed before its time. The platform is tests/flow/platform_server.py, over real HTTP. */
-#include "support/world.h"
+#include "support/shim.h"
 
 #include "base/now.h"
 #include "domain/seal.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -44,25 +46,49 @@ static void start_server(struct world *w)
     fclose(said);
 }
 
-/* The built-in descriptor of TikTok, but for where it asks. */
+/* The built-in descriptor of TikTok, but for where it asks; NULL: the server. */
+static void write_descriptor_of(struct world *w, const char *platform, const char *at)
+{
+    char command[600], here[32];
+
+    snprintf(here, sizeof(here), "http://127.0.0.1:%u", server.port);
+    snprintf(command, sizeof(command),
+             "mkdir -p %s/platforms && sed 's|https://open.tiktokapis.com|%s|;"
+             "s|budget_per_minute: 30|budget_per_minute: 600|;s|^name: tiktok|name: %s|'"
+             " %s/shared/platforms/tiktok.yaml > %s/platforms/%s.yaml",
+             w->dir, at ? at : here, platform, getenv("SETTLE_TOP"), w->dir, platform);
+    assert_int_equal(system(command), 0);
+}
+
 static void write_descriptor(struct world *w)
 {
-    char command[600];
+    write_descriptor_of(w, "tiktok", NULL);
+}
 
-    snprintf(command, sizeof(command),
-             "mkdir -p %s/platforms && sed "
-             "'s|https://open.tiktokapis.com|http://127.0.0.1:%u|;s|budget_per_minute: 30|"
-             "budget_per_minute: 600|' %s/shared/platforms/tiktok.yaml > %s/platforms/tiktok.yaml && printf "
-             "'%s\\n' > %s/key"
-             " && chmod 600 %s/key",
-             w->dir, server.port, getenv("SETTLE_TOP"), w->dir, KEY, w->dir, w->dir);
-    assert_int_equal(system(command), 0);
-    snprintf(command, sizeof(command), "%s/platforms", w->dir);
-    setenv("SETTLE_PLATFORMS_FOLDER", command, 1);
-    snprintf(command, sizeof(command), "%s/key", w->dir);
-    setenv("SETTLE_CONNECTIONS_KEY_FILE", command, 1);
+static void unlink_descriptor(struct world *w, const char *platform)
+{
+    char path[200];
+
+    snprintf(path, sizeof(path), "%s/platforms/%s.yaml", w->dir, platform);
+    assert_int_equal(unlink(path), 0);
+}
+
+static void configure(struct world *w)
+{
+    char path[200];
+    FILE *key;
+
+    snprintf(path, sizeof(path), "%s/platforms", w->dir);
+    setenv("SETTLE_PLATFORMS_FOLDER", path, 1);
+    snprintf(path, sizeof(path), "%s/key", w->dir);
+    setenv("SETTLE_CONNECTIONS_KEY_FILE", path, 1);
+    key = fopen(path, "w");
+    assert_non_null(key);
+    assert_int_equal(fchmod(fileno(key), 0600), 0);
+    fputs(KEY "\n", key);
+    fclose(key);
     setenv("SETTLE_FETCH_ALLOW_HTTP", "true", 1);
-    setenv("SETTLE_FETCH_ALLOW_PRIVATE", "127.0.0.0/8", 1);
+    setenv("SETTLE_FETCH_ALLOW_PRIVATE", "127.0.0.1/32", 1);
     setenv("SETTLE_FETCH_BACKOFF_MS", "1", 1);
     setenv("SETTLE_FETCH_TIMEOUT_MS", "500", 1);
 }
@@ -73,6 +99,7 @@ static int up(void **state)
 
     start_server(w);
     write_descriptor(w);
+    configure(w);
     return 0;
 }
 
@@ -93,9 +120,9 @@ static int down(void **state)
 }
 
 /* user-1 is who world_publication publishes for. expires: SQL. */
-static void connect_account(struct world *w, const char *token, const char *expires)
+static void connect_to(struct world *w, const char *platform, const char *token, const char *expires)
 {
-    const struct span place[] = {SPAN("user-1"), SPAN("tiktok"), SPAN("default")};
+    const struct span place[] = {SPAN("user-1"), span_of(platform), SPAN("default")};
     struct arena *arena = arena_open(1024);
     struct err err = {0};
     struct seal_keys *keys = seal_keys_read(SPAN(KEY), &err);
@@ -107,10 +134,15 @@ static void connect_account(struct world *w, const char *token, const char *expi
     world_sql(w,
               "insert into settle.platform_connections (user_id_str, platform, account, token, key_id, "
               "expires_at, connected)"
-              " values ('user-1', 'tiktok', 'default', decode('%s', 'hex'), '%.*s', %s, true)",
-              hex, SPAN_ARG(seal_key_id(keys)), expires);
+              " values ('user-1', '%s', 'default', decode('%s', 'hex'), '%.*s', %s, true)",
+              platform, hex, SPAN_ARG(seal_key_id(keys)), expires);
     seal_keys_close(keys);
     arena_close(arena);
+}
+
+static void connect_account(struct world *w, const char *token, const char *expires)
+{
+    connect_to(w, "tiktok", token, expires);
 }
 
 static const char *publication(struct world *w, const char *post)
@@ -202,6 +234,99 @@ static void test_a_platform_that_cannot_be_asked_fails_nothing(void **state)
         assert_int_equal(world_reconcile(w, NULL).status, 0); /* given up */
         assert_string_equal(state_of(w, id), "failed|webhook_timeout");
     }
+}
+
+/* What a platform does, where it is asked, and whether that opens its breaker. */
+static const struct fault {
+    const char *kind;
+    enum { SERVER, REFUSED, PRIVATE } where; /* private: at an address that is not allowed */
+    bool opens;
+} faults[] = {
+    {"down",     REFUSED, true },
+    {"slow",     SERVER,  true },
+    {"e429",     SERVER,  false},
+    {"e401",     SERVER,  false},
+    {"e500",     SERVER,  true },
+    {"garbage",  SERVER,  true },
+    {"redirect", SERVER,  true },
+    {"private",  PRIVATE, false}, /* our refusal says nothing of it */
+};
+
+enum { FAULTY = 12, STEADY = 3, KILL_EVERY = 6 };
+
+static void register_beside(struct world *w, const struct fault *f)
+{
+    char post[32];
+
+    for (unsigned i = 0; i < FAULTY; i++) {
+        snprintf(post, sizeof(post), "%s-%u", f->kind, i);
+        publication(w, post);
+    }
+    for (unsigned i = 0; i < STEADY; i++) {
+        snprintf(post, sizeof(post), "done-%u", i);
+        world_publication(w, "steady", post, "processing", 20); /* asked last */
+    }
+    world_publication(w, "instagram", "silent", "processing", 30);
+}
+
+/* Its own are as they were, and those of others are settled. */
+static void assert_only_it_suffers(struct world *w, const struct fault *f)
+{
+    const char *found = world_sql(
+        w, "select string_agg(concat_ws(' ', platform, status, n), ', ' order by platform)"
+           " from (select platform, status, count(*) as n from settle.publish_logs group by 1, 2) as s");
+    const char *breakers =
+        world_sql(w, "select coalesce(string_agg(platform || ' ' || state, ', ' order by platform), '')"
+                     " from settle.breakers where state <> 'closed'");
+
+    if (strcmp(found, "instagram failed 1, steady success 3, tiktok processing 12") != 0)
+        fail_msg("%s: %s", f->kind, found);
+    if (strcmp(breakers, f->opens ? "tiktok open" : "") != 0)
+        fail_msg("%s: breakers: %s", f->kind, breakers);
+}
+
+static void run(struct world *w, const struct fault *f)
+{
+    struct outcome o = world_reconcile(w, NULL);
+
+    if (o.status != 0)
+        fail_msg("%s: ended with %d: %s", f->kind, o.status, o.err);
+    assert_only_it_suffers(w, f);
+}
+
+static void test_whatever_a_platform_does_the_others_proceed(void **state)
+{
+    struct world *w = *state;
+    char elsewhere[32];
+
+    snprintf(elsewhere, sizeof(elsewhere), "https://127.0.0.2:%u", server.port);
+    setenv("SETTLE_RECONCILE_FAILURE_THRESHOLD", "3", 1);
+    write_descriptor_of(w, "steady", NULL);
+    for (size_t i = 0; i < countof(faults); i++) {
+        const struct fault *f = &faults[i];
+        long asked;
+
+        world_reset(w);
+        unlink(server.log);
+        write_descriptor_of(w, "tiktok",
+                            f->where == REFUSED   ? "http://127.0.0.1:1"
+                            : f->where == PRIVATE ? elsewhere
+                                                  : NULL);
+        connect_account(w, "token-1", "null");
+        connect_to(w, "steady", "token-2", "null");
+        register_beside(w, f);
+        run(w, f);
+        asked = times_asked(w);
+        if (asked > STEADY + FAULTY)
+            fail_msg("%s: asked %ld times", f->kind, asked);
+        run(w, f);
+        if (times_asked(w) != asked)
+            fail_msg("%s: asked again at once", f->kind);
+        assert_int_equal(world_wait(w, world_spawn(w, "grep", "-c", "elsewhere", server.log, NULL)).status,
+                         1);
+    }
+    write_descriptor(w);
+    unlink_descriptor(w, "steady");
 }
 
 static void test_an_expired_token_is_no_answer(void **state)
@@ -310,18 +435,75 @@ static void test_a_paused_platform_is_left_alone(void **state)
                      2);
 }
 
+/* What runs leave behind, but for times and ids. */
+static const char *end_state(struct world *w)
+{
+    return world_sql(w, "select string_agg(concat_ws(' ', external_post_id, status, error_message,"
+                        "    extra_metadata ->> 'reconciliation_reason'), ', ' order by external_post_id),"
+                        "  (select count(*) from settle.social_sync_ledger), (select count(*) from "
+                        "settle.publication_reports)"
+                        " from settle.publish_logs");
+}
+
+/* Returns what it ended with. The nth message is to a store or to the platform; *ret_n: how many there were. */
+static int ask_until(struct world *w, struct shim *shim, unsigned nth, unsigned *ret_n)
+{
+    static const char *const posts[] = {"done-1", "done-2", "failed-1", "working-1", "garbage-1"};
+    struct process p;
+    int status;
+
+    world_reset(w);
+    connect_account(w, "token-1", "null");
+    for (size_t i = 0; i < countof(posts); i++)
+        publication(w, posts[i]);
+    shim_signal(shim, "settle:lock:", nth, SIGKILL);
+    shim_show(shim);
+    p = world_spawn(w, "settle-reconciler", "publications", NULL);
+    shim_hide(shim);
+    status = world_wait(w, p).status;
+    *ret_n = shim_nsends(shim);
+    return status;
+}
+
+static void test_killed_while_it_asks_it_is_completed_by_the_next_run(void **state)
+{
+    struct world *w = *state;
+    unsigned every = getenv("SETTLE_TEST_LONG") ? 1 : KILL_EVERY; /* of ops/test --long */
+    struct shim *shim = shim_open(w);
+    char want[600];
+    unsigned n, ignored;
+
+    assert_int_equal(ask_until(w, shim, UINT32_MAX, &n), 0);
+    snprintf(want, sizeof(want), "%s", end_state(w));
+    assert_non_null(strstr(want, "|3|3"));
+    for (unsigned nth = 1 + arc4random_uniform(every); nth <= n; nth += every) {
+        if (ask_until(w, shim, nth, &ignored) != 128 + SIGKILL) /* how much comes together varies */
+            continue;
+        world_until(20, world_count(w, "select count(*) from pg_stat_activity"
+                                       " where application_name = 'settle-reconciler'") == 0);
+        world_sql(w, "update settle.job_fences set lease_until = now() - interval '1 second'");
+        world_redis(w, "flushall", NULL);
+        assert_int_equal(world_reconcile(w, NULL).status, 0);
+        if (strcmp(end_state(w), want) != 0)
+            fail_msg("killed before message %u of %u, it ends in %s, not %s", nth, n, end_state(w), want);
+    }
+    shim_close(shim);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_what_the_platform_says_settles_it, reset),
         cmocka_unit_test_setup(test_without_credentials_it_is_the_time_out_as_ever, reset),
         cmocka_unit_test_setup(test_a_platform_that_cannot_be_asked_fails_nothing, reset),
+        cmocka_unit_test_setup(test_whatever_a_platform_does_the_others_proceed, reset),
         cmocka_unit_test_setup(test_an_expired_token_is_no_answer, reset),
         cmocka_unit_test_setup(test_retry_after_is_kept, reset),
         cmocka_unit_test_setup(test_the_breaker_opens_and_other_publications_wait, reset),
         cmocka_unit_test_setup(test_a_budget_is_a_budget, reset),
         cmocka_unit_test_setup(test_no_token_shows, reset),
         cmocka_unit_test_setup(test_a_paused_platform_is_left_alone, reset),
+        cmocka_unit_test_setup(test_killed_while_it_asks_it_is_completed_by_the_next_run, reset),
     };
 
     return cmocka_run_group_tests(tests, up, down);

@@ -1,5 +1,5 @@
-/* Clocks that step: of the gateway, of Redis' host. A good signature is never called bad for it, nothing is lost, and no
- * deadline comes early. */
+/* Clocks that step: of the gateway, of Redis' host, of the database. A good signature is never called bad for it, nothing is
+ * lost, no deadline comes early, and no publication is failed. */
 #include "support/load.h"
 #include "support/shim.h"
 
@@ -13,7 +13,11 @@ enum {
     SENDERS = 4,
     NSTEPS = 4,
     NSTEPS_LONG = 20,
-    POSTS = 10, /* at each step */
+    POSTS = 10,   /* at each step */
+    OPEN = 10000, /* publications */
+    OPEN_LONG = 100000,
+    KNOWN = 100, /* of them, by a webhook */
+    MINUTES = 10,
 };
 
 #define HOUR_US (60 * MINUTE_US)
@@ -316,6 +320,60 @@ static void test_asking_for_the_time_holds_no_connection(void **state)
     world_thaw(w, POSTGRES);
 }
 
+/* Under way for some minutes: none is stale. Large: without the triggers. */
+static void register_many(struct world *w, long n)
+{
+    world_sql(
+        w,
+        "set session_replication_role = replica;"
+        "insert into settle.publish_logs (platform, user_id_str, status, external_post_id, updated_at)"
+        " select 'instagram', 'u', 'processing', 'p' || g, now() - g %% 5 * interval '1 minute'"
+        " from generate_series(1, %ld) as g;"
+        "insert into settle.publish_open (id, source, platform, status, updated_at)"
+        " select id, source, platform, status, updated_at from settle.publish_logs;"
+        "set session_replication_role = default;"
+        "insert into settle.webhook_receipts (dedup_key, source, platform, delivery_id, external_post_id,"
+        "  event_status, decisive, received_at, headers, body)"
+        " select sha256(external_post_id::bytea), source, platform, gen_random_uuid(), external_post_id,"
+        "   'published', 1, now(), '', '' from settle.publish_logs limit %d",
+        n, KNOWN);
+    world_sql(w, "analyze settle.publish_logs, settle.publish_open, settle.webhook_receipts");
+}
+
+static void expect_run(struct world *w, int status, const char *outcome, long success)
+{
+    struct outcome run = world_reconcile(w, NULL);
+    const char *found = json_string_value(json_object_get(run.json, "outcome"));
+
+    if (run.status != status || !found || strcmp(found, outcome) != 0)
+        fail_msg("wanted %d %s, got %d: %s%s", status, outcome, run.status, run.out, run.err);
+    assert_int_equal(json_integer_value(json_object_get(run.json, "marked_success")), success);
+    assert_int_equal(json_integer_value(json_object_get(run.json, "marked_failed")), 0);
+}
+
+static void test_a_database_that_is_a_day_ahead_fails_no_publication(void **state)
+{
+    struct world *w = *state;
+    long n = getenv("SETTLE_TEST_LONG") ? OPEN_LONG : OPEN; /* of ops/test --long */
+
+    register_many(w, n);
+    expect_run(w, 0, "done", 0);
+    world_crash(w);
+    shim = shim_open(w);
+    world_servers(w);
+    shim_hide(shim);
+    for (unsigned minute = 0; minute < MINUTES; minute++) {
+        shim_step(shim, 24 * HOUR_US + minute * MINUTE_US);
+        expect_run(w, 75, "guard", minute == 0 ? KNOWN : 0);
+    }
+    assert_string_equal(world_sql(w, "select type, severity, occurrences from settle.alerts"),
+                        "publications_guard|CRITICAL|10");
+    shim_step(shim, 0);
+    expect_run(w, 0, "done", 0);
+    assert_int_equal(world_count(w, "select count(*) from settle.publish_logs where status = 'processing'"),
+                     n - KNOWN);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -324,6 +382,7 @@ int main(void)
         cmocka_unit_test_setup(test_a_gateway_that_starts_with_a_wrong_clock_knows_it, reset),
         cmocka_unit_test_setup(test_a_secret_that_ended_by_a_wrong_clock_is_no_fault_of_the_senders, reset),
         cmocka_unit_test_setup(test_a_step_of_the_databases_clock_stops_nobody, reset),
+        cmocka_unit_test_setup(test_a_database_that_is_a_day_ahead_fails_no_publication, reset),
         cmocka_unit_test_setup(test_steps_of_redis_clock_lose_nothing, reset),
         cmocka_unit_test_setup(test_asking_for_the_time_holds_no_connection, reset),
     };

@@ -350,12 +350,211 @@ static void test_every_order_of_events_ends_in_the_same_state(void **state)
     }
 }
 
+/* ---- longer tales, with workers and persons, against the real thing ---- */
+
+enum { TALES = 200, TALES_LONG = 2000, VOICES = 4, STEPS = 16, STEP_MINUTES = 2 };
+
+/* What comes at a step: a voice, or ... */
+enum { STEP_NOTHING = VOICES, STEP_ROW, STEP_GOOD, STEP_BAD, STEP_UNDO };
+
+/* A webhook, or a worker's result, which is told of a row alone. */
+struct voice {
+    bool is_worker, is_good;
+    unsigned minute;
+};
+
+struct tale {
+    struct voice voices[VOICES];
+    unsigned steps[STEPS];
+};
+
+static unsigned free_step(const struct tale *t, unsigned from)
+{
+    unsigned step;
+
+    do
+        step = from + arc4random_uniform(STEPS - from);
+    while (t->steps[step] != STEP_NOTHING);
+    return step;
+}
+
+/* Each voice once or twice, the row somewhere in the first quarter, a person's word or two, perhaps taken back. */
+static struct tale tell(void)
+{
+    struct tale t;
+    unsigned nvoices = arc4random_uniform(VOICES + 1), row = arc4random_uniform(STEPS / 4);
+
+    for (unsigned i = 0; i < STEPS; i++)
+        t.steps[i] = STEP_NOTHING;
+    t.steps[row] = STEP_ROW;
+    for (unsigned i = 0; i < nvoices; i++) {
+        t.voices[i] = (struct voice){arc4random_uniform(2), arc4random_uniform(2), arc4random_uniform(3)};
+        for (unsigned times = 1 + arc4random_uniform(2); times > 0; times--)
+            t.steps[free_step(&t, t.voices[i].is_worker ? row : 0)] = i;
+    }
+    for (unsigned persons = arc4random_uniform(4); persons > 1; persons--)
+        t.steps[free_step(&t, row)] = STEP_GOOD + arc4random_uniform(STEP_UNDO - STEP_GOOD + 1);
+    return t;
+}
+
+/* Its key or id: among those of one time the later voice is the stronger. */
+static char first_digit(unsigned voice)
+{
+    return (char)('1' + voice);
+}
+
+static void tell_voice(FILE *sql, const struct voice *v, unsigned voice, unsigned nth)
+{
+    if (v->is_worker)
+        fprintf(
+            sql,
+            "execute log_result('00000000-0000-7000-8000-%012u', 'worker-%u', '%s', 't%u', null, null, true,"
+            "  timestamptz '2026-01-01' + interval '%u minutes', 'test', '%c0000000-0000-7000-8000-%012u');",
+            nth, voice, v->is_good ? "success" : "failed", nth, v->minute, first_digit(voice), nth);
+    else
+        fprintf(
+            sql,
+            "insert into settle.webhook_receipts (dedup_key, source, platform, delivery_id, external_post_id,"
+            "  event_status, decisive, happened_at, received_at, headers, body)"
+            "values (decode('%c' || substr(md5('t%u') || md5('t%u'), 2), 'hex'), 'default', 'instagram',"
+            "  gen_random_uuid(), 't%u', '%s', %d, timestamptz '2026-01-01' + interval '%u minutes', now(), "
+            "'', '')"
+            "on conflict do nothing;",
+            first_digit(voice), nth, nth, nth, v->is_good ? "published" : "failed", v->is_good ? 1 : -1,
+            v->minute);
+}
+
+/* Of a row that was just sent. */
+static void tell_step(FILE *sql, const struct tale *t, unsigned step, unsigned nth)
+{
+    if (step < VOICES)
+        tell_voice(sql, &t->voices[step], step, nth);
+    else if (step == STEP_ROW)
+        fprintf(sql,
+                "insert into settle.publish_logs (id, platform, user_id_str, status, external_post_id)"
+                " values ('00000000-0000-7000-8000-%012u', 'instagram', 'u', 'processing', 't%u');",
+                nth, nth);
+    else if (step == STEP_GOOD || step == STEP_BAD)
+        fprintf(
+            sql,
+            "execute publication_override('00000000-0000-7000-8000-%012u', '%s', 'test', now(), 'test', null,"
+            "  gen_random_uuid());",
+            nth, step == STEP_GOOD ? "success" : "failed");
+}
+
+/* By the program, which then weighs what has come meanwhile. Where no person's word stands it says so. */
+static void take_back(struct world *w, unsigned nth)
+{
+    char id[40];
+
+    snprintf(id, sizeof(id), "00000000-0000-7000-8000-%012u", nth);
+    world_wait(w, world_spawn(w, "settle-reconciler", "override", id, "none", "--reason", "test", NULL));
+}
+
+/* So much time passes for all that stands in the tables; a webhook is looked at again for half a minute only. */
+static void pass(struct world *w, unsigned minutes)
+{
+    world_sql(w,
+              "update settle.publish_logs set updated_at = updated_at - interval '%u minutes';"
+              "update settle.webhook_receipts set stored_at = stored_at - interval '%u minutes';"
+              "update settle.job_fences set watermark = watermark - interval '%u minutes'",
+              minutes, minutes, minutes);
+}
+
+static void take_steps(struct world *w, const struct tale *tales, unsigned ntales, unsigned at)
+{
+    char *text;
+    size_t len;
+    FILE *sql = open_memstream(&text, &len);
+
+    for (unsigned nth = 0; nth < ntales; nth++)
+        tell_step(sql, &tales[nth], tales[nth].steps[at], nth);
+    fclose(sql);
+    world_sql(w, "%s", text);
+    free(text);
+    for (unsigned nth = 0; nth < ntales; nth++)
+        if (tales[nth].steps[at] == STEP_UNDO)
+            take_back(w, nth);
+}
+
+/* Whatever the order was: the state, and what it rests on. */
+static void must_be(const struct tale *t, char *ret, size_t size)
+{
+    const struct voice *strongest = NULL;
+    unsigned person = STEP_UNDO;
+
+    for (unsigned i = 0; i < STEPS; i++)
+        if (t->steps[i] >= STEP_GOOD)
+            person = t->steps[i];
+    for (unsigned voice = 0; voice < VOICES; voice++)
+        for (unsigned i = 0; i < STEPS; i++)
+            if (t->steps[i] == voice && (!strongest || t->voices[voice].minute >= strongest->minute))
+                strongest = &t->voices[voice];
+    if (person != STEP_UNDO)
+        snprintf(ret, size, "%s manual_override", person == STEP_GOOD ? "success" : "failed");
+    else if (strongest)
+        snprintf(ret, size, "%s %c", strongest->is_good ? "success" : "failed",
+                 first_digit((unsigned)(strongest - t->voices)));
+    else
+        snprintf(ret, size, "failed webhook_timeout");
+}
+
+static void show_tale(const struct tale *t)
+{
+    for (unsigned i = 0; i < VOICES; i++)
+        print_message("  voice %u: %s says %s at %u\n", i, t->voices[i].is_worker ? "a worker" : "a webhook",
+                      t->voices[i].is_good ? "success" : "failed", t->voices[i].minute);
+    for (unsigned i = 0; i < STEPS; i++)
+        print_message("%3u", t->steps[i]);
+    print_message("  (%u: the row, then a person's success, failed, undo)\n", STEP_ROW);
+}
+
+static void test_every_longer_tale_ends_in_the_same_state(void **state)
+{
+    struct world *w = *state;
+    unsigned ntales = getenv("SETTLE_TEST_LONG") ? TALES_LONG : TALES; /* of ops/test --long */
+    struct tale *tales = calloc(ntales, sizeof(*tales));
+
+    for (unsigned nth = 0; nth < ntales; nth++)
+        tales[nth] = tell();
+    world_sql(w, "deallocate all");
+    world_sql(w, "prepare log_result as %s", sql_texts[SQL_LOG_RESULT].text);
+    world_sql(w, "prepare publication_override as %s", sql_texts[SQL_PUBLICATION_OVERRIDE].text);
+    for (unsigned at = 0; at < STEPS; at++) {
+        take_steps(w, tales, ntales, at);
+        if (arc4random_uniform(2))
+            assert_int_equal(world_reconcile(w, "--force", NULL).status, 0);
+        pass(w, STEP_MINUTES);
+    }
+    for (unsigned run = 0; run < 2; run++) {
+        pass(w, SINCE + 1);
+        assert_int_equal(world_reconcile(w, "--force", NULL).status, 0);
+    }
+    for (unsigned nth = 0; nth < ntales; nth++) {
+        char want[64];
+        const char *found = world_sql(w,
+                                      "select status || ' ' || case when extra_metadata ? 'evidence_key'"
+                                      "   then left(extra_metadata ->> 'evidence_key', 1)"
+                                      "   else extra_metadata ->> 'reconciliation_reason' end"
+                                      " from settle.publish_logs where external_post_id = 't%u'",
+                                      nth);
+
+        must_be(&tales[nth], want, sizeof(want));
+        if (strcmp(found, want) != 0) {
+            show_tale(&tales[nth]);
+            fail_msg("it ends in %s, not in %s", found, want);
+        }
+    }
+    free(tales);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_the_view_picks_what_the_function_picks, reset),
         cmocka_unit_test_setup(test_sql_selects_and_counts_what_the_function_decides, reset),
         cmocka_unit_test(test_every_order_of_events_ends_in_the_same_state),
+        cmocka_unit_test_setup(test_every_longer_tale_ends_in_the_same_state, reset),
     };
 
     return cmocka_run_group_tests(tests, up, down);

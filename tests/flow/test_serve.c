@@ -277,20 +277,6 @@ static bool planned(struct world *w, const char *cron)
                        cron) == 1;
 }
 
-/* In its log so far. */
-static bool has_said(struct world *w, struct process p, const char *event)
-{
-    char path[128], text[16384];
-    FILE *file;
-
-    snprintf(path, sizeof(path), "%s/err.%u", w->dir, p.nth);
-    file = fopen(path, "r");
-    assert_non_null(file);
-    text[fread(text, 1, sizeof(text) - 1, file)] = '\0';
-    fclose(file);
-    return strstr(text, event) != NULL;
-}
-
 static void test_hup_brings_new_schedules_and_a_wrong_one_changes_nothing(void **state)
 {
     struct world *w = *state;
@@ -309,7 +295,7 @@ static void test_hup_brings_new_schedules_and_a_wrong_one_changes_nothing(void *
     world_until(20, planned(w, NEVER));
     write_schedule(path, "0 0 30 2 *");
     kill(p.pid, SIGHUP);
-    world_until(20, has_said(w, p, "settings_refused"));
+    world_until(20, world_said(w, p, "settings_refused"));
     kill(p.pid, SIGTERM);
     o = world_wait(w, p);
     assert_int_equal(o.status, 0);

@@ -395,6 +395,54 @@ static void test_a_word_about_a_settled_one_is_weighed_as_the_function_weighs(vo
         }
 }
 
+static struct outcome person(struct world *w, const char *id, const char *status)
+{
+    return world_wait(w,
+                      world_spawn(w, "settle-reconciler", "override", id, status, "--reason", "test", NULL));
+}
+
+static void test_a_word_that_a_persons_outweighs_counts_when_that_is_taken_back(void **state)
+{
+    struct world *w = *state;
+    const char *id = publication(w, "processing", 1);
+
+    assert_int_equal(person(w, id, "success").status, 0);
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(tell(w, id, "a", "failed", ",\"permanent\":true").status, 200);
+    assert_string_equal(status_of(w, id), "success");
+    assert_int_equal(
+        world_count(w, "select count(*) from settle.publication_reports where witness = 'worker'"), 1);
+    assert_int_equal(person(w, id, "none").status, 0);
+    assert_string_equal(
+        world_sql(w, "select status, extra_metadata ->> 'reconciliation_reason' from settle.publish_logs"),
+        "failed|worker_reported_failure");
+}
+
+/* Looked at while the publication was too young to be settled, and older than what the next run looks at again. */
+static void test_a_word_gives_way_to_a_stronger_webhook_that_came_before(void **state)
+{
+    struct world *w = *state;
+    const char *id = world_publication(w, "instagram", "post-1", "retry", 5);
+
+    assert_int_equal(ngot(claim(w, "a", 1)), 1);
+    world_sql(
+        w, "insert into settle.webhook_receipts (dedup_key, source, platform, delivery_id, external_post_id,"
+           "  decisive, event_status, happened_at, received_at, headers, body)"
+           " values (decode(repeat('ab', 32), 'hex'), 'default', 'instagram', gen_random_uuid(), 'post-1', 1,"
+           "  'published', now(), now(), '', '')");
+    assert_int_equal(world_reconcile(w, NULL).status, 0);
+    world_sql(w, "update settle.webhook_receipts set stored_at = now() - interval '5 minutes'");
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(
+            tell(w, id, "a", "failed", ",\"permanent\":true,\"happened_at\":\"2026-01-01T00:00:00Z\"").status,
+            200);
+    assert_string_equal(status_of(w, id), "processing");
+    assert_int_equal(world_count(w, "select count(*) from settle.publication_reports"), 1);
+    world_sql(w, "update settle.publish_logs set updated_at = now() - interval '11 minutes'");
+    assert_int_equal(world_reconcile(w, NULL).status, 0);
+    assert_string_equal(status_of(w, id), "success");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -410,6 +458,8 @@ int main(void)
         cmocka_unit_test_setup(test_a_permanent_failure_is_final, reset),
         cmocka_unit_test_setup(test_a_post_belongs_to_one_publication, reset),
         cmocka_unit_test_setup(test_a_word_about_a_settled_one_is_weighed_as_the_function_weighs, reset),
+        cmocka_unit_test_setup(test_a_word_that_a_persons_outweighs_counts_when_that_is_taken_back, reset),
+        cmocka_unit_test_setup(test_a_word_gives_way_to_a_stronger_webhook_that_came_before, reset),
     };
 
     return cmocka_run_group_tests(tests, up, down);

@@ -8,8 +8,11 @@
 #define SHIM_VARIABLE "TEST_SHIM_FILE" /* SETTLE_... are settings */
 
 struct shim_control {
-    _Atomic int64_t wall_us;
+    _Atomic int64_t wall_us, boot_us;
     _Atomic uint32_t names_delay_ms, names_fail, nnames;
+    _Atomic uint32_t signal, signal_nth; /* signal 0: none; nth 0: before each send */
+    _Atomic uint32_t era, nsends;        /* of the word, which changes while signal is 0 */
+    char word[32];
 };
 
 #endif

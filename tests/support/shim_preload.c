@@ -6,8 +6,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <time.h>
@@ -29,15 +33,18 @@ __attribute__((constructor)) static void find_control(void)
 
 static int shifted(clockid_t clock, struct timespec *ret)
 {
-    int64_t wall_us = atomic_load(&control->wall_us), ns;
+    bool wall = clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE || clock == CLOCK_TAI;
+    int64_t by_us = 0, ns;
 
     if (syscall(SYS_clock_gettime, clock, ret) != 0)
         return -1;
-    if (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE || clock == CLOCK_TAI) {
-        ns = ret->tv_nsec + wall_us % 1000000 * 1000 + 1000000000;
-        ret->tv_sec += wall_us / 1000000 + ns / 1000000000 - 1;
-        ret->tv_nsec = ns % 1000000000;
-    }
+    if (wall)
+        by_us = atomic_load(&control->wall_us);
+    else if (clock == CLOCK_BOOTTIME)
+        by_us = atomic_load(&control->boot_us);
+    ns = ret->tv_nsec + by_us % 1000000 * 1000 + 1000000000;
+    ret->tv_sec += by_us / 1000000 + ns / 1000000000 - 1;
+    ret->tv_nsec = ns % 1000000000;
     return 0;
 }
 
@@ -85,4 +92,44 @@ int getaddrinfo(const char *restrict host, const char *restrict service,
         return EAI_AGAIN;
     *(void **)&real = dlsym(RTLD_NEXT, "getaddrinfo");
     return real(host, service, wanted, ret);
+}
+
+/* Who has said the word, in this era. */
+static bool counts(const void *bytes, size_t len)
+{
+    static _Atomic uint32_t said_in;
+    uint32_t era = atomic_load(&control->era);
+
+    if (atomic_load(&said_in) != era && memmem(bytes, len, control->word, strlen(control->word)))
+        atomic_store(&said_in, era);
+    return atomic_load(&said_in) == era;
+}
+
+static void before_send(const void *bytes, size_t len)
+{
+    uint32_t signal = atomic_load(&control->signal), at = atomic_load(&control->signal_nth);
+
+    if (signal && counts(bytes, len)) {
+        uint32_t nth = atomic_fetch_add(&control->nsends, 1) + 1;
+
+        if (at == 0 || at == nth)
+            kill(getpid(), (int)signal);
+    }
+}
+
+ssize_t send(int fd, const void *bytes, size_t len, int flags)
+{
+    before_send(bytes, len);
+    return syscall(SYS_sendto, fd, bytes, len, flags, NULL, 0);
+}
+
+/* hiredis sends by this. */
+ssize_t write(int fd, const void *bytes, size_t len)
+{
+    int kind;
+
+    if (atomic_load(&control->signal) &&
+        getsockopt(fd, SOL_SOCKET, SO_TYPE, &kind, &(socklen_t){sizeof(kind)}) == 0)
+        before_send(bytes, len);
+    return syscall(SYS_write, fd, bytes, len);
 }

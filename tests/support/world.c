@@ -695,6 +695,11 @@ struct outcome world_wait(struct world *w, struct process p)
     return end;
 }
 
+bool world_said(struct world *w, struct process p, const char *text)
+{
+    return strstr(read_file(w, nth_file(w, "err", p.nth)), text) != NULL;
+}
+
 static const char *nth_file(struct world *w, const char *what, unsigned nth)
 {
     return arena_print(w->inner->arena, "%s/%s.%u", w->dir, what, nth);
