@@ -114,6 +114,8 @@ static enum status look(struct job *j, struct err *err)
     if (page_read(&j->page, s, SQL_PUBLICATION_READ, &args, err))
         return err->code;
     j->deadlines.timeouts_left = INT64_MAX; /* the guard looks at all rows, not at one */
+    if (j->page.nrows == 0)
+        return err_cause(err, REJECTED, "not_found", "there is no publication with this id any more");
     page_decide(&j->page, s, &j->deadlines);
     return OK;
 }
