@@ -7,7 +7,7 @@ select s.job, s.cron, s.next_due, s.running, r.status, r.holder,
        r.status = 'running' and f.epoch = r.fencing_token and f.holder is not null and f.lease_until > now() as alive,
        coalesce(r.error_message, r.error_code, r.outcome), s.pace, now(),
        s.pace = 'idle' and s.running is null
-       and (select max(stored_at) from settle.webhook_receipts) > f.watermark - interval '30 seconds' as wanted
+       and coalesce((select max(stored_at) from settle.webhook_receipts) > f.watermark - interval '30 seconds', false) as wanted
 from settle.job_schedule as s
 left join settle.job_runs as r on r.id = s.running
 left join settle.job_fences as f on f.name = s.job
