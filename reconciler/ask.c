@@ -10,17 +10,19 @@
 
 enum {
     PAGE_ROWS = CONNECTIONS_MAX, /* each may be of another account */
-    ROUND_US = 20 * SECOND_US,   /* on the wire at a time: the lease is renewed between rounds */
+    ROUND_US = 22 * SECOND_US,   /* on the wire at a time: a try (fetch.timeout_ms) and less than a lease */
     AGAIN_MINUTES_MAX = 60,
     COLUMN_STATUS_TEXT = 5, /* of the texts of poll_note: the times stand around it */
     COLUMNS_OF_TEXT = 9,
 };
 
+_Static_assert(ROUND_US + 3 * SECOND_US < LOCK_TRUST_MS * INT64_C(1000), "what was learned is still written");
+
 /* The columns of poll_due. */
 enum {
     DUE_PLACE_AT,
     DUE_PLACE_KEY,
-    DUE_NREAD,
+    DUE_MORE,
     DUE_ID,
     DUE_SOURCE,
     DUE_PLATFORM,
@@ -71,12 +73,15 @@ struct asker {
     struct fetch *fetch;
     struct seal_keys *keys;
     struct arena *arena; /* of the page at work */
+    struct arena
+        *reading; /* of the answer at work: as large as the platform likes, within fetch.max_answer_bytes */
     struct pg_rows *rows;
     struct account *accounts;
     size_t naccounts;
     struct connections *connections;
     struct question *questions;
-    size_t nquestions, nread;
+    size_t nquestions;
+    bool more;               /* pages behind this one */
     size_t written, at_work; /* of the questions: stored; in the transaction at work */
     int64_t place_us;
     char place_id[sizeof(struct id)];
@@ -133,16 +138,18 @@ enum status ask_all(struct session *s, const struct ask_scope *scope, struct ask
     if (s->config->reconcile.poll_seconds == 0 || !anyone_can_be_asked(scope, s->arena))
         return OK;
     a.arena = arena_open(1 << 16);
+    a.reading = arena_open(1 << 16);
     if (s->config->connections.key_file &&
         !(a.keys = seal_keys_load(s->config->connections.key_file, &keyless)))
         log_warn("poll_not_asked", LOG_TEXT("consequence", "no token can be opened"), LOG_ERR(&keyless));
     a.ends_boot_us = now_boot_us() + s->config->reconcile.poll_seconds * SECOND_US;
     do {
         status = ask_page(&a, err);
-    } while (!status && a.nread == PAGE_ROWS && now_boot_us() < a.ends_boot_us && !session_stopping());
+    } while (!status && a.more && now_boot_us() < a.ends_boot_us && !session_stopping());
     fetch_close(a.fetch); /* may still call back about the page */
     close_page(&a);
     seal_keys_close(a.keys);
+    arena_close(a.reading);
     arena_close(a.arena);
     return status;
 }
@@ -167,7 +174,7 @@ static enum status ask_page(struct asker *a, struct err *err)
     if (!a->fetch && open_fetch(a, err))
         return err->code;
     send_all(a);
-    if (a->s->lock.epoch && lock_renew(&a->s->lock, err))
+    if (a->s->lock.epoch && lock_renew_now(&a->s->lock, err))
         return err->code;
     round_ends_us = now_boot_us() + ROUND_US;
     if (fetch_run(a->fetch, round_ends_us < a->ends_boot_us ? round_ends_us : a->ends_boot_us, err))
@@ -210,7 +217,7 @@ static enum status read_page(struct asker *a, struct err *err)
         return OK;
     a->place_us = pg_time(a->rows, n - 1, DUE_PLACE_AT);
     memcpy(a->place_id, pg_bytes(a->rows, n - 1, DUE_PLACE_KEY).at, sizeof(a->place_id));
-    a->nread = (size_t)pg_int(a->rows, n - 1, DUE_NREAD);
+    a->more = pg_int(a->rows, n - 1, DUE_MORE) != 0;
     if (pg_is_null(a->rows, 0, DUE_ID))
         return OK;
     a->nquestions = n;
@@ -424,8 +431,8 @@ static void after_try(void *call, const struct fetch_answer *answer)
 {
     struct call *c = call;
     struct asker *a = c->asker;
-    struct poll_answer *answers = arena_zero(a->arena, c->n * sizeof(*answers));
-    struct span *posts = arena_alloc(a->arena, c->n * sizeof(*posts));
+    struct poll_answer *answers = arena_zero(a->reading, c->n * sizeof(*answers));
+    struct span *posts = arena_alloc(a->reading, c->n * sizeof(*posts));
     const struct poll_question q = {
         .poll = c->account->platform->poll, .request = c->request, .posts = posts, .nposts = c->n};
     const struct poll_reply reply = {
@@ -435,16 +442,15 @@ static void after_try(void *call, const struct fetch_answer *answer)
     for (size_t i = 0; i < c->n; i++)
         posts[i] = c->questions[i]->post;
     if (answer->error == FETCH_OK)
-        whole = poll_read(&q, &reply, a->arena, answers);
+        whole = poll_read(&q, &reply, a->reading, answers);
     note_try(c, answer, whole);
-    if (answer->again)
-        return;
-    if (answer->error == FETCH_OK)
+    if (answer->error == FETCH_OK && !answer->again)
         take_answers(c, answer, answers, whole);
-    else if (c->held)
+    else if (c->held && !answer->again)
         give_up(c, c->held);
-    else if (answer->error != FETCH_STOPPED)
+    else if (answer->error != FETCH_STOPPED && !answer->again)
         give_up(c, breakers_missing(answer));
+    arena_reset(a->reading);
 }
 
 /* For the breaker and for the log. A try that was held back or cut off by us says nothing of the platform. */
@@ -472,7 +478,7 @@ static enum breaker_word word_of(enum poll_error error)
     return error == POLL_ERROR_NONE ? BREAKER_SUCCESS : BREAKER_FAILURE;
 }
 
-/* The answers borrow a body that goes with this call. */
+/* The answers borrow a body that goes with this call, and an arena that the next one forgets. */
 static void take_answers(struct call *c, const struct fetch_answer *answer, const struct poll_answer *answers,
                          enum poll_error whole)
 {
@@ -674,7 +680,8 @@ static void close_page(struct asker *a)
     a->connections = NULL;
     a->accounts = NULL;
     a->naccounts = 0;
-    a->nquestions = a->nread = 0;
+    a->nquestions = 0;
+    a->more = false;
     pg_rows_free(a->rows);
     a->rows = NULL;
     arena_reset(a->arena);

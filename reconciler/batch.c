@@ -3,12 +3,14 @@
 #include "base/now.h"
 
 enum {
-    SLOW_US = 2 * SECOND_US,
+    AIM_US = SECOND_US / 10, /* of one batch: so long it holds its rows, and a signal waits */
+    ROWS_FIRST = 250,        /* nothing is known of the server yet */
     ROWS_LEAST = 50,
     REFUSED_MAX = 3, /* rows in a row that are held or too slow: then it is the server, not the rows */
 };
 
 static size_t rows_to_try(const struct session *s);
+static void fit_rows(struct session *s, size_t rows, int64_t took_us);
 static enum status attempt(struct session *s, batch_work *work, void *ctx, size_t rows, bool *ret_refused,
                            struct err *err);
 static enum status begin(struct session *s, struct err *err);
@@ -30,8 +32,8 @@ enum status batch_do(struct session *s, batch_work *work, void *ctx, bool *ret_r
         s->refused_in_a_row = *ret_refused ? s->refused_in_a_row + 1 : 0;
         if (s->refused_in_a_row > REFUSED_MAX && err->code == UNAVAILABLE)
             return err_in(err, "%zu rows in a row", s->refused_in_a_row);
-        if (now_boot_us() - began_us > SLOW_US && s->batch_rows >= 2 * ROWS_LEAST)
-            s->batch_rows /= 2;
+        if (!*ret_refused && rows >= ROWS_LEAST) /* how long one row was waited for says nothing */
+            fit_rows(s, rows, now_boot_us() - began_us);
         return *ret_refused ? OK : status;
     }
 }
@@ -39,9 +41,22 @@ enum status batch_do(struct session *s, batch_work *work, void *ctx, bool *ret_r
 /* A refused batch leaves its rows under suspicion: half of them are tried at a time, until one is found or none. */
 static size_t rows_to_try(const struct session *s)
 {
-    if (s->suspect_rows == 0)
-        return s->batch_rows;
-    return s->suspect_rows > 1 ? s->suspect_rows / 2 : 1;
+    size_t fit = s->fit_rows ? s->fit_rows : ROWS_FIRST;
+
+    if (s->suspect_rows > 0)
+        return s->suspect_rows > 1 ? s->suspect_rows / 2 : 1;
+    return fit < s->batch_rows ? fit : s->batch_rows;
+}
+
+/* By what the last one took; at most twice as many as that. */
+static void fit_rows(struct session *s, size_t rows, int64_t took_us)
+{
+    size_t most = 2 * rows < s->batch_rows ? 2 * rows : s->batch_rows;
+    size_t fit = took_us > 0 ? (size_t)((int64_t)rows * AIM_US / took_us) : most;
+
+    if (fit < ROWS_LEAST)
+        fit = ROWS_LEAST;
+    s->fit_rows = fit < most ? fit : most;
 }
 
 /* The fence is checked, and its answer read, before anything is written. */

@@ -1,7 +1,8 @@
 /*
  * batch: a job's work in short transactions, each under the fence: a runner that lost its lease changes nothing.
  * A batch that the store refuses is tried again with half the rows, until one row stands alone and is left out:
- * one bad or locked row must not hold up the others.
+ * one bad or locked row must not hold up the others. How many rows a batch has follows what the last one took, so that
+ * none takes long, however slow the server is.
  */
 #ifndef SETTLE_RECONCILER_BATCH_H
 #define SETTLE_RECONCILER_BATCH_H

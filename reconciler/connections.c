@@ -231,6 +231,7 @@ static enum status open_job(struct job *j, struct err *err)
         .application = "settle-reconciler connections",
         .connect_timeout_s = 5,
         .statement_timeout_ms = STATEMENT_MS,
+        .lazy = true,
         .read_only = j->options->dry_run,
     };
 

@@ -6,6 +6,8 @@
 
 static void add(struct deadlines *d, const struct session *s, struct span platform, unsigned minutes);
 static enum status read_pauses(struct deadlines *d, struct session *s, struct err *err);
+static enum status read_accounts(struct deadlines *d, struct session *s, struct err *err);
+static struct patience *find(const struct deadlines *d, struct span platform);
 
 enum status deadlines_read(struct deadlines *ret, struct session *s, struct err *err)
 {
@@ -31,16 +33,17 @@ enum status deadlines_read(struct deadlines *ret, struct session *s, struct err 
         const struct platform *p = platforms_at(s->platforms, i);
         add(ret, s, p->name, p->timeout_minutes);
     }
-    return read_pauses(ret, s, err);
+    if (read_pauses(ret, s, err))
+        return err->code;
+    return read_accounts(ret, s, err);
 }
 
 static void add(struct deadlines *d, const struct session *s, struct span platform, unsigned minutes)
 {
     const struct platform *p = platforms_find(s->platforms, platform);
 
-    for (size_t i = 0; i < d->npatience; i++)
-        if (span_eq(d->patience[i].platform, platform))
-            return;
+    if (find(d, platform))
+        return;
     d->patience[d->npatience++] = (struct patience){
         .platform = platform,
         .minutes = minutes < d->since_minutes ? d->since_minutes : minutes,
@@ -65,9 +68,29 @@ static enum status read_pauses(struct deadlines *d, struct session *s, struct er
         struct span platform = pg_bytes(d->pauses, i, 0);
 
         add(d, s, platform, 0);
-        for (struct patience *p = d->patience; p < d->patience + d->npatience; p++)
-            p->paused |= span_eq(p->platform, platform);
+        find(d, platform)->paused = true;
     }
+    return OK;
+}
+
+/* Without any, all that is done to ask would be done in vain, for each publication. */
+static enum status read_accounts(struct deadlines *d, struct session *s, struct err *err)
+{
+    struct span *names = arena_alloc(s->arena, (d->npatience + 1) * sizeof(*names));
+    struct pg_rows *rows;
+    struct pg_args args;
+    size_t n = 0;
+
+    for (size_t i = 0; i < d->npatience; i++)
+        if (d->patience[i].give_up_minutes > 0)
+            names[n++] = d->patience[i].platform;
+    pg_args_init(&args, s->arena);
+    pg_arg_texts(&args, names, n);
+    if (pg_run(s->pg, SQL_CONNECTION_PLATFORMS, &args, WAIT_MS, &rows, err))
+        return err_in(err, "reading which platforms can be asked");
+    for (size_t i = 0; i < pg_nrows(rows); i++)
+        find(d, pg_bytes(rows, i, 0))->has_accounts = true;
+    pg_rows_free(rows);
     return OK;
 }
 
@@ -80,10 +103,17 @@ void deadlines_free(struct deadlines *d)
 
 struct patience patience_with(const struct deadlines *d, struct span platform)
 {
+    const struct patience *known = find(d, platform);
+
+    return known ? *known : (struct patience){.platform = platform, .minutes = d->since_minutes};
+}
+
+static struct patience *find(const struct deadlines *d, struct span platform)
+{
     for (size_t i = 0; i < d->npatience; i++)
         if (span_eq(platform, d->patience[i].platform))
-            return d->patience[i];
-    return (struct patience){.platform = platform, .minutes = d->since_minutes};
+            return &d->patience[i];
+    return NULL;
 }
 
 struct span *deadlines_askable(const struct deadlines *d, bool paused, struct arena *arena, size_t *ret_n)
@@ -92,7 +122,7 @@ struct span *deadlines_askable(const struct deadlines *d, bool paused, struct ar
 
     *ret_n = 0;
     for (size_t i = 0; i < d->npatience; i++)
-        if (d->patience[i].give_up_minutes > 0 && (paused || !d->patience[i].paused))
+        if (d->patience[i].has_accounts && (paused || !d->patience[i].paused))
             names[(*ret_n)++] = d->patience[i].platform;
     return names;
 }

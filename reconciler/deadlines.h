@@ -17,13 +17,14 @@ struct deadlines {
         struct span platform;
         unsigned minutes;         /* the time-out, never below since_minutes */
         unsigned give_up_minutes; /* of what the platform can be asked about; 0: nobody can ask it */
+        bool has_accounts;        /* that it can be asked with: any at all */
         bool paused;
     } * patience; /* of the platforms we know, and of paused ones; in no order */
     size_t npatience;
     struct pg_rows *pauses; /* owns; patience borrows names */
 };
 
-/* Of the settings, the descriptors and the pauses in Postgres. Of no time-outs: timeouts_left is 0. */
+/* Of the settings, the descriptors, and the pauses and accounts in Postgres. Of no time-outs: timeouts_left is 0. */
 enum status deadlines_read(struct deadlines *ret, struct session *s, struct err *err) MUST_CHECK;
 void deadlines_free(struct deadlines *d);
 

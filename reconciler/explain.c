@@ -1,6 +1,7 @@
 /* explain: why a publication is in its state, and what would change it, in words. Reads only. What the next run would do is
  * asked of the same function that will decide then. */
 #include "command.h"
+#include "facts.h"
 #include "page.h"
 
 #include "base/log.h"
@@ -8,8 +9,6 @@
 
 #include <stdio.h>
 #include <sysexits.h>
-
-#include <jansson.h>
 
 struct job {
     struct session_options common;
@@ -30,7 +29,6 @@ static const char *change(const struct job *j);
 static void print(const struct job *j);
 static void print_said(const struct job *j);
 static void print_hindrances(const struct job *j);
-static const char *word(const json_t *object, const char *name);
 static const char *reason_in_words(const char *reason);
 
 const struct command explain_command = {
@@ -116,6 +114,8 @@ static enum status look(struct job *j, struct err *err)
     if (page_read(&j->page, s, SQL_PUBLICATION_READ, &args, err))
         return err->code;
     j->deadlines.timeouts_left = INT64_MAX; /* the guard looks at all rows, not at one */
+    if (j->page.nrows == 0)
+        return err_cause(err, REJECTED, "not_found", "there is no publication with this id any more");
     page_decide(&j->page, s, &j->deadlines);
     return OK;
 }
@@ -123,19 +123,12 @@ static enum status look(struct job *j, struct err *err)
 static enum status read_facts(struct job *j, struct err *err)
 {
     struct session *s = &j->session;
-    struct pg_rows *rows;
     struct pg_args args;
-    struct span text;
 
     pg_args_init(&args, s->arena);
     pg_arg_uuid(&args, &j->id);
-    if (pg_run(s->pg, SQL_PUBLICATION_EXPLAIN, &args, WAIT_MS, &rows, err))
+    if (facts_read(s, SQL_PUBLICATION_EXPLAIN, &args, &j->facts, err))
         return err->code;
-    if (pg_nrows(rows) > 0) {
-        text = pg_bytes(rows, 0, 0);
-        j->facts = json_loadb(text.at, text.len, 0, NULL);
-    }
-    pg_rows_free(rows);
     return j->facts ? OK : err_cause(err, REJECTED, "not_found", "there is no publication with this id");
 }
 
@@ -197,18 +190,18 @@ static const char *change(const struct job *j)
 static void print(const struct job *j)
 {
     const json_t *f = j->facts, *decision = json_object_get(f, "decision");
-    const char *reason = word(f, "reason");
+    const char *reason = facts_word(f, "reason");
     char next[256];
 
-    printf("%s on %s (source %s), post %s, of %s\n", word(f, "id"), word(f, "platform"), word(f, "source"),
-           word(f, "external_post_id"), word(f, "user_id_str"));
-    printf("  is %s since %s%s%s\n", word(f, "status"), word(f, "updated_at"), *reason ? ": " : "",
-           reason_in_words(reason));
-    if (*word(f, "error_message"))
-        printf("  error: %s\n", word(f, "error_message"));
+    printf("%s on %s (source %s), post %s, of %s\n", facts_word(f, "id"), facts_word(f, "platform"),
+           facts_word(f, "source"), facts_word(f, "external_post_id"), facts_word(f, "user_id_str"));
+    printf("  is %s since %s%s%s\n", facts_word(f, "status"), facts_word(f, "updated_at"),
+           *reason ? ": " : "", reason_in_words(reason));
+    if (*facts_word(f, "error_message"))
+        printf("  error: %s\n", facts_word(f, "error_message"));
     if (json_is_object(decision))
-        printf("  decided %s by %s%s%s\n", word(decision, "timestamp"), word(decision, "actor"),
-               *word(decision, "run_id") ? ", run " : "", word(decision, "run_id"));
+        printf("  decided %s by %s%s%s\n", facts_word(decision, "timestamp"), facts_word(decision, "actor"),
+               *facts_word(decision, "run_id") ? ", run " : "", facts_word(decision, "run_id"));
     print_said(j);
     print_hindrances(j);
     printf("next: %s\n", next_step(j, next, sizeof(next)));
@@ -224,11 +217,12 @@ static void print_said(const struct job *j)
         const json_t *one = json_array_get(said, i);
         json_int_t decisive = json_integer_value(json_object_get(one, "decisive"));
 
-        printf("  %s  %-8s %s%s%s%s\n", word(one, "at"), word(one, "witness"), word(one, "status"),
+        printf("  %s  %-8s %s%s%s%s\n", facts_word(one, "at"), facts_word(one, "witness"),
+               facts_word(one, "status"),
                decisive > 0   ? " (success)"
                : decisive < 0 ? " (failure)"
                               : " (unclear)",
-               *word(one, "reason") ? ": " : "", word(one, "reason"));
+               *facts_word(one, "reason") ? ": " : "", facts_word(one, "reason"));
     }
 }
 
@@ -240,24 +234,19 @@ static void print_hindrances(const struct job *j)
                  *connection = json_object_get(j->facts, "connection");
 
     if (json_is_object(lease))
-        printf("  worker %s has it until %s\n", word(lease, "worker_id"), word(lease, "lease_until"));
+        printf("  worker %s has it until %s\n", facts_word(lease, "worker_id"),
+               facts_word(lease, "lease_until"));
     if (json_is_object(poll))
-        printf("  asked %s: %s%s%s, again from %s\n", word(poll, "asked_at"), word(poll, "outcome"),
-               *word(poll, "error_code") ? ", " : "", word(poll, "error_code"), word(poll, "next_at"));
+        printf("  asked %s: %s%s%s, again from %s\n", facts_word(poll, "asked_at"),
+               facts_word(poll, "outcome"), *facts_word(poll, "error_code") ? ", " : "",
+               facts_word(poll, "error_code"), facts_word(poll, "next_at"));
     else if (patience_with(&j->deadlines, j->page.rows[0].platform).give_up_minutes > 0)
         printf("  %s\n", !json_is_object(connection)
                              ? "never asked: the account has no token (settle-reconciler connections)"
                              : "not asked yet");
     if (json_is_object(pause))
-        printf("  the platform is paused since %s by %s: %s\n", word(pause, "paused_at"),
-               word(pause, "actor"), word(pause, "reason"));
-}
-
-static const char *word(const json_t *object, const char *name)
-{
-    const char *text = json_string_value(json_object_get(object, name));
-
-    return text ? text : "";
+        printf("  the platform is paused since %s by %s: %s\n", facts_word(pause, "paused_at"),
+               facts_word(pause, "actor"), facts_word(pause, "reason"));
 }
 
 static const char *reason_in_words(const char *reason)

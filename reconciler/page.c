@@ -13,7 +13,7 @@ enum { URL_BYTES_MAX = 2048 }; /* of publish_logs.external_url */
 struct columns {
     struct id *ids, *event_ids;
     struct span *sources, *old_statuses, *statuses, *errors, *urls, *extras, *patches, *events, *receipts;
-    int64_t *updated_us, *published_us, *next_retry_us;
+    int64_t *updated_us, *published_us;
 };
 
 static void read_row(struct row *r, const struct pg_rows *rows, size_t at, const struct session *s);
@@ -32,7 +32,6 @@ static void put_columns(struct row *const *rows, size_t n, const struct session 
 static void columns_init(struct columns *c, size_t n, struct arena *arena);
 static void columns_bind(const struct columns *c, size_t n, struct arena *arena, struct pg_args *ret);
 static enum pub_state state_after(struct verdict v);
-static int64_t next_retry_us(const struct row *r, int64_t now_us);
 static struct span failure_text(const struct row *r, struct arena *arena);
 static struct span url_of(const struct row *r);
 static int64_t published_us(const struct row *r, int64_t now_us);
@@ -280,13 +279,11 @@ static void put_columns(struct row *const *rows, size_t n, const struct session 
         c.event_ids[i] = id_make(now_us);
         c.events[i] = event_of(r, s->arena);
         c.receipts[i] = r->receipt.key;
-        c.next_retry_us[i] = r->verdict.action == ACT_RETRY ? next_retry_us(r, now_us) : TIME_NONE;
     }
     columns_bind(&c, n, s->arena, ret);
     pg_arg_time(ret, now_us);
     pg_arg_text(ret, span_of(s->options->actor));
     pg_arg_uuid(ret, &s->options->run_id);
-    pg_arg_times(ret, c.next_retry_us, n);
 }
 
 static enum pub_state state_after(struct verdict v)
@@ -307,7 +304,6 @@ static void columns_init(struct columns *c, size_t n, struct arena *arena)
         .errors = arena_alloc(arena, n * sizeof(struct span)),
         .urls = arena_alloc(arena, n * sizeof(struct span)),
         .published_us = arena_alloc(arena, n * sizeof(int64_t)),
-        .next_retry_us = arena_alloc(arena, n * sizeof(int64_t)),
         .extras = arena_alloc(arena, n * sizeof(struct span)),
         .patches = arena_alloc(arena, n * sizeof(struct span)),
         .event_ids = arena_alloc(arena, n * sizeof(struct id)),
@@ -332,17 +328,6 @@ static void columns_bind(const struct columns *c, size_t n, struct arena *arena,
     pg_arg_uuids(ret, c->event_ids, n);
     pg_arg_jsons(ret, c->events, n);
     pg_arg_bytess(ret, c->receipts, n);
-}
-
-/* A second, two, four, to a minute, a tenth more or less: workers do not all come back at once. (domain 1.6) */
-static int64_t next_retry_us(const struct row *r, int64_t now_us)
-{
-    unsigned doublings = r->publication.retry_count < 6 ? r->publication.retry_count : 6;
-    int64_t wait_us = (INT64_C(1) << doublings) * SECOND_US;
-
-    if (wait_us > MINUTE_US)
-        wait_us = MINUTE_US;
-    return now_us + wait_us * (900 + arc4random_uniform(201)) / 1000;
 }
 
 static struct span failure_text(const struct row *r, struct arena *arena)

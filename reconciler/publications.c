@@ -110,7 +110,7 @@ enum { OPTION_SINCE = 1, OPTION_PLATFORM, OPTION_BATCH, OPTION_FORCE, OPTION_EVI
 static const struct argp_option option_table[] = {
     {"since-minutes",        OPTION_SINCE,    "N",    0, "Look at what is untouched for N minutes (1 to 1440)", 1},
     {"platform",             OPTION_PLATFORM, "NAME", 0, "Only publications on one platform",                   1},
-    {"batch-size",           OPTION_BATCH,    "N",    0, "Rows a transaction (1 to 10000)",                     1},
+    {"batch-size",           OPTION_BATCH,    "N",    0, "Rows a transaction, at most (1 to 10000)",            1},
     {"evidence-age-minutes", OPTION_EVIDENCE, "N",    0, "Settle by webhooks after N minutes (0: at once)",     1},
     {"force",                OPTION_FORCE,    NULL,   0, "Fail by time-out however many they are",              1},
     {NULL,                   0,               NULL,   0, NULL,                                                  0},

@@ -40,6 +40,8 @@ static enum run_state state_of(const struct pg_rows *rows, size_t i);
 static void copy_text(struct span text, char *ret, size_t size);
 static enum status write_take(void *ctx, size_t rows, struct err *err);
 static enum status write_skip(void *ctx, size_t rows, struct err *err);
+static enum status write_wake(void *ctx, size_t rows, struct err *err);
+static enum status move_due(struct write *w, enum sql sql, struct err *err);
 static enum status write_end(void *ctx, size_t rows, struct err *err);
 static enum status end_killed(struct write *w, struct err *err);
 static enum status choose_pace(struct write *w, struct err *err);
@@ -127,6 +129,7 @@ static void read_row(const struct pg_rows *rows, size_t i, struct schedule_row *
     struct span pace = pg_bytes(rows, i, 8);
 
     ret->next_due_us = pg_time(rows, i, 2);
+    ret->is_wanted = pg_int(rows, i, 10) != 0;
     ret->run_id = pg_uuid(rows, i, 3);
     ret->state = state_of(rows, i);
     copy_text(pg_bytes(rows, i, 5), ret->holder, sizeof(ret->holder));
@@ -199,18 +202,38 @@ enum status schedule_skip(struct session *s, const struct schedule_row *row, str
 
 static enum status write_skip(void *ctx, size_t rows, struct err *err)
 {
-    struct write *w = ctx;
+    (void)rows;
+    if (move_due(ctx, SQL_SCHEDULE_SKIP, err))
+        return err_in(err, "skipping a due time of job %s", ((struct write *)ctx)->row->kind->name);
+    return OK;
+}
+
+enum status schedule_wake(struct session *s, const struct schedule_row *row, struct err *err)
+{
+    struct write w = {.session = s, .row = row};
+
+    return under_fence(&w, write_wake, err);
+}
+
+static enum status write_wake(void *ctx, size_t rows, struct err *err)
+{
+    (void)rows;
+    if (move_due(ctx, SQL_SCHEDULE_WAKE, err))
+        return err_in(err, "waking job %s", ((struct write *)ctx)->row->kind->name);
+    return OK;
+}
+
+/* To the next one by its schedule. */
+static enum status move_due(struct write *w, enum sql sql, struct err *err)
+{
     struct session *s = w->session;
     struct pg_args args;
 
-    (void)rows;
     pg_args_init(&args, s->arena);
     pg_arg_text(&args, span_of(w->row->kind->name));
     pg_arg_time(&args, w->row->next_due_us);
     pg_arg_time(&args, next_of(cron_of(s, w->row->kind), w->row->now_us));
-    if (pg_run(s->pg, SQL_SCHEDULE_SKIP, &args, WAIT_MS, NULL, err))
-        return err_in(err, "skipping a due time of job %s", w->row->kind->name);
-    return OK;
+    return pg_run(s->pg, sql, &args, WAIT_MS, NULL, err);
 }
 
 enum status schedule_end(struct session *s, const struct schedule_row *row, const struct ending *ending,

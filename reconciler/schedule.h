@@ -38,6 +38,7 @@ struct schedule_row {
     char holder[HOLDER_BYTES]; /* of its run; "": none */
     char error[256];           /* what its row says of it */
     enum pace pace;
+    bool is_wanted; /* it waits, since nothing was to be done, and now something is */
     int64_t now_us; /* of the database, when it was read */
 };
 
@@ -56,6 +57,8 @@ enum status schedule_read(struct session *s, struct schedule *ret, struct err *e
 enum status schedule_take(struct session *s, const struct schedule_row *row, const struct id *run_id,
                           const char *trigger, bool *ret_taken, struct err *err) MUST_CHECK;
 enum status schedule_skip(struct session *s, const struct schedule_row *row, struct err *err) MUST_CHECK;
+/* Of one that is wanted: due as scheduled again. */
+enum status schedule_wake(struct session *s, const struct schedule_row *row, struct err *err) MUST_CHECK;
 
 struct ending {
     enum run_state state; /* RUN_SUCCESS, RUN_FAILED, RUN_SKIPPED */

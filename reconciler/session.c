@@ -154,6 +154,7 @@ static enum status connect_stores(struct session *s, struct err *err)
         .connect_timeout_s = 5,
         .statement_timeout_ms = STATEMENT_MS,
         .prepare = s->config->database.prepare,
+        .lazy = true,
         .read_only = s->options->dry_run,
         .unsafe_ok = s->config->unsafe_ok,
     };

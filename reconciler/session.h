@@ -54,7 +54,8 @@ struct session {
     int64_t watermark_us;            /* receipts stored before this have been looked at; TIME_NONE: none */
     size_t refused_in_a_row;
     size_t suspect_rows; /* of the rows ahead: one of them was refused; 0: nothing is known */
-    size_t batch_rows;   /* halved when a batch takes too long */
+    size_t batch_rows;   /* of a batch, at most */
+    size_t fit_rows;     /* of the next one, by what the last one took; 0: none was done yet */
 };
 
 /* INVALID: of the settings. UNAVAILABLE, BROKEN: of Postgres; a Redis that is down is logged and done without.

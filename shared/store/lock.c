@@ -63,12 +63,17 @@ enum status lock_check(struct lock *l, struct err *err)
 
 enum status lock_renew(struct lock *l, struct err *err)
 {
+    if (now_boot_us() - l->renewed_boot_us < LOCK_RENEW_MS * INT64_C(1000))
+        return OK;
+    return lock_renew_now(l, err);
+}
+
+enum status lock_renew_now(struct lock *l, struct err *err)
+{
     defer(free_rows) struct pg_rows *rows = NULL;
     int64_t now_us = now_boot_us();
     enum status status;
 
-    if (now_us - l->renewed_boot_us < LOCK_RENEW_MS * INT64_C(1000))
-        return OK;
     if (now_us - l->renewed_boot_us > LOCK_TRUST_MS * INT64_C(1000))
         return lost(l, "it was not renewed in time", err);
 

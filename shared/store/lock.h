@@ -43,6 +43,8 @@ enum status lock_check(struct lock *l, struct err *err) MUST_CHECK;
 
 /* Before each batch: renews when due. BUSY "fence_lost" when refused or past the trust deadline. */
 enum status lock_renew(struct lock *l, struct err *err) MUST_CHECK;
+/* The same whether due or not: before a wait between batches, which must end LOCK_TRUST_MS later with time to spare. */
+enum status lock_renew_now(struct lock *l, struct err *err) MUST_CHECK;
 
 /* Errors are ignored: the lease ends by itself. */
 void lock_release(struct lock *l);

@@ -27,6 +27,7 @@ struct statement {
     int64_t deadline_boot_us;
     pg_done *done;
     void *ctx;
+    bool *prepares; /* of pg->known: the first of its results tells; NULL: it was known, or needs no name */
 };
 
 struct pg_rows {
@@ -35,7 +36,8 @@ struct pg_rows {
 
 struct pg {
     PGconn *conn;
-    bool prepared; /* statements are known to the server by name */
+    bool named; /* statements have names on the server */
+    bool known[NSQL];
     bool closing;
     bool lost;
     char why_lost[160];
@@ -62,8 +64,8 @@ static enum status check_schema(struct pg *pg, unsigned wait_ms, struct err *err
 static enum status prepare_all(struct pg *pg, bool named, unsigned wait_ms, struct err *err);
 static void after_prepare(void *ctx, const struct pg_rows *rows, const struct err *err);
 
-static void queue(struct pg *pg, bool sent, const char *name, int64_t deadline_boot_us, pg_done *done,
-                  void *ctx);
+static struct statement *queue(struct pg *pg, bool sent, const char *name, int64_t deadline_boot_us,
+                               pg_done *done, void *ctx);
 static struct statement take_oldest(struct pg *pg);
 static void take_results(struct pg *pg);
 static void end_oldest(struct pg *pg);
@@ -99,10 +101,11 @@ struct pg *pg_connect(const struct pg_config *config, struct err *err)
     pg->conn = conn;
     pg->end = &pg->oldest;
     if (set_session(pg, config, wait_ms, err) || check_server(pg, config, wait_ms, err) ||
-        check_schema(pg, wait_ms, err) || prepare_all(pg, config->prepare, wait_ms, err)) {
+        check_schema(pg, wait_ms, err) || (!config->lazy && prepare_all(pg, config->prepare, wait_ms, err))) {
         pg_close(pg);
         return NULL;
     }
+    pg->named = config->prepare;
     return pg;
 }
 
@@ -235,7 +238,7 @@ static enum status prepare_all(struct pg *pg, bool named, unsigned wait_ms, stru
         queue(pg, PQsendPrepare(pg->conn, named ? sql_texts[i].name : "", sql_texts[i].text, 0, NULL),
               sql_texts[i].name, boot_us_in(wait_ms), after_prepare, &first);
     wait_until_answered(pg);
-    pg->prepared = named;
+    memset(pg->known, named, sizeof(pg->known));
     if (first.code && first.code != UNAVAILABLE)
         first.code = BROKEN;
     if (first.code)
@@ -271,23 +274,27 @@ void pg_send(struct pg *pg, enum sql sql, const struct pg_args *args, int64_t de
 {
     static const struct pg_args none = {.n = 0};
     const struct sql_text *s = &sql_texts[sql];
-    bool sent;
+    bool sent = !pg->lost, prepares = pg->named && !pg->known[sql];
 
     if (!args)
         args = &none;
     assert(args->n == s->nparameters);
-    if (pg->prepared)
-        sent = !pg->lost && PQsendQueryPrepared(pg->conn, s->name, args->n, args->values, args->lengths,
-                                                args->formats, BINARY);
+    if (prepares)
+        sent = sent && PQsendPrepare(pg->conn, s->name, s->text, 0, NULL);
+    if (pg->named)
+        sent = sent && PQsendQueryPrepared(pg->conn, s->name, args->n, args->values, args->lengths,
+                                           args->formats, BINARY);
     else
-        sent = !pg->lost && PQsendQueryParams(pg->conn, s->text, args->n, NULL, args->values, args->lengths,
-                                              args->formats, BINARY);
-    queue(pg, sent, s->name, deadline_boot_us, done, ctx);
+        sent = sent && PQsendQueryParams(pg->conn, s->text, args->n, NULL, args->values, args->lengths,
+                                         args->formats, BINARY);
+    if (prepares)
+        pg->known[sql] = true; /* for those behind it */
+    queue(pg, sent, s->name, deadline_boot_us, done, ctx)->prepares = prepares ? &pg->known[sql] : NULL;
 }
 
 /* The sync makes the statement a transaction of its own, and sends it off. */
-static void queue(struct pg *pg, bool sent, const char *name, int64_t deadline_boot_us, pg_done *done,
-                  void *ctx)
+static struct statement *queue(struct pg *pg, bool sent, const char *name, int64_t deadline_boot_us,
+                               pg_done *done, void *ctx)
 {
     struct statement *s = malloc(sizeof(*s));
 
@@ -300,6 +307,7 @@ static void queue(struct pg *pg, bool sent, const char *name, int64_t deadline_b
     pg->nwaiting++;
     if (!sent || !PQpipelineSync(pg->conn))
         lose(pg, "it does not take statements");
+    return s;
 }
 
 static struct statement take_oldest(struct pg *pg)
@@ -377,6 +385,8 @@ static void take_results(struct pg *pg)
         paused = !result;
         if (!result)
             continue;
+        if (!failed(result))
+            pg->oldest->prepares = NULL; /* the first result is that of preparing */
         if (PQresultStatus(result) == PGRES_PIPELINE_SYNC) {
             PQclear(result);
             end_oldest(pg);
@@ -394,6 +404,8 @@ static void end_oldest(struct pg *pg)
     struct statement s = take_oldest(pg);
     struct err err;
 
+    if (s.prepares)
+        *s.prepares = false;
     if (failed(pg->rows.result)) {
         describe(s.name, pg->rows.result, &err);
         if (!err.sqlstate[0])

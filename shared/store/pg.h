@@ -3,7 +3,8 @@
  * Two ways to use it, not mixed on one connection at a time:
  *   - asynchronous (gateway): pg_send queues, the owner watches pg_fd and calls pg_flush and pg_read;
  *   - blocking (reconciler, start checks): pg_run sends one statement and waits for its rows.
- * All statements of sql/queries are prepared at connect. Each is its own transaction unless one is open.
+ * All statements of sql/queries are prepared at connect, or each when it is first used. Each is its own transaction unless
+ * one is open.
  * A pooler in between must be in session mode: limits are settings of the session.
  * Not for use from two threads; but a connection made in one thread may be handed to another.
  */
@@ -30,12 +31,14 @@ struct pg_config {
     unsigned connect_timeout_s;    /* at least 2: libpq takes no less; also of each step of the start */
     unsigned statement_timeout_ms; /* server side; the client gives up at each statement's own deadline */
     bool prepare;                  /* false: unnamed statements */
-    bool read_only;                /* default_transaction_read_only = on */
-    bool unsafe_ok;                /* accept a server that can lose what it has committed (tests) */
+    bool
+        lazy; /* nothing is prepared at connect: for programs that send few of the statements, and few times */
+    bool read_only; /* default_transaction_read_only = on */
+    bool unsafe_ok; /* accept a server that can lose what it has committed (tests) */
 };
 
 /* Blocking, name look-up included: not for a loop's thread. Checks the server's safety settings and the
- * schema version, and prepares. NULL on failure: INVALID: a URL we cannot read; UNAVAILABLE: not reachable, or
+ * schema version, and prepares, unless it is lazy. NULL on failure: INVALID: a URL we cannot read; UNAVAILABLE: not reachable, or
  * takes no writes (cause "read_only"); BROKEN: cause "unsafe_server", cause "schema_missing" (the changes are named),
  * or a statement that does not prepare. */
 struct pg *pg_connect(const struct pg_config *config, struct err *err) MUST_CHECK;

@@ -1,13 +1,23 @@
 -- log_claim: hands due publications of one source to a publishing worker, the longest registered first: pending ones,
 -- retries whose time has come, and those whose worker has been silent beyond its lease without naming a post. None that
--- decisive evidence speaks of: it was published already.
+-- decisive evidence speaks of: it was published already. And none that a worker still has, though a run has sent it back.
 -- $1 platform text  $2 source text  $3 limit int8  $4 worker_id text  $5 lease_s int8  $6 actor text
 -- One row: HTTP status, JSON text, null.
 -- Two that ask at once get different ones: what the other has locked is skipped, and what it has changed since this
 -- statement's snapshot fails the join on updated_at, or the lease's own column, when it is looked at again.
+-- Read in the order of the index and no further than needed, however many wait: hence the limit within, which no plan knows.
 with due as (
   select p.id, p.source, p.status, false as again
-  from settle.publish_open as o
+  from (
+    select id, source, status, updated_at
+    from settle.publish_open
+    where platform = $1::text
+      and source = $2::text
+      and status in ('pending', 'retry')
+      and not (status = 'retry' and exists (select from settle.platform_pauses where platform = $1))
+    order by id
+    limit (select 100000)
+  ) as o
   join settle.publish_logs as p
     on p.id = o.id and p.source = o.source and p.status = o.status and p.updated_at = o.updated_at
   cross join lateral (
@@ -18,12 +28,13 @@ with due as (
       and e.source = o.source
     limit 1
   ) as evidence
-  where o.platform = $1::text
-    and o.source = $2::text
-    and o.status in ('pending', 'retry')
-    and (p.next_retry_at is null or p.next_retry_at <= now())
+  where (p.next_retry_at is null or p.next_retry_at <= now())
     and not evidence.decided
-    and not (o.status = 'retry' and exists (select from settle.platform_pauses where platform = $1))
+    and not exists (select
+                    from settle.publish_leases as l
+                    where l.id = o.id
+                      and l.source = o.source
+                      and l.lease_until > now())
   order by o.id
   limit $3::bigint
   for update of p skip locked

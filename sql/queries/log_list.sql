@@ -2,7 +2,8 @@
 -- $1 user_id_str text  $2 status text  $3 platform text  $4 source text  $5 older_than_minutes int8 (each null: any)
 -- $6 $7 id uuid and source text that the page begins behind (null: at the newest)  $8 limit int8
 -- One row: HTTP status, JSON text, cursor of the next page or null.
--- Planned with its values, so that only one of the two ways is left: open rows are few and have a table of their own.
+-- Planned with its values, so that only one of the three ways is left: open and scheduled rows are few and have tables of
+-- their own.
 with page as materialized (
   (select id, source
    from settle.publish_open
@@ -17,8 +18,23 @@ with page as materialized (
    limit $8::bigint + 1) -- one more tells whether there is a next page
   union all
   (select id, source
+   from settle.publish_scheduled as s
+   where $1 is null
+     and $2 = 'scheduled'
+     and ($3 is null or platform = $3)
+     and ($4 is null or source = $4)
+     and ($5 is null or exists (select
+                                from settle.publish_logs as p
+                                where p.id = s.id
+                                  and p.source = s.source
+                                  and p.updated_at < now() - $5 * interval '1 minute'))
+     and ($6 is null or (id, source) < ($6, $7))
+   order by id desc, source desc
+   limit $8 + 1)
+  union all
+  (select id, source
    from settle.publish_logs
-   where ($1 is not null or $2 is null or $2 not in ('pending', 'processing', 'retry'))
+   where ($1 is not null or $2 is null or $2 not in ('scheduled', 'pending', 'processing', 'retry'))
      and ($1 is null or user_id_str = $1)
      and ($2 is null or status = $2)
      and ($3 is null or platform = $3)

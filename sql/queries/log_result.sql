@@ -112,9 +112,7 @@ with log as (
       retry_count = p.retry_count + (a.open and $3 = 'failed')::integer,
       last_retry_at = case when a.open and $3 = 'failed' then now() else p.last_retry_at end,
       next_retry_at = case
-                        when a.new_status = 'retry'
-                        then now() + least(60, power(2, least(p.retry_count, 6))) * (0.9 + 0.2 * random())
-                                     * interval '1 second'
+                        when a.new_status = 'retry' then now() + settle.retry_wait(p.retry_count)
                       end,
       extra_metadata = case
                          when p.extra_metadata ? 'webhook_post_id' and p.external_post_id is distinct from a.post

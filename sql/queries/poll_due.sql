@@ -1,23 +1,40 @@
 -- poll_due: one page of stale open publications whose platform can be asked about them and is due to be: those of which
--- nothing decisive is known and whose account has credentials. The limit counts what is read.
+-- nothing decisive is known and whose account has credentials. The limit counts what is read of these platforms; where
+-- others' rows lie in between, no more than 20 times as many are looked at, so that no page is long.
 -- $1 older than timestamptz  $2 updated_at timestamptz, $3 id bytea the page begins behind (null: at the oldest)
 -- $4 platform text (null: any)  $5 limit bigint  $6 platforms that can be asked text[]  $7 now timestamptz
--- Columns: place timestamptz and bytea, rows read bigint; then of each: id, source, platform, external_post_id,
--- user_id_str, account, tries bigint. No row if none is left, one without publication if none is due.
+-- Columns: place timestamptz and bytea, bool whether more may follow; then of each: id, source, platform,
+-- external_post_id, user_id_str, account, tries bigint. No row if none is left, one without publication if none is due.
 with page as materialized (
-  select id, source, platform, updated_at
-  from settle.publish_open
-  where updated_at < $1::timestamptz
-    and (updated_at, id) > (coalesce($2::timestamptz, '-infinity'),
-                            coalesce(encode($3::bytea, 'hex')::uuid, '00000000-0000-0000-0000-000000000000'))
-    and platform = any ($6::text[])
+  select *
+  from (
+    select id, source, platform, status, updated_at
+    from settle.publish_open
+    where updated_at < $1::timestamptz
+      and (updated_at, id) > (coalesce($2::timestamptz, '-infinity'),
+                              coalesce(encode($3::bytea, 'hex')::uuid, '00000000-0000-0000-0000-000000000000'))
+    order by updated_at, id
+    limit 20 * $5::bigint
+  ) as seen
+  where platform = any ($6::text[])
     and ($4::text is null or platform = $4)
     and status <> 'pending'
   order by updated_at, id
-  limit $5::bigint
+  limit $5
+), seen_end as (
+  select updated_at, id
+  from settle.publish_open
+  where (select count(*) from page) < $5
+    and updated_at < $1
+    and (updated_at, id) > (coalesce($2, '-infinity'),
+                            coalesce(encode($3, 'hex')::uuid, '00000000-0000-0000-0000-000000000000'))
+  order by updated_at, id
+  offset 20 * $5 - 1
+  limit 1
 ), page_end as (
-  select updated_at as place_at, uuid_send(id) as place_key, (select count(*) from page) as nread
-  from page
+  select updated_at as place_at, uuid_send(id) as place_key,
+         (select count(*) from page) = $5 or exists (select from seen_end) as more
+  from (select updated_at, id from page union all select updated_at, id from seen_end) as either
   order by updated_at desc, id desc
   limit 1
 ), due as (
@@ -46,7 +63,7 @@ with page as materialized (
     and receipt.decided is null
     and (asked.next_at is null or asked.next_at <= $7::timestamptz)
 )
-select place_at, place_key, nread,
+select place_at, place_key, more,
        id, source, platform, external_post_id, user_id_str, account, tries
 from page_end
 left join due on true

@@ -5,15 +5,13 @@
 -- $8 published_at timestamptz[] (null: not published): of this and the URL an open row keeps what it has
 -- $9 extras of the receipt text[]  $10 patch of extra_metadata jsonb[]  $11 id of the event uuid[]
 -- $12 metadata of the event jsonb[]  $13 receipt_id bytea[]  $14 now timestamptz  $15 actor text  $16 run_id uuid
--- $17 next_retry_at timestamptz[] (of status retry)
 -- One row per publication that was written: its place in the arrays, from 1.
 with decided as (
   select *
   from unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::text[], $6::text[], $7::text[],
-              $8::timestamptz[], $9::text[], $10::jsonb[], $11::uuid[], $12::jsonb[], $13::bytea[],
-              $17::timestamptz[])
+              $8::timestamptz[], $9::text[], $10::jsonb[], $11::uuid[], $12::jsonb[], $13::bytea[])
     with ordinality as d (id, source, old_status, old_updated_at, status, error_message, external_url,
-                          published_at, extras, patch, event_id, event, receipt_id, next_retry_at, place)
+                          published_at, extras, patch, event_id, event, receipt_id, place)
 ), written as (
   update settle.publish_logs as p
   set status = d.status,
@@ -27,7 +25,7 @@ with decided as (
                        else coalesce(p.published_at, d.published_at)
                      end,
       settled_at = case when p.status = d.status or d.status = 'retry' then p.settled_at else $14::timestamptz end,
-      next_retry_at = coalesce(d.next_retry_at, p.next_retry_at),
+      next_retry_at = case d.status when 'retry' then $14 + settle.retry_wait(p.retry_count) else p.next_retry_at end,
       retry_count = p.retry_count + (d.status = 'retry')::integer,
       extra_metadata = case
                          when p.extra_metadata ? 'webhook_post_id'

@@ -36,6 +36,7 @@ from (values
   ('publish_open',        '-',                               'select insert update delete',
                                                                                        'select insert update delete',
                                                                                                                    'select',        'select', '-',             '-'),
+  ('publish_scheduled',   '-',                               'select insert delete',   'select insert delete',     '-',             'select', '-',             '-'),
   ('publish_logs_live',   '-',                               'select',                 'select',                   '-',             'select', '-',             '-'),
   ('refused_requests',    'insert',                          '-',                      'select',                   'select delete', 'select', 'select delete', '-'),
   ('run_totals',          '-',                               'select insert update',   'select',                   'select insert update',
@@ -99,7 +100,7 @@ select is_empty(
     where p.pronamespace = 'settle'::regnamespace
       and has_function_privilege(role, p.oid, 'execute')
       <> (p.proname in ('extras_object', 'webhook_noted') and role in ('settle_reconciler', 'settle_api', 'settle_readonly')
-          or p.proname = 'attempts_moved' and role in ('settle_reconciler', 'settle_api')
+          or p.proname in ('attempts_moved', 'retry_wait') and role in ('settle_reconciler', 'settle_api')
           or p.proname = 'time_noted' and role = 'settle_api')$$,
   'functions are executable by those who read the views that call them or call them, and not by PUBLIC');
 

@@ -1,7 +1,7 @@
--- schedule_plan, _take, _skip, _end, _load, run_kill, event_add, status_read: a due time is taken once, and none is lost.
+-- schedule_plan, _take, _skip, _wake, _end, _load, run_kill, event_add, status_read: a due time is taken once, and none is lost.
 begin;
 create extension if not exists pgtap;
-select plan(27);
+select plan(33);
 
 \set statement `cat sql/queries/schedule_read.sql`
 prepare schedule_read as :statement;
@@ -11,6 +11,8 @@ prepare schedule_plan as :statement;
 prepare schedule_take as :statement;
 \set statement `cat sql/queries/schedule_skip.sql`
 prepare schedule_skip as :statement;
+\set statement `cat sql/queries/schedule_wake.sql`
+prepare schedule_wake as :statement;
 \set statement `cat sql/queries/schedule_end.sql`
 prepare schedule_end as :statement;
 \set statement `cat sql/queries/schedule_load.sql`
@@ -69,7 +71,7 @@ select results_eq('select next_due, skipped from due', $$values (interval '1 min
 
 select results_eq($$execute schedule_read$$,
   $$values ('publications'::text collate "C", '*/2 * * * *', now() + interval '1 minute', '0190a0a0-0000-7222-8333-444455556666'::uuid,
-    null::text, null::text, false, null::text, 'schedule'::text collate "C", now())$$, 'a run without a row has not begun');
+    null::text, null::text, false, null::text, 'schedule'::text collate "C", now(), false)$$, 'a run without a row has not begun');
 update settle.job_fences set epoch = 7, holder = 'h:1:r', lease_until = now() + interval '30 seconds' where name = 'publications';
 execute run_begin(:one, 'publications', '{}', 'serve', 'startup', 'h:1:r', 7, now(), array['publications', 'replay']);
 prepare lives as
@@ -101,6 +103,34 @@ select results_eq($$execute schedule_load('0190a0a0-0000-7222-8333-444455556666'
   $$values (2::bigint, true, null::bigint, null::bigint)$$, 'what is stale and not paused is load');
 select results_eq($$execute schedule_load('0190a0a0-0000-7222-8333-444455556666', 10, 1)$$,
   $$values (1::bigint, true, null::bigint, null::bigint)$$, 'counted up to the limit');
+
+-- A late webhook of a settled publication opens nothing: it wakes a job that waits because nothing is open.
+reset role;
+delete from settle.publish_logs;
+update settle.job_fences set watermark = now() - interval '1 minute' where name = 'publications';
+update settle.job_schedule set pace = 'idle', next_due = now() + interval '5 minutes' where job = 'publications';
+create temporary table seen_before as execute schedule_read;
+create temporary table load_before as execute schedule_load('0190a0a0-0000-7222-8333-444455556666', 10, 10);
+insert into settle.webhook_receipts (dedup_key, source, platform, delivery_id, decisive, received_at, stored_at)
+values (decode(repeat('ab', 32), 'hex'), 'default', 'tiktok', gen_random_uuid(), 1, now(), now() - interval '80 seconds');
+create temporary table seen as execute schedule_read;
+create temporary table load as execute schedule_load('0190a0a0-0000-7222-8333-444455556666', 10, 10);
+select results_eq('select b.wanted, s.wanted from seen_before as b, seen as s', $$values (false, true)$$,
+  'a receipt wakes it that may have been stored while the last run looked');
+select results_eq('select b.awaited, l.awaited from load_before as b, load as l', $$values (false, true)$$, 'and keeps it from waiting');
+set local role settle_reconciler;
+execute schedule_wake('publications', now() + interval '5 minutes', now() + interval '1 minute');
+select results_eq('select next_due, pace from due', $$values (interval '1 minute', 'schedule')$$, 'it is due as scheduled');
+execute schedule_wake('publications', now() + interval '1 minute', now() + interval '30 seconds');
+select results_eq('select next_due from due', $$values (interval '1 minute')$$, 'and is woken once');
+reset role;
+select is((select count(*) from events where event_type = 'interval_adjustment'), 2::bigint, 'which is an event');
+update settle.webhook_receipts set stored_at = now() - interval '91 seconds';
+update settle.job_schedule set pace = 'idle' where job = 'publications';
+create temporary table seen_after as execute schedule_read;
+select results_eq('select wanted from seen_after', $$values (false)$$, 'what the last run has looked at wakes nothing');
+set local role settle_reconciler;
+
 select lives_ok($$execute event_add('start', '{"holder": "h"}')$$, 'a start is an event');
 select throws_ok('select from settle.scheduler_event_logs', '42501', null, 'which the reconciler does not read back');
 select lives_ok('execute status_read(10, 1000)', 'the status can be read');

@@ -1,20 +1,21 @@
 -- What the programs' statements rest on: relations, keys, defaults, and the rules that constraints carry.
 begin;
 create extension if not exists pgtap;
-select plan(69);
+select plan(70);
 
 select set_eq(
   $$select relname::text from pg_class where relnamespace = 'settle'::regnamespace and relkind in ('r', 'p', 'v', 'm', 'f')$$,
   array['alerts', 'breakers', 'hint_key', 'job_fences', 'job_runs', 'platform_connections', 'platform_pauses',
         'poll_budgets', 'publication_evidence', 'publication_reports', 'publish_leases', 'publish_logs',
-        'publish_logs_live', 'publish_open', 'publish_polls', 'refused_requests', 'schema_version',
+        'publish_logs_live', 'publish_open', 'publish_polls', 'publish_scheduled', 'refused_requests', 'schema_version',
         'job_schedule', 'scheduler_event_logs', 'social_sync_ledger', 'webhook_deliveries', 'webhook_receipts',
         'run_totals', 'websub_subscriptions'],
   'the schema holds these relations and no others');
 select set_eq(
   'select change from settle.schema_version',
   array['foundation', 'publish_logs', 'receipts', 'ledger', 'jobs', 'alerts', 'live_views', 'deliveries', 'requarantine',
-        'websub', 'breakers', 'connections', 'reports', 'schedule', 'retention', 'run_totals'],
+        'websub', 'breakers', 'connections', 'reports', 'schedule', 'retries', 'scheduled', 'asking', 'retention',
+        'run_totals'],
   'schema_version names every change');
 select is_empty(
   $$select role
@@ -33,6 +34,7 @@ select col_is_pk('settle', 'social_sync_ledger', array['id', 'source'], 'key of 
 select col_is_pk('settle', 'publication_reports', array['id', 'source'], 'key of publication_reports');
 select col_is_pk('settle', 'publish_leases', array['id', 'source'], 'key of publish_leases');
 select col_is_pk('settle', 'publish_polls', array['id', 'source'], 'key of publish_polls');
+select col_is_pk('settle', 'publish_scheduled', array['id', 'source'], 'key of publish_scheduled');
 select col_is_pk('settle', 'platform_pauses', 'platform', 'key of platform_pauses');
 select col_is_pk('settle', 'websub_subscriptions', array['platform', 'source', 'topic'], 'key of websub_subscriptions');
 select col_is_pk('settle', 'job_runs', 'id', 'key of job_runs');

@@ -770,6 +770,30 @@ static void test_many_rows_in_small_batches(void **state)
     assert_int_equal(world_count(w, "select count(*) from settle.social_sync_ledger"), 1050);
 }
 
+/* Each row takes a millisecond or more: a batch of a hundred takes a tenth of a second. */
+static void test_a_batch_has_as_many_rows_as_the_server_can_take(void **state)
+{
+    struct world *w = *state;
+    struct outcome run;
+
+    world_sql(w,
+              "create function public.slow() returns trigger language plpgsql as"
+              " 'begin perform pg_sleep(0.001); return new; end';"
+              "create trigger slow before update on settle.publish_logs for each row execute function "
+              "public.slow();"
+              "insert into settle.publish_logs (platform, user_id_str, status, external_post_id, updated_at)"
+              " select 'instagram', 'u', 'processing', 'p' || g, now() - interval '1 hour'"
+              " from generate_series(1, 900) g");
+    run = world_reconcile(w, NULL);
+    world_sql(w, "drop trigger slow on settle.publish_logs; drop function public.slow()");
+    assert_report(&run, 0, 900, 0, 0);
+    assert_string_equal(
+        world_sql(w, "select every(n <= case place when 1 then 500 else 100 end)"
+                     " from (select count(*) as n, row_number() over (order by timestamp) as place"
+                     "       from settle.social_sync_ledger group by timestamp) as batch"),
+        "t");
+}
+
 static void test_wrong_options_and_stores_that_are_down(void **state)
 {
     static const char *const wrong[][2] = {
@@ -843,6 +867,7 @@ int main(void)
         cmocka_unit_test_setup(test_the_shape_of_the_events, reset),
         cmocka_unit_test_setup(test_a_dry_run_says_what_the_next_run_does_and_writes_nothing, reset),
         cmocka_unit_test_setup(test_many_rows_in_small_batches, reset),
+        cmocka_unit_test_setup(test_a_batch_has_as_many_rows_as_the_server_can_take, reset),
         cmocka_unit_test_setup(test_wrong_options_and_stores_that_are_down, reset),
     };
 

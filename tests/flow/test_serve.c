@@ -261,6 +261,29 @@ static void test_many_open_rows_hasten_it_and_none_slows_it(void **state)
                         "idle|t");
 }
 
+/* It opens no publication, and its correction must not wait until the job has rested. */
+static void test_a_late_webhook_wakes_a_job_that_rests(void **state)
+{
+    struct world *w = *state;
+    struct process p;
+
+    setenv("SETTLE_SERVE_IDLE_SECONDS", "3600", 1);
+    world_publication(w, "tiktok", "p1", "processing", 20);
+    p = serve(w);
+    world_until(20, world_count(w, "select count(*) from settle.job_schedule where pace = 'idle'") == 1);
+    assert_string_equal(world_sql(w, "select status from settle.publish_logs"), "failed");
+    world_sql(
+        w, "insert into settle.webhook_receipts (dedup_key, source, platform, delivery_id, external_post_id,"
+           "  event_status, decisive, received_at, headers, body)"
+           " values (sha256('p1'), 'default', 'tiktok', gen_random_uuid(), 'p1', 'published', 1, now(), '', "
+           "'')");
+    world_until(20, strcmp(world_sql(w, "select status from settle.publish_logs"), "success") == 0);
+    assert_string_equal(
+        world_sql(w, "select extra_metadata ->> 'reconciliation_reason' from settle.publish_logs"),
+        "late_webhook");
+    end(w, p);
+}
+
 static void write_schedule(const char *path, const char *text)
 {
     FILE *file = fopen(path, "w");
@@ -434,6 +457,7 @@ int main(void)
         cmocka_unit_test_setup(test_a_job_that_still_runs_is_not_started_twice, reset),
         cmocka_unit_test_setup(test_a_killed_run_is_noted_as_failed, reset),
         cmocka_unit_test_setup(test_many_open_rows_hasten_it_and_none_slows_it, reset),
+        cmocka_unit_test_setup(test_a_late_webhook_wakes_a_job_that_rests, reset),
         cmocka_unit_test_setup(test_hup_brings_new_schedules_and_a_wrong_one_changes_nothing, reset),
         cmocka_unit_test_setup(test_status_tells_what_runs_and_what_waits, reset),
         cmocka_unit_test_setup(test_of_two_replicas_one_leads_whatever_happens_to_it, reset),

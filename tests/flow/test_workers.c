@@ -240,6 +240,20 @@ static void test_a_silent_workers_publication_goes_to_the_next_and_its_word_is_r
     assert_string_equal(status_of(w, id), "success");
 }
 
+/* A run sends back what has been silent for longer than the time-out; its worker may have asked for a longer lease. */
+static void test_what_a_worker_still_has_is_not_handed_out_though_it_was_sent_back(void **state)
+{
+    struct world *w = *state;
+
+    world_sql(w, "insert into settle.publish_logs (platform, user_id_str) values ('instagram', 'u')");
+    assert_int_equal(ngot(claim(w, "a", 1)), 1);
+    world_sql(w,
+              "update settle.publish_logs set status = 'retry', next_retry_at = now() - interval '1 second'");
+    assert_int_equal(ngot(claim(w, "b", 1)), 0);
+    world_sql(w, "update settle.publish_leases set lease_until = now()");
+    assert_int_equal(ngot(claim(w, "b", 1)), 1);
+}
+
 static void test_it_is_not_handed_out_for_ever_nor_once_its_post_is_known(void **state)
 {
     struct world *w = *state;
@@ -452,6 +466,7 @@ int main(void)
         cmocka_unit_test_setup(test_a_crowd_of_workers_shares_without_doubles, reset),
         cmocka_unit_test_setup(test_a_silent_workers_publication_goes_to_the_next_and_its_word_is_refused,
                                reset),
+        cmocka_unit_test_setup(test_what_a_worker_still_has_is_not_handed_out_though_it_was_sent_back, reset),
         cmocka_unit_test_setup(test_it_is_not_handed_out_for_ever_nor_once_its_post_is_known, reset),
         cmocka_unit_test_setup(test_a_failure_is_tried_again_while_it_may_be, reset),
         cmocka_unit_test_setup(test_the_wait_before_the_next_try_doubles, reset),

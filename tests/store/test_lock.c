@@ -197,6 +197,10 @@ static void test_renewal(void **state)
         1);
     assert_true(now_boot_us() - r.lock.renewed_boot_us < LOCK_RENEW_MS * INT64_C(1000));
 
+    world_redis(w, "pexpire", KEY, "15000", NULL);
+    assert_int_equal(lock_renew_now(&r.lock, &r.err), OK); /* due or not */
+    assert_true(lease_ms(w) > 20000);
+
     age(&r, LOCK_TRUST_MS + 1000); /* asleep for too long: nobody else has it, and yet it is not trusted */
     assert_is(&r, lock_renew(&r.lock, &r.err), "fence_lost");
     close_runner(&r);

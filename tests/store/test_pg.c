@@ -547,6 +547,39 @@ static void test_a_statement_that_does_not_fit_is_named(void **state)
     world_sql(w, "alter table settle.elsewhere rename to alerts");
 }
 
+/* Prepared when it is first used, and again if that did not succeed; those behind it rest on it. */
+static void test_a_lazy_connection_prepares_what_it_uses(void **state)
+{
+    struct world *w = *state;
+    struct pg_config c = config(w);
+    struct answer answers[3] = {0};
+    struct pg *pg;
+    struct err err;
+
+    c.lazy = true;
+    world_sql(w, "alter table settle.alerts rename to elsewhere");
+    world_sql(w, "alter table settle.breakers rename to elsewhere_too");
+    pg = connect_as(&c);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(pg_run(pg, SQL_BREAKER_LIST, NULL, WAIT_MS, NULL, &err), BROKEN);
+        assert_string_equal(err.sqlstate, "42P01");
+        assert_non_null(strstr(err.text, "breaker_list"));
+    }
+    world_sql(w, "alter table settle.elsewhere rename to alerts");
+    world_sql(w, "alter table settle.elsewhere_too rename to breakers");
+    for (size_t i = 0; i < countof(answers); i++)
+        pg_send(pg, SQL_BREAKER_LIST, NULL, seconds_from_now(FOREVER_S), after, &answers[i]);
+    while (pg_waiting(pg))
+        assert_true(turn(pg));
+    for (size_t i = 0; i < countof(answers); i++)
+        assert_true(answers[i].calls == 1 && answers[i].status == OK);
+    command(pg, "begin");
+    assert_int_equal(pg_run(pg, SQL_HINT_KEY, NULL, WAIT_MS, NULL, &err), OK);
+    command(pg, "rollback");
+    assert_int_equal(pg_run(pg, SQL_HINT_KEY, NULL, WAIT_MS, NULL, &err), OK);
+    pg_close(pg);
+}
+
 static void test_without_prepared_statements(void **state)
 {
     struct pg_config c = config(*state);
@@ -663,6 +696,7 @@ int main(void)
         cmocka_unit_test(test_a_later_reload_does_not_reach_a_session),
         cmocka_unit_test(test_a_missing_change_is_named),
         cmocka_unit_test(test_a_statement_that_does_not_fit_is_named),
+        cmocka_unit_test(test_a_lazy_connection_prepares_what_it_uses),
         cmocka_unit_test(test_without_prepared_statements),
         cmocka_unit_test(test_statements_use_types_that_we_speak),
         cmocka_unit_test(test_classes_of_sqlstate),
