@@ -33,7 +33,8 @@ where job_name = 'publications';
 grant select on totals to public;
 
 set local role settle_reconciler;
-execute run_begin(:one, 'publications', '{}', 'tests', 'manual', 'h:1:1', 1, now() - interval '3 minutes');
+update settle.job_fences set epoch = 1 where name in ('publications', 'maintain');
+execute run_begin(:one, 'publications', '{}', 'tests', 'manual', 'h:1:1', 1, now() - interval '3 minutes', '{publications,replay}');
 select is_empty('select from totals', 'a run that begins has done nothing');
 execute run_progress(:one, 3, '{"by_platform": {"tiktok": {"marked_success": 2, "marked_failed": 0, "skipped": 1, "corrected": 0,
   "marked_retry": 0, "by_reason": {"webhook_confirmed": 2}}}, "polls": {"asked": 1, "done": 0, "working": 1, "could_not_ask": {}}}');
@@ -51,7 +52,8 @@ execute run_progress(:one, 5, '{"by_platform": 7, "polls": [], "x": null}');
 select is((select n::int from settle.run_totals where kind = 'result' and word = 'success'), 3, 'what is no report harms nothing');
 execute run_progress(:one, 5, '{"by_platform": {"tiktok": {"marked_success": "many", "by_reason": 1}}}');
 select is((select n::int from settle.run_totals where kind = 'result' and word = 'success'), 3, 'nor what is no number');
-execute run_begin(:two, 'publications', '{}', 'tests', 'manual', 'h:2:2', 2, now() - interval '2 minutes');
+update settle.job_fences set epoch = 2 where name = 'publications';
+execute run_begin(:two, 'publications', '{}', 'tests', 'manual', 'h:2:2', 2, now() - interval '2 minutes', '{publications,replay}');
 select is((select n::int from settle.run_totals where kind = 'outcome' and word = 'killed'), 1,
   'a run that lost its lock or was killed is counted by the next one');
 execute run_finish(:two, 'failed', 'guard', 1, '{"by_platform": {"x": {"marked_failed": 1, "marked_success": 4, "skipped": 0,
@@ -63,7 +65,7 @@ select is((select n::int from settle.run_totals where kind = 'result' and word =
   'and what that run has done besides');
 execute run_skip(:three, 'publications', '{}', 'tests', 'manual', 'h:3:3');
 select is((select n::int from settle.run_totals where kind = 'outcome' and word = 'lock_held'), 1, 'one that stood aside counts');
-execute run_begin('0190a0a0-3333-7222-8333-444455556666', 'maintain', '{}', 'tests', 'manual', 'h:4:4', 1, now());
+execute run_begin('0190a0a0-3333-7222-8333-444455556666', 'maintain', '{}', 'tests', 'manual', 'h:4:4', 1, now(), '{maintain}');
 execute run_kill('0190a0a0-3333-7222-8333-444455556666', 'killed by signal 9');
 select is((select n::int from settle.run_totals where job_name = 'maintain' and kind = 'outcome' and word = 'killed'), 1,
   'each job has its own');
