@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "base/metric.h"
+#include "callers.h"
 
 #include <stdlib.h>
 
@@ -60,8 +61,12 @@ void gauges_turn(void *gauges)
 
 static void ask(struct gauges *g, struct pg *pg, enum sql sql, pg_done *done)
 {
+    struct arena *arena = arena_open(256);
+
     g->asked++;
+    caller_enter(&caller_operator, pg, arena);
     pg_send(pg, sql, NULL, server_boot_us(g->server) + DEADLINE_MS * INT64_C(1000), done, g);
+    arena_close(arena);
 }
 
 /* Rows of platforms that have no descriptor (any more) count together, as platform="". */

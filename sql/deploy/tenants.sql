@@ -77,7 +77,8 @@ begin
        'exists (select from settle.publish_logs as p where p.id = publication_reports.log_id and p.source = publication_reports.source)'),
       ('webhook_receipts',
        'exists (select from settle.publish_logs as p where p.external_post_id = webhook_receipts.external_post_id '
-       'and p.platform = webhook_receipts.platform and p.source = webhook_receipts.source)')
+       'and p.platform = webhook_receipts.platform and p.source = webhook_receipts.source)'),
+      ('webhook_deliveries', 'false') -- may hold events of several tenants: its bytes are shown to operators alone
     ) as tables (name, own)
   loop
     execute format('alter table settle.%I enable row level security, force row level security', kept.name);
@@ -128,7 +129,7 @@ grant select, insert on settle.publication_reports, settle.social_sync_ledger to
 grant insert, update (token, key_id, expires_at, connected, updated_at),
   select (user_id_str, platform, account, key_id, expires_at, connected, created_at, updated_at)
   on settle.platform_connections to settle_tenant, settle_operator;
-grant select on settle.webhook_receipts, settle.publish_polls, settle.platform_pauses, settle.publication_evidence,
+grant select on settle.webhook_receipts, settle.webhook_deliveries, settle.publish_polls, settle.platform_pauses, settle.publication_evidence,
   settle.publish_logs_live, settle.alerts
   to settle_tenant, settle_operator;
 grant execute on function settle.extras_object (text), settle.webhook_noted (jsonb, text), settle.time_noted (text),
@@ -139,7 +140,7 @@ revoke execute on function settle.extras_object (text), settle.webhook_noted (js
   from settle_api;
 
 grant update (status, resolved_at, resolved_by, resolution_notes) on settle.alerts to settle_operator;
-grant select on settle.webhook_deliveries, settle.refused_requests, settle.websub_subscriptions, settle.job_runs,
+grant select on settle.refused_requests, settle.websub_subscriptions, settle.job_runs,
   settle.job_fences, settle.job_schedule, settle.scheduler_event_logs, settle.breakers
   to settle_operator;
 

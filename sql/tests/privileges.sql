@@ -79,6 +79,7 @@ left join (values
   ('publish_open',        'settle_tenant', 'select insert update delete'),
   ('publish_polls',       'settle_tenant', 'select'),
   ('social_sync_ledger',  'settle_tenant', 'select insert'),
+  ('webhook_deliveries',  'settle_tenant', 'select'),
   ('webhook_receipts',    'settle_tenant', 'select')
 ) as few (relation, role, may) using (relation, role);
 

@@ -1,7 +1,7 @@
 -- Tenants cannot see each other, and a key is found only by whoever names it.
 begin;
 create extension if not exists pgtap;
-select plan(25);
+select plan(26);
 
 -- What the schema must be, whatever is added to it.
 create temporary view tables as
@@ -49,6 +49,8 @@ insert into settle.webhook_receipts (dedup_key, source, platform, delivery_id, e
                                      received_at, headers, body)
 select sha256(post::bytea), 'default', 'tiktok', gen_random_uuid(), post, 'published', 1, now(), '', '{}'
 from unnest(array['post-a', 'post-b', 'post-nobody']) as post;
+insert into settle.webhook_deliveries (id, source, platform, received_at, headers, body)
+select gen_random_uuid(), 'default', 'tiktok', now(), '', '{}';
 insert into settle.social_sync_ledger (event_type, entity_type, entity_id)
 select 'publish_registered', 'publish_log', id::text from settle.publish_logs
 union all
@@ -112,6 +114,7 @@ select lives_ok(
   $$update settle.publish_logs set status = 'success' where id = '00000000-0000-7000-8000-00000000000c'$$, 'and settles it');
 select is_empty(
   $$select from settle.publish_open where id = '00000000-0000-7000-8000-00000000000c'$$, 'which closes it');
+select is_empty('select body from settle.webhook_deliveries', 'bytes that several may share are nobody''s');
 select throws_ok('select hash from settle.api_keys', '42501', null, 'keys are not for it');
 
 set local role settle_operator;

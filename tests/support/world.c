@@ -217,6 +217,7 @@ static void set_environment(void)
     setenv("SETTLE_ADMIN_RECONCILER", path, 1);
     setenv("SETTLE_INGEST_LISTEN", "127.0.0.1:0", 1);
     setenv("SETTLE_ADMIN_LISTEN", "127.0.0.1:0", 1);
+    setenv("SETTLE_ADMIN_KEYS_REQUIRED", "false", 1);
     setenv("SETTLE_MONITOR_LISTEN", "127.0.0.1:0", 1);
     setenv("SETTLE_SECRET_INSTAGRAM", "instagram-secret-of-the-tests", 1);
     setenv("SETTLE_SECRET_TIKTOK", "tiktok-secret-of-the-tests", 1);

@@ -52,7 +52,13 @@ static void any_slip_is_seen(void **state)
 static void what_is_no_key(void **state)
 {
     static const char *const texts[] = {
-        "", "settle_", "settle_" ID, KEY "0", " " KEY, "Settle_" ID "_" SECRET CHECK, "settle_" ID "-" SECRET CHECK,
+        "",
+        "settle_",
+        "settle_" ID,
+        KEY "0",
+        " " KEY,
+        "Settle_" ID "_" SECRET CHECK,
+        "settle_" ID "-" SECRET CHECK,
     };
     struct apikey key;
 
@@ -102,15 +108,15 @@ static void scopes(void **state)
         const char *words;
         unsigned scopes;
     } cases[] = {
-        {"read",                       SCOPE_READ                                             },
-        {"write,read",                 SCOPE_READ | SCOPE_WRITE                               },
-        {"read read reconcile",        SCOPE_READ | SCOPE_RECONCILE                           },
+        {"read",                       SCOPE_READ                                              },
+        {"write,read",                 SCOPE_READ | SCOPE_WRITE                                },
+        {"read read reconcile",        SCOPE_READ | SCOPE_RECONCILE                            },
         {"read write reconcile admin", SCOPE_READ | SCOPE_WRITE | SCOPE_RECONCILE | SCOPE_ADMIN},
-        {"",                           0                                                      },
-        {"root",                       0                                                      },
-        {"read, write",                0                                                      },
-        {"Read",                       0                                                      },
-        {"read ",                      SCOPE_READ                                             },
+        {"",                           0                                                       },
+        {"root",                       0                                                       },
+        {"read, write",                0                                                       },
+        {"Read",                       0                                                       },
+        {"read ",                      SCOPE_READ                                              },
     };
     char text[SCOPES_TEXT_BYTES];
 
@@ -129,9 +135,9 @@ static void scopes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_key_made_elsewhere),          cmocka_unit_test(any_slip_is_seen),
-        cmocka_unit_test(what_is_no_key),                cmocka_unit_test(made_keys_are_good_and_differ),
-        cmocka_unit_test(only_its_own_hash_fits),        cmocka_unit_test(scopes),
+        cmocka_unit_test(a_key_made_elsewhere),   cmocka_unit_test(any_slip_is_seen),
+        cmocka_unit_test(what_is_no_key),         cmocka_unit_test(made_keys_are_good_and_differ),
+        cmocka_unit_test(only_its_own_hash_fits), cmocka_unit_test(scopes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
