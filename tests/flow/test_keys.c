@@ -20,6 +20,14 @@ static struct {
 
 static char publication[64], receipt[80], refused[64], run[64];
 
+enum { TENANTS = 8, POSTS = 4, REQUESTS = 1000, REQUESTS_LONG = 10000 };
+struct cell;
+
+static void fill_tenants(struct world *w, char ids[TENANTS * POSTS][40], char receipts[TENANTS * POSTS][80]);
+static struct reply ask_at_random(struct world *w, const struct cell *c, const char *key, const char *id,
+                                  const char *receipt_id, size_t other);
+static void check_names(size_t tenant, const struct cell *c, const struct reply *r);
+
 static struct outcome make(struct world *w, const char *user, const char *scopes, const char *more)
 {
     char named[300];
@@ -234,6 +242,100 @@ static void each_route_asks_each_key(void **state)
     }
 }
 
+/* Random requests by random tenants for random things of any of them. All that is a tenant's bears its name between dashes. */
+static void random_requests_leak_nothing(void **state)
+{
+    static const enum apikey_scope all = SCOPE_READ | SCOPE_WRITE | SCOPE_RECONCILE;
+    struct world *w = *state;
+    char own[TENANTS][KEY_TEXT_BYTES], ids[TENANTS * POSTS][40], receipts[TENANTS * POSTS][80];
+    const char *long_run = getenv("SETTLE_TEST_LONG");
+    size_t answered = 0, seen = 0;
+
+    for (size_t t = 0; t < TENANTS; t++) {
+        char user[16], scopes[SCOPES_TEXT_BYTES];
+
+        snprintf(user, sizeof(user), "-t%zu-", t);
+        apikey_scopes_text(all, scopes);
+        take(w, own[t], user, scopes, NULL);
+    }
+    fill_tenants(w, ids, receipts);
+    srand(1);
+    for (int n = 0; n < (long_run ? REQUESTS_LONG : REQUESTS); n++) {
+        size_t t = (size_t)rand() % TENANTS, other = (size_t)rand() % (TENANTS * POSTS);
+        const struct cell *c = &cells[(size_t)rand() % countof(cells)];
+        struct reply r;
+
+        if (strstr(c->path, "override") && rand() % 50 > 0)
+            continue; /* each is a process */
+        r = ask_at_random(w, c, own[t], ids[other], receipts[other], other / POSTS);
+        assert_true(r.status >= 200 && r.status < 500);
+        check_names(t, c, &r);
+        answered++;
+        seen += r.status == 200 && strstr(r.body, "-t") != NULL;
+    }
+    assert_true(answered > 500);
+    assert_true(seen > answered / 20); /* of their own they see enough */
+}
+
+static void fill_tenants(struct world *w, char ids[TENANTS * POSTS][40], char receipts[TENANTS * POSTS][80])
+{
+    for (size_t i = 0; i < (size_t)TENANTS * POSTS; i++) {
+        snprintf(
+            ids[i], 40, "%s",
+            world_sql(w,
+                      "insert into settle.publish_logs (platform, user_id_str, external_post_id, status) "
+                      "values ('tiktok', '-t%zu-', 'post-t%zu-%zu', '%s') returning id",
+                      i / POSTS, i / POSTS, i, i % 2 ? "processing" : "pending"));
+        snprintf(
+            receipts[i], 80, "%s",
+            world_sql(
+                w,
+                "insert into settle.webhook_receipts (dedup_key, source, platform, delivery_id, "
+                "external_post_id, event_status, decisive, received_at, headers, body) "
+                "select sha256('post-t%zu-%zu'), 'default', 'tiktok', gen_random_uuid(), 'post-t%zu-%zu', "
+                "'published', 1, now(), '', '{\"of\":\"-t%zu-\"}' returning encode(dedup_key, 'hex')",
+                i / POSTS, i, i / POSTS, i, i / POSTS));
+    }
+    world_sql(w, "insert into settle.alerts (id, source, type, category, severity, dedupe_key, user_id_str, "
+                 "title, message) "
+                 "select gen_random_uuid(), 's', 't', 'SYSTEM_HEALTH', 'LOW', u, u, u, 'm' "
+                 "from (select distinct user_id_str from settle.publish_logs) as users (u)");
+}
+
+static struct reply ask_at_random(struct world *w, const struct cell *c, const char *key, const char *id,
+                                  const char *receipt_id, size_t other)
+{
+    char path[256], body[256];
+    const char *at = strstr(c->path, "{id}"), *user = strstr(c->path, "{user_id}");
+
+    snprintf(path, sizeof(path), "%s", c->path);
+    if (at)
+        snprintf(path, sizeof(path), "%.*s%s%s", (int)(at - c->path), c->path, rand() % 2 ? id : receipt_id,
+                 at + 4);
+    else if (user)
+        snprintf(path, sizeof(path), "%.*s-t%zu-/tiktok", (int)(user - c->path), c->path, other);
+    else if (strcmp(c->method, "GET") == 0 && rand() % 2)
+        snprintf(path, sizeof(path), "%s?user_id_str=-t%zu-", c->path, other);
+    else if (strcmp(c->method, "GET") == 0)
+        snprintf(path, sizeof(path), "%s?%s", c->path, rand() % 2 ? "platform=tiktok" : "limit=500");
+    snprintf(body, sizeof(body),
+             "{\"platform\":\"tiktok\",\"user_id_str\":\"-t%zu-\",\"external_post_id\":\"post-t%zu-%d\"}",
+             other, other, rand() % (TENANTS * POSTS));
+    if (strcmp(c->path, "/publishing/logs") == 0 && c->body)
+        return ask(w, key, c->method, path, body);
+    return ask(w, key, c->method, path, c->body);
+}
+
+static void check_names(size_t tenant, const struct cell *c, const struct reply *r)
+{
+    char own[16];
+
+    snprintf(own, sizeof(own), "-t%zu-", tenant);
+    for (const char *at = r->body; (at = strstr(at, "-t")); at += 2)
+        if (at[2] >= '0' && at[2] <= '9' && at[3] == '-' && strncmp(at, own, strlen(own)) != 0)
+            fail_msg("%s %s shows %s of another: %s", c->method, c->path, own, r->body);
+}
+
 static void a_post_of_another_tenant_is_taken(void **state)
 {
     struct world *w = *state;
@@ -394,6 +496,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(each_route_asks_each_key, reset),
+        cmocka_unit_test_setup(random_requests_leak_nothing, reset),
         cmocka_unit_test_setup(a_post_of_another_tenant_is_taken, reset),
         cmocka_unit_test_setup(lists_hold_what_is_ones_own, reset),
         cmocka_unit_test_setup(a_key_rotates, reset),
