@@ -116,6 +116,22 @@ static const struct param connection_set[] = {
     {"actor", FROM_SERVER, PARAM_ACTOR},
 };
 
+static const struct param alert_resolve[] = {
+    {"id", FROM_PATH, PARAM_UUID},
+    {"notes", FROM_BODY, PARAM_TEXT, .min = 1, .max = 2000},
+    {"actor", FROM_SERVER, PARAM_ACTOR},
+};
+
+static const struct param by_user[] = {
+    {"user_id", FROM_PATH, PARAM_TENANT, .min = 1, .max = 255},
+};
+
+static const struct param insights_reconcile[] = {
+    {"user_id", FROM_PATH, PARAM_TENANT, .min = 1, .max = 255},
+    {"run_id", FROM_SERVER, PARAM_NEW_ID},
+    {"actor", FROM_SERVER, PARAM_ACTOR},
+};
+
 /* In the order of the enum in routes.h. */
 static const struct param reconcile[] = {
     {"since_minutes", FROM_QUERY, PARAM_INT, .min = 1, .max = 1440, .standard = "10"},
@@ -156,8 +172,14 @@ const struct route routes[] = {
     {"POST", "/publishing/reconcile", ROUTE_RECONCILE, SCOPE_ADMIN, TAKES(reconcile)},
     {"PUT", "/api/scheduler/platform-connections/{user_id}/{platform}", ROUTE_WRITE, SCOPE_WRITE, SQL_CONNECTION_SET,
      TAKES(connection_set)},
+    {"GET", "/api/scheduler/platform-insights/status/{user_id}", ROUTE_READ, SCOPE_READ, SQL_INSIGHTS_STATUS,
+     TAKES(by_user)},
+    {"POST", "/api/scheduler/platform-insights/reconcile/{user_id}", ROUTE_WRITE, SCOPE_RECONCILE, SQL_INSIGHTS_RECONCILE,
+     TAKES(insights_reconcile)},
     {"GET", "/debug/circuit-breakers", ROUTE_READ, SCOPE_ADMIN, SQL_BREAKER_LIST},
     {"GET", "/alerts", ROUTE_READ, SCOPE_READ, SQL_ALERT_LIST, TAKES(alert_list)},
+    {"GET", "/alerts/stats", ROUTE_READ, SCOPE_READ, SQL_ALERT_STATS},
+    {"PUT", "/alerts/{id}/resolve", ROUTE_WRITE, SCOPE_ADMIN, SQL_ALERT_RESOLVE, TAKES(alert_resolve)},
     {"GET", "/api/openapi.yaml", ROUTE_DESCRIBE, SCOPE_READ},
 };
 /* clang-format on */

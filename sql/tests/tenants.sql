@@ -20,7 +20,7 @@ select is_empty(
   $$select name
     from tables
     where not forced
-      and name <> 'platform_pauses' -- of platforms, which are everybody's
+      and name not in ('platform_pauses', 'insights_platforms') -- of platforms, which are everybody's
       and (has_any_column_privilege('settle_tenant', oid, 'select, insert, update')
            or has_table_privilege('settle_tenant', oid, 'delete'))$$,
   'a tenant has no rights on a table without it');

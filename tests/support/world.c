@@ -131,7 +131,7 @@ void world_reset(struct world *w)
            "do $$ declare t regclass; begin"
            "  for t in select format('settle.%%I', tablename) from pg_catalog.pg_tables"
            "           where schemaname = 'settle'"
-           "             and tablename not in ('schema_version', 'hint_key', 'job_fences') loop"
+           "             and tablename not in ('schema_version', 'hint_key', 'job_fences', 'insights_platforms') loop"
            "    execute case when pg_table_size(t) > 4000000 then 'truncate ' else 'delete from ' end || t;"
            "  end loop;"
            "end $$;"
