@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/metric.h"
 #include "base/now.h"
+#include "callers.h"
 #include "gauges.h"
 #include "health.h"
 #include "jobs.h"
@@ -24,14 +25,12 @@ enum {
     QUEUE_MAX = 128,      /* calls that wait for a connection, a lane */
     QUEUE_WAIT_MS = 2000, /* longest wait; also bridges a reconnect */
     ASK_AGAIN_MAX = 3,    /* of a statement that says status 0 */
+    REDIS_CONNECT_TIMEOUT_MS = 1000,
     MAX_BODY_BYTES = 64 * 1024,
     MAX_CONNECTIONS = 256,
     REQUEST_MS = 10000,
     CALL_ARENA_BYTES = 8192,
 };
-
-/* There are no API keys yet: whoever reaches the listener. */
-#define ACTOR SPAN("local")
 
 struct lane {
     struct links *links;
@@ -44,7 +43,8 @@ struct api {
     struct lane reads, writes;
     struct jobs *jobs;
     struct gauges *gauges;
-    struct seal_keys *keys; /* for tokens; NULL: none can be stored */
+    struct callers *callers; /* NULL: no keys are wanted */
+    struct seal_keys *keys;  /* for tokens; NULL: none can be stored */
 };
 
 /* One request, from its arrival to its answer. Owns its arena, in which it lies itself. */
@@ -53,8 +53,10 @@ struct call {
     struct arena *arena;
     struct tie tie; /* to the client */
     struct id request_id;
-    const struct route *route;
-    struct span query; /* without "?", absent if none */
+    struct apikey key;         /* borrows the request, until it is proved */
+    struct caller caller;      /* without a key_id: not known yet, or no keys are wanted */
+    const struct route *route; /* NULL: not known yet, because who asks is not */
+    struct span query;         /* without "?", absent if none */
     struct params params;
     struct lane *lane;
     const struct pg *pg; /* the connection its statement is on */
@@ -72,6 +74,7 @@ static void on_request(void *api, h2o_req_t *req);
 static struct call *call_begin(struct api *a, h2o_req_t *req);
 static void call_end(struct call *c);
 static enum status admit(struct call *c, struct err *err);
+static void begin(struct call *c);
 static enum status find_route(struct call *c, struct span ret_path[PATH_VALUES_MAX], struct err *err);
 static enum status read_values(struct call *c, struct span path[PATH_VALUES_MAX], struct err *err);
 static struct span header_of(void *req, const char *name);
@@ -82,6 +85,9 @@ static void api_turn(void *api);
 static void lane_turn(struct lane *l, int64_t now_us);
 static struct call *lane_take(struct lane *l);
 static void send_statement(struct call *c, struct pg *pg);
+static void ask_for_key(struct call *c, struct pg *pg, int64_t deadline_us);
+static void after_key(void *call, const struct pg_rows *rows, const struct err *err);
+static enum status prove(struct call *c, const struct pg_rows *rows, struct err *err);
 static void after_statement(void *call, const struct pg_rows *rows, const struct err *err);
 static void answer_row(struct call *c, const struct pg_rows *rows);
 static void add_next_link(struct call *c, struct span cursor);
@@ -133,6 +139,8 @@ static struct api *api_open(const struct process *self, struct server *server)
     if (!a)
         abort();
     a->server = server;
+    if (self->settings->config->admin.keys_required)
+        a->callers = callers_open(self->settings->config->admin.requests_per_minute);
     a->keys = load_keys(self->settings->config);
     a->reads = (struct lane){.links = lane_open(a, self, true), .last = &a->reads.first};
     a->writes = (struct lane){.links = lane_open(a, self, false), .last = &a->writes.first};
@@ -163,6 +171,7 @@ static void api_close(struct api *a)
             call_end(c);
         }
     gauges_close(a->gauges);
+    callers_close(a->callers);
     seal_keys_close(a->keys);
     free(a);
 }
@@ -195,6 +204,8 @@ static struct links *lane_open(struct api *a, const struct process *self, bool r
                  .unsafe_ok = config->unsafe_ok,
                  },
         .npg = read_only ? READ_CONNECTIONS : WRITE_CONNECTIONS,
+        .redis_url = read_only && config->admin.keys_required ? config->redis.url : NULL,
+        .redis_connect_timeout_ms = REDIS_CONNECT_TIMEOUT_MS,
     };
 
     return links_open(a->server, &wanted);
@@ -203,14 +214,16 @@ static struct links *lane_open(struct api *a, const struct process *self, bool r
 static void on_request(void *api, h2o_req_t *req)
 {
     struct call *c = call_begin(api, req);
-    struct span path[PATH_VALUES_MAX];
     struct err err = {.code = OK};
 
-    if (admit(c, &err) || find_route(c, path, &err) || read_values(c, path, &err)) {
+    if (admit(c, &err)) {
         refuse(c, &err);
         call_end(c);
+    } else if (c->api->callers) {
+        queue(c); /* to after_key */
     } else {
-        go(c);
+        c->caller = caller_operator;
+        begin(c);
     }
 }
 
@@ -242,9 +255,25 @@ static enum status admit(struct call *c, struct err *err)
 {
     h2o_req_t *req = c->tie.req;
 
-    return auth_check((struct span){req->method.base, req->method.len},
+    if (c->api->callers && caller_read(header_of(req, "authorization"), &c->key, err))
+        return err->code;
+    return auth_check(c->api->callers != NULL, (struct span){req->method.base, req->method.len},
                       (struct span){req->input.authority.base, req->input.authority.len},
                       header_of(req, "content-type"), err);
+}
+
+/* Who asks is known. */
+static void begin(struct call *c)
+{
+    struct span path[PATH_VALUES_MAX];
+    struct err err = {.code = OK};
+
+    if (find_route(c, path, &err) || read_values(c, path, &err)) {
+        refuse(c, &err);
+        call_end(c);
+    } else {
+        go(c);
+    }
 }
 
 static enum status find_route(struct call *c, struct span ret_path[PATH_VALUES_MAX], struct err *err)
@@ -257,6 +286,8 @@ static enum status find_route(struct call *c, struct span ret_path[PATH_VALUES_M
     c->query = target;
     c->route =
         route_find((struct span){req->method.base, req->method.len}, path, c->query, ret_path, &allowed);
+    if (c->route && !(c->caller.scopes & (c->route->scope | SCOPE_ADMIN)))
+        return err_cause(err, INVALID, "forbidden_scope", "the key lacks the scope for this path");
     if (c->route)
         return OK;
     if (!allowed)
@@ -274,7 +305,8 @@ static enum status read_values(struct call *c, struct span path[PATH_VALUES_MAX]
         .query = c->query,
         .header = header_of,
         .ctx = c->tie.req,
-        .actor = ACTOR,
+        .actor = c->caller.actor,
+        .tenant = c->caller.tenant,
         .wall_us = server_wall_us(c->api->server),
         .keys = c->api->keys,
     };
@@ -306,13 +338,11 @@ static void go(struct call *c)
     switch (c->route->kind) {
     case ROUTE_READ:
     case ROUTE_WRITE:
+    case ROUTE_OVERRIDE: /* once the caller is seen to see the publication */
         queue(c);
         break;
     case ROUTE_RECONCILE:
         begin_reconcile(c);
-        break;
-    case ROUTE_OVERRIDE:
-        begin_override(c);
         break;
     case ROUTE_REPLAY:
         begin_replay(c);
@@ -326,7 +356,8 @@ static void go(struct call *c)
 
 static void queue(struct call *c)
 {
-    struct lane *l = c->lane = c->route->kind == ROUTE_READ ? &c->api->reads : &c->api->writes;
+    bool writes = c->route && c->route->kind == ROUTE_WRITE;
+    struct lane *l = c->lane = writes ? &c->api->writes : &c->api->reads;
     const struct err full = {.code = BUSY, .cause = "overload", .text = "too many requests wait"};
 
     if (l->ncalls == QUEUE_MAX) {
@@ -339,6 +370,7 @@ static void queue(struct call *c)
     *l->last = c;
     l->last = &c->next;
     l->ncalls++;
+    server_again(c->api->server); /* it may have been the end of another statement that brought us here */
 }
 
 /* The chore: gives waiting calls to connections that have nothing to do. */
@@ -386,14 +418,60 @@ static struct call *lane_take(struct lane *l)
 
 static void send_statement(struct call *c, struct pg *pg)
 {
+    int64_t deadline_us = server_boot_us(c->api->server) + (STATEMENT_TIMEOUT_MS + 1000) * INT64_C(1000);
+    struct pg_args args;
+
+    c->pg = pg;
+    if (!c->route) {
+        ask_for_key(c, pg, deadline_us);
+        return;
+    }
+    pg_args_init(&args, c->arena);
+    if (c->route->kind == ROUTE_OVERRIDE)
+        pg_arg_uuid(&args, &c->params.values[OVERRIDE_LOG_ID].id);
+    else
+        params_bind(&c->params, &args);
+    caller_enter(&c->caller, pg, c->arena);
+    pg_send(pg, c->route->sql, &args, deadline_us, after_statement, c);
+}
+
+static void ask_for_key(struct call *c, struct pg *pg, int64_t deadline_us)
+{
     struct pg_args args;
 
     pg_args_init(&args, c->arena);
-    params_bind(&c->params, &args);
-    c->pg = pg;
-    pg_send(pg, c->route->sql, &args,
-            server_boot_us(c->api->server) + (STATEMENT_TIMEOUT_MS + 1000) * INT64_C(1000), after_statement,
-            c);
+    pg_arg_text(&args, c->key.id);
+    pg_before(pg, SQL_KEY_NAME, &args);
+    pg_send(pg, SQL_KEY_FIND, &args, deadline_us, after_key, c);
+}
+
+static void after_key(void *call, const struct pg_rows *rows, const struct err *err)
+{
+    struct call *c = call;
+    struct err why = {.code = OK};
+
+    if (err)
+        why = *err;
+    if (!c->tie.req) {
+        call_end(c);
+    } else if (err || prove(c, rows, &why)) {
+        refuse(c, &why);
+        call_end(c);
+    } else {
+        begin(c);
+    }
+}
+
+static enum status prove(struct call *c, const struct pg_rows *rows, struct err *err)
+{
+    struct server *server = c->api->server;
+
+    if (caller_prove(&c->caller, &c->key, rows, c->arena, err))
+        return err->code;
+    if (!callers_count(c->api->callers, &c->caller, server_boot_us(server), server_wall_us(server),
+                       links_redis(c->api->reads.links)))
+        return err_cause(err, BUSY, "key_rate_limited", "more than admin.requests_per_minute");
+    return OK;
 }
 
 static void after_statement(void *call, const struct pg_rows *rows, const struct err *err)
@@ -411,9 +489,11 @@ static void after_statement(void *call, const struct pg_rows *rows, const struct
         refuse(c, &why);
     } else if (pg_nrows(rows) == 0) {
         refuse(c, &none);
+    } else if (c->route->kind == ROUTE_OVERRIDE) {
+        begin_override(c);
+        return;
     } else if (pg_int(rows, 0, 0) == 0 && c->asked_again++ < ASK_AGAIN_MAX) {
         queue(c);
-        server_again(c->api->server);
         return;
     } else {
         answer_row(c, rows);
@@ -429,8 +509,11 @@ static void answer_row(struct call *c, const struct pg_rows *rows)
 
     if (!c->tie.req)
         return;
-    if (status < 200 || status >= 400) { /* 0: still being written, after several tries */
-        err_cause(&err, status ? BROKEN : BUSY, status ? arena_copy(c->arena, body).at : "overload",
+    if (status < 200 || status >= 400) {
+        const char *unseen = c->caller.tenant.at && c->route->unseen ? c->route->unseen : "overload";
+
+        /* 0: still being written, after several tries */
+        err_cause(&err, status ? BROKEN : BUSY, status ? arena_copy(c->arena, body).at : unseen,
                   "the store says no");
         refuse(c, &err);
         return;
@@ -590,6 +673,9 @@ static void refuse(struct call *c, const struct err *err)
     if (!req)
         return;
     count(kind->code);
+    if (kind->code == 401)
+        h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_WWW_AUTHENTICATE, NULL,
+                       H2O_STRLIT("Bearer realm=\"settle\""));
     answer_problem_with(req, &c->request_id, err, errors_text(c));
 }
 

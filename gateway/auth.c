@@ -12,16 +12,17 @@ enum status auth_check_listener(const struct address *listen, struct err *err)
 {
     if (listen->path || is_loopback(span_of(listen->host)))
         return OK;
-    return err_cause(
-        err, INVALID, "listener_not_loopback",
-        "admin.listen: %s can be reached from other machines, and there are no API keys yet to tell who "
-        "asks; use 127.0.0.1, [::1] or unix:/path, and a proxy with authentication in front",
-        listen->host);
+    return err_cause(err, INVALID, "listener_not_loopback",
+                     "admin.listen: %s can be reached from other machines, and with admin.keys_required: "
+                     "false nothing tells who "
+                     "asks; require keys, or use 127.0.0.1, [::1] or unix:/path",
+                     listen->host);
 }
 
-enum status auth_check(struct span method, struct span host, struct span content_type, struct err *err)
+enum status auth_check(bool with_keys, struct span method, struct span host, struct span content_type,
+                       struct err *err)
 {
-    if (!cut_port(&host) || !is_loopback(host))
+    if (!with_keys && (!cut_port(&host) || !is_loopback(host)))
         return err_cause(err, INVALID, "forbidden_host",
                          "the Host header must name localhost, 127.0.0.0/8 or [::1]");
     if ((span_eq(method, SPAN("POST")) || span_eq(method, SPAN("PUT"))) && !is_json(content_type))

@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "base/metric.h"
+#include "callers.h"
 
 #include <stdlib.h>
 
@@ -97,9 +98,13 @@ void gauges_turn(void *gauges)
 
 static void ask(struct asking *a, struct pg *pg)
 {
+    struct arena *arena = arena_open(256);
+
     a->asked = true;
     a->asked_boot_us = server_boot_us(a->gauges->server);
+    caller_enter(&caller_operator, pg, arena);
     pg_send(pg, a->question->sql, NULL, a->asked_boot_us + DEADLINE_MS * INT64_C(1000), after_answer, a);
+    arena_close(arena);
 }
 
 /* The pause begins at the answer: what takes long on a large backlog does not follow on itself. */

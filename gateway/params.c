@@ -24,6 +24,7 @@ struct reading {
     struct arena *arena;
     struct doc body;
     bool no_key;        /* a secret came that nothing can seal */
+    bool other_tenant;  /* a tenant was named who is not the caller's */
     uint32_t *nodes;    /* by row of the table: the body's member; 0 if none, or null */
     struct span *texts; /* by row of the table: the query's value, decoded; absent if none */
 };
@@ -34,6 +35,7 @@ static void read_query(struct reading *r);
 static enum status read_row(struct reading *r, size_t row, size_t *path_at, struct err *err);
 static void put_member(struct reading *r, const struct param *p, uint32_t node);
 static void put_text(struct reading *r, const struct param *p, struct span text);
+static void check_tenant(struct reading *r, const struct param *p);
 static void check_route(struct reading *r, const struct param *p, struct span text);
 static struct param_value *put(struct reading *r, const struct param *p);
 static void put_secret(struct reading *r, const struct param *p, struct span text);
@@ -68,6 +70,8 @@ enum status params_read(struct params *ret, const struct param *table, size_t nt
     for (size_t i = 0; i < ntable; i++)
         if (read_row(&r, i, &path_at, err))
             return err->code;
+    if (r.other_tenant)
+        return err_cause(err, INVALID, "other_tenant", "the key is another tenant's");
     if (r.no_key)
         return err_cause(err, BROKEN, "no_seal_key", "there is no key to seal a token with");
     if (ret->nerrors > 0)
@@ -83,6 +87,7 @@ void params_bind(const struct params *p, struct pg_args *args)
 
         switch (v->type) {
         case PARAM_TEXT:
+        case PARAM_TENANT:
         case PARAM_WORD:
         case PARAM_CHOICE:
         case PARAM_ACTOR:
@@ -219,6 +224,7 @@ static enum status read_row(struct reading *r, size_t row, size_t *path_at, stru
     case FROM_PATH:
         if (!parse(p, path_text(p, r->input->path[(*path_at)++], r->arena), r->arena, put(r, p)))
             return err_cause(err, INVALID, "not_found", "no such %s", p->name);
+        check_tenant(r, p);
         break;
     case FROM_SERVER:
         put_text(r, p, SPAN_NONE);
@@ -265,6 +271,8 @@ static void put_text(struct reading *r, const struct param *p, struct span text)
 {
     if (!text.at && p->standard)
         text = span_of(p->standard);
+    if (!text.at && p->type == PARAM_TENANT)
+        text = r->input->tenant;
     if (p->type == PARAM_ROUTE)
         check_route(r, p, text);
     else if (p->type == PARAM_CURSOR)
@@ -277,11 +285,22 @@ static void put_text(struct reading *r, const struct param *p, struct span text)
         *put(r, p) = (struct param_value){.type = p->type, .given = true, .text = r->input->actor};
     else if (text.at && !parse(p, text, r->arena, put(r, p)))
         complain(r, span_of(p->name), message_of(p, r->arena));
-    else if (!text.at) {
+    else if (text.at)
+        check_tenant(r, p);
+    else {
         *put(r, p) = (struct param_value){.type = p->type};
         if (p->required)
             complain(r, span_of(p->name), "must be given");
     }
+}
+
+/* Of the value that was put last. */
+static void check_tenant(struct reading *r, const struct param *p)
+{
+    const struct param_value *last = &r->ret->values[r->ret->nvalues - 1];
+
+    if (p->type == PARAM_TENANT && r->input->tenant.at && !span_eq(last->text, r->input->tenant))
+        r->other_tenant = true;
 }
 
 static void check_route(struct reading *r, const struct param *p, struct span text)
@@ -372,6 +391,7 @@ static const char *message_of(const struct param *p, struct arena *arena)
 {
     switch (p->type) {
     case PARAM_TEXT:
+    case PARAM_TENANT:
         return arena_print(arena, "must be a text of %lld to %lld bytes without control characters",
                            (long long)p->min, (long long)p->max);
     case PARAM_WORD:
@@ -418,7 +438,7 @@ static size_t row_of(const struct reading *r, enum param_from from, struct span 
 /* A text may hold what a path cannot show; all other types stand as they are. */
 static struct span path_text(const struct param *p, struct span piece, struct arena *arena)
 {
-    return p->type == PARAM_TEXT ? decode(piece, false, arena) : piece;
+    return p->type == PARAM_TEXT || p->type == PARAM_TENANT ? decode(piece, false, arena) : piece;
 }
 
 /* Percent, and in a form plus, as curl writes them. A "%" that is no escape stays what it is. */
@@ -474,6 +494,7 @@ static bool parse(const struct param *p, struct span text, struct arena *arena, 
     *ret = (struct param_value){.type = p->type, .given = true, .text = text};
     switch (p->type) {
     case PARAM_TEXT:
+    case PARAM_TENANT:
         return sized && is_text(text);
     case PARAM_WORD:
         return sized && is_word(text);

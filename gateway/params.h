@@ -17,6 +17,7 @@ enum param_from { FROM_PATH, FROM_QUERY, FROM_BODY, FROM_HEADER, FROM_SERVER };
 
 enum param_type {
     PARAM_TEXT,   /* UTF-8 without control characters, min to max bytes */
+    PARAM_TENANT, /* a text that names a tenant: who is held to one may leave it out, and name no other */
     PARAM_WORD,   /* the same, of a-z 0-9 . _ - only: names of platforms and sources */
     PARAM_CHOICE, /* one of words */
     PARAM_INT,    /* min to max, both at least 0 */
@@ -76,12 +77,13 @@ struct param_input {
     struct span (*header)(void *ctx, const char *name); /* absent if not sent */
     void *ctx;
     struct span actor;
+    struct span tenant; /* whom the caller is held to; absent: to none */
     int64_t wall_us;
     const struct seal_keys *keys; /* NULL: no secret can be taken */
 };
 
 /* Values are in the arena or borrow the input. INVALID: "malformed_json", "not_found" for a value of the path that
- * cannot be, "invalid_parameter" with ret->errors filled; BROKEN, "no_seal_key": a secret came and there is no key. A secret
+ * cannot be, "invalid_parameter" with ret->errors filled, "other_tenant"; BROKEN, "no_seal_key": a secret came and there is no key. A secret
  * may be left in the input's body and in the arena: the caller wipes both. */
 enum status params_read(struct params *ret, const struct param *table, size_t ntable,
                         const struct param_input *input, struct arena *arena, struct err *err) MUST_CHECK;

@@ -15,7 +15,7 @@ static const struct param log_register[] = {
     {"id", FROM_SERVER, PARAM_NEW_ID},
     {"source", FROM_BODY, PARAM_WORD, .min = 1, .max = 64, .standard = "default"},
     {"platform", FROM_BODY, PARAM_WORD, .min = 1, .max = 50, .required = true},
-    {"user_id_str", FROM_BODY, PARAM_TEXT, .min = 1, .max = 255, .required = true},
+    {"user_id_str", FROM_BODY, PARAM_TENANT, .min = 1, .max = 255, .required = true},
     {"clip_id", FROM_BODY, PARAM_UUID},
     {"social_account_id", FROM_BODY, PARAM_UUID},
     {"status", FROM_BODY, PARAM_CHOICE, .words = "pending processing scheduled", .standard = "processing"},
@@ -33,7 +33,7 @@ static const struct param log_register[] = {
 };
 
 static const struct param log_list[] = {
-    {"user_id_str", FROM_QUERY, PARAM_TEXT, .min = 1, .max = 255},
+    {"user_id_str", FROM_QUERY, PARAM_TENANT, .min = 1, .max = 255},
     {"status", FROM_QUERY, PARAM_CHOICE, .words = LOG_STATES},
     PLATFORM,
     SOURCE,
@@ -107,12 +107,28 @@ static const struct param alert_list[] = {
 
 /* The first three name what the token is sealed for (connections of the reconciler). */
 static const struct param connection_set[] = {
-    {"user_id", FROM_PATH, PARAM_TEXT, .min = 1, .max = 255},
+    {"user_id", FROM_PATH, PARAM_TENANT, .min = 1, .max = 255},
     {"platform", FROM_PATH, PARAM_WORD, .min = 1, .max = 50},
     {"account", FROM_BODY, PARAM_TEXT, .min = 1, .max = 255, .standard = "default"},
     {"token", FROM_BODY, PARAM_SECRET, .min = 1, .max = 8192},
     {"expires_at", FROM_BODY, PARAM_TIME},
     {"connected", FROM_BODY, PARAM_BOOL, .standard = "true"},
+    {"actor", FROM_SERVER, PARAM_ACTOR},
+};
+
+static const struct param alert_resolve[] = {
+    {"id", FROM_PATH, PARAM_UUID},
+    {"notes", FROM_BODY, PARAM_TEXT, .min = 1, .max = 2000},
+    {"actor", FROM_SERVER, PARAM_ACTOR},
+};
+
+static const struct param by_user[] = {
+    {"user_id", FROM_PATH, PARAM_TENANT, .min = 1, .max = 255},
+};
+
+static const struct param insights_reconcile[] = {
+    {"user_id", FROM_PATH, PARAM_TENANT, .min = 1, .max = 255},
+    {"run_id", FROM_SERVER, PARAM_NEW_ID},
     {"actor", FROM_SERVER, PARAM_ACTOR},
 };
 
@@ -146,27 +162,33 @@ static const struct param replay[] = {
 
 /* Of rows for one path the first that fits is taken. Methods are GET, POST and PUT. */
 const struct route routes[] = {
-    {"POST", "/publishing/logs", ROUTE_WRITE, SQL_LOG_REGISTER, TAKES(log_register),
-     .location = "/publishing/logs/"},
-    {"GET", "/publishing/logs", ROUTE_READ, SQL_LOG_LIST, TAKES(log_list)},
-    {"POST", "/publishing/logs/claim", ROUTE_WRITE, SQL_LOG_CLAIM, TAKES(log_claim)},
-    {"GET", "/publishing/logs/{id}", ROUTE_READ, SQL_LOG_GET, TAKES(by_id)},
-    {"POST", "/publishing/logs/{id}/override", ROUTE_OVERRIDE, TAKES(override)},
-    {"POST", "/publishing/logs/{id}/result", ROUTE_WRITE, SQL_LOG_RESULT, TAKES(log_result)},
-    {"GET", "/publishing/receipts", ROUTE_READ, SQL_REFUSED_LIST, TAKES(refused_list),
+    {"POST", "/publishing/logs", ROUTE_WRITE, SCOPE_WRITE, SQL_LOG_REGISTER, TAKES(log_register),
+     .location = "/publishing/logs/", .unseen = "post_taken"},
+    {"GET", "/publishing/logs", ROUTE_READ, SCOPE_READ, SQL_LOG_LIST, TAKES(log_list)},
+    {"POST", "/publishing/logs/claim", ROUTE_WRITE, SCOPE_WRITE, SQL_LOG_CLAIM, TAKES(log_claim)},
+    {"GET", "/publishing/logs/{id}", ROUTE_READ, SCOPE_READ, SQL_LOG_GET, TAKES(by_id)},
+    {"POST", "/publishing/logs/{id}/override", ROUTE_OVERRIDE, SCOPE_RECONCILE, SQL_LOG_OWNED, TAKES(override)},
+    {"POST", "/publishing/logs/{id}/result", ROUTE_WRITE, SCOPE_WRITE, SQL_LOG_RESULT, TAKES(log_result)},
+    {"GET", "/publishing/receipts", ROUTE_READ, SCOPE_ADMIN, SQL_REFUSED_LIST, TAKES(refused_list),
      .only_with = "state=refused"},
-    {"GET", "/publishing/receipts", ROUTE_READ, SQL_RECEIPT_LIST, TAKES(receipt_list)},
-    {"GET", "/publishing/receipts/{id}", ROUTE_READ, SQL_RECEIPT_GET, TAKES(by_key)},
-    {"GET", "/publishing/receipts/{id}", ROUTE_READ, SQL_REFUSED_GET, TAKES(by_id)},
-    {"POST", "/publishing/receipts/{id}/replay", ROUTE_REPLAY, TAKES(replay)},
-    {"GET", "/publishing/runs", ROUTE_READ, SQL_RUN_LIST, TAKES(run_list)},
-    {"GET", "/publishing/runs/{id}", ROUTE_READ, SQL_RUN_GET, TAKES(by_id)},
-    {"POST", "/publishing/reconcile", ROUTE_RECONCILE, TAKES(reconcile)},
-    {"PUT", "/api/scheduler/platform-connections/{user_id}/{platform}", ROUTE_WRITE, SQL_CONNECTION_SET,
+    {"GET", "/publishing/receipts", ROUTE_READ, SCOPE_READ, SQL_RECEIPT_LIST, TAKES(receipt_list)},
+    {"GET", "/publishing/receipts/{id}", ROUTE_READ, SCOPE_READ, SQL_RECEIPT_GET, TAKES(by_key)},
+    {"GET", "/publishing/receipts/{id}", ROUTE_READ, SCOPE_ADMIN, SQL_REFUSED_GET, TAKES(by_id)},
+    {"POST", "/publishing/receipts/{id}/replay", ROUTE_REPLAY, SCOPE_ADMIN, TAKES(replay)},
+    {"GET", "/publishing/runs", ROUTE_READ, SCOPE_ADMIN, SQL_RUN_LIST, TAKES(run_list)},
+    {"GET", "/publishing/runs/{id}", ROUTE_READ, SCOPE_ADMIN, SQL_RUN_GET, TAKES(by_id)},
+    {"POST", "/publishing/reconcile", ROUTE_RECONCILE, SCOPE_ADMIN, TAKES(reconcile)},
+    {"PUT", "/api/scheduler/platform-connections/{user_id}/{platform}", ROUTE_WRITE, SCOPE_WRITE, SQL_CONNECTION_SET,
      TAKES(connection_set)},
-    {"GET", "/debug/circuit-breakers", ROUTE_READ, SQL_BREAKER_LIST},
-    {"GET", "/alerts", ROUTE_READ, SQL_ALERT_LIST, TAKES(alert_list)},
-    {"GET", "/api/openapi.yaml", ROUTE_DESCRIBE},
+    {"GET", "/api/scheduler/platform-insights/status/{user_id}", ROUTE_READ, SCOPE_READ, SQL_INSIGHTS_STATUS,
+     TAKES(by_user)},
+    {"POST", "/api/scheduler/platform-insights/reconcile/{user_id}", ROUTE_WRITE, SCOPE_RECONCILE, SQL_INSIGHTS_RECONCILE,
+     TAKES(insights_reconcile)},
+    {"GET", "/debug/circuit-breakers", ROUTE_READ, SCOPE_ADMIN, SQL_BREAKER_LIST},
+    {"GET", "/alerts", ROUTE_READ, SCOPE_READ, SQL_ALERT_LIST, TAKES(alert_list)},
+    {"GET", "/alerts/stats", ROUTE_READ, SCOPE_READ, SQL_ALERT_STATS},
+    {"PUT", "/alerts/{id}/resolve", ROUTE_WRITE, SCOPE_ADMIN, SQL_ALERT_RESOLVE, TAKES(alert_resolve)},
+    {"GET", "/api/openapi.yaml", ROUTE_DESCRIBE, SCOPE_READ},
 };
 /* clang-format on */
 const size_t nroutes = countof(routes);

@@ -7,17 +7,23 @@
 #define SETTLE_GATEWAY_ROUTES_H
 
 #include "params.h"
+
+#include "domain/apikey.h"
 #include "sql.h"
 
 struct route {
     const char *method; /* GET stands for HEAD too */
     const char *path;   /* "{...}" is a piece of any text that fits the next FROM_PATH row of params */
     enum { ROUTE_READ, ROUTE_WRITE, ROUTE_RECONCILE, ROUTE_OVERRIDE, ROUTE_REPLAY, ROUTE_DESCRIBE } kind;
-    enum sql sql;          /* of READ and WRITE; its parameters are the values of params in their order */
-    const char *only_with; /* what must be in the query, a PARAM_ROUTE and its word; NULL: none */
-    const char *location;  /* of what a 201 has made: this and its id, the first value */
+    enum apikey_scope scope; /* what a key must be allowed; ADMIN may all */
+    enum sql sql;            /* of READ and WRITE; its parameters are the values of params in their order.
+                                Of OVERRIDE: whether the caller may */
+    const char *only_with;   /* what must be in the query, a PARAM_ROUTE and its word; NULL: none */
+    const char *location;    /* of what a 201 has made: this and its id, the first value */
     const struct param *params;
     size_t nparams;
+    const char
+        *unseen; /* why a status 0 stays, to a tenant: what is in the way is another's. NULL: it is ours */
 };
 
 extern const struct route routes[];

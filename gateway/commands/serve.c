@@ -32,6 +32,7 @@ struct role {
     const struct address *listen;
     unsigned nprocesses;
     char at[LISTEN_NAME_BYTES]; /* where it really listens */
+    bool loopback_only;
 };
 
 enum { NROLES = 3, PROCESSES_MAX = 64 + 2 }; /* as many workers as an operator may set, and the other two */
@@ -110,9 +111,9 @@ static enum status serve(struct settings *settings, const char *ports_file, int 
 {
     const struct config *c = settings->config;
     struct role roles[NROLES] = {
-        {"ingest",  ingest_run,  c->ingest.enabled,  &c->ingest.listen,  c->ingest.workers, ""},
-        {"admin",   admin_run,   c->admin.enabled,   &c->admin.listen,   1,                 ""},
-        {"monitor", monitor_run, c->monitor.enabled, &c->monitor.listen, 1,                 ""},
+        {"ingest", ingest_run, c->ingest.enabled, &c->ingest.listen,   c->ingest.workers,          ""},
+        {"admin",  admin_run,  c->admin.enabled,  &c->admin.listen,    1,                          "", !c->admin.keys_required},
+        {"monitor",        monitor_run,          c->monitor.enabled,         &c->monitor.listen, 1, "" },
     };
     struct child children[PROCESSES_MAX] = {0};
     struct listen_handed handed;
@@ -121,6 +122,9 @@ static enum status serve(struct settings *settings, const char *ports_file, int 
     open_notify();
     if (listen_take_handed(&handed, err) || check_names(&handed, roles, err) || check_spool(c, err))
         return err->code;
+    if (c->admin.enabled && !c->admin.keys_required)
+        log_warn("api_without_keys", LOG_TEXT("setting", "admin.keys_required: false"),
+                 LOG_TEXT("why", "whoever is on this machine may do all"));
     if (geteuid() == 0)
         log_warn("runs_as_root", LOG_TEXT("why", "nothing here needs it: give it a user of its own"));
     for (struct role *r = roles; r < roles + NROLES; r++) {
@@ -169,12 +173,12 @@ static enum status listen_all(struct role *role, const struct listen_handed *han
     bool is_handed = listen_count(handed, role->name) > 0;
     int fds[PROCESSES_MAX];
 
-    if (!is_handed && role->run == admin_run && auth_check_listener(role->listen, err))
+    if (!is_handed && role->loopback_only && auth_check_listener(role->listen, err))
         return err->code;
     if (is_handed ? listen_hand_out(handed, role->name, role->nprocesses, fds, err)
                   : listen_open(role->listen, role->nprocesses, fds, err))
         return err->code;
-    if (role->run == admin_run && check_admin(fds[0], err))
+    if (role->loopback_only && check_admin(fds[0], err))
         return err->code;
     for (unsigned i = 0; i < role->nprocesses; i++) {
         children[i].process.listener = fds[i];

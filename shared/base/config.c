@@ -75,6 +75,8 @@ static const struct option options[] = {
     {"retention.ledger_days", IS_COUNT, IN(retention.ledger_days), "400", 2, 3650},
     {"admin.enabled", IS_BOOL, IN(admin.enabled), "true"},
     {"admin.listen", IS_LISTEN, IN(admin.listen), "127.0.0.1:8081"},
+    {"admin.keys_required", IS_BOOL, IN(admin.keys_required), "true"},
+    {"admin.requests_per_minute", IS_COUNT, IN(admin.requests_per_minute), "6000", 1, 1000000},
     {"admin.reconciler", IS_TEXT, IN(admin.reconciler), ""},
     {"admin.reconciler_database_url", IS_URL, IN(admin.reconciler_database_url), "=database.url"},
     {"monitor.enabled", IS_BOOL, IN(monitor.enabled), "true"},

@@ -84,6 +84,8 @@ struct config {
     struct {
         bool enabled;
         struct address listen;
+        bool keys_required;                  /* false: whoever is on this machine is an operator */
+        unsigned requests_per_minute;        /* of one key, in each process */
         const char *reconciler;              /* path of the program; NULL: beside our own */
         const char *reconciler_database_url; /* database.url unless given */
     } admin;

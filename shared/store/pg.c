@@ -64,6 +64,7 @@ static enum status check_schema(struct pg *pg, unsigned wait_ms, struct err *err
 static enum status prepare_all(struct pg *pg, bool named, unsigned wait_ms, struct err *err);
 static void after_prepare(void *ctx, const struct pg_rows *rows, const struct err *err);
 
+static bool send_query(struct pg *pg, enum sql sql, const struct pg_args *args);
 static struct statement *queue(struct pg *pg, bool sent, const char *name, int64_t deadline_boot_us,
                                pg_done *done, void *ctx);
 static struct statement take_oldest(struct pg *pg);
@@ -272,24 +273,36 @@ void pg_close(struct pg *pg)
 void pg_send(struct pg *pg, enum sql sql, const struct pg_args *args, int64_t deadline_boot_us, pg_done *done,
              void *ctx)
 {
-    static const struct pg_args none = {.n = 0};
     const struct sql_text *s = &sql_texts[sql];
     bool sent = !pg->lost, prepares = pg->named && !pg->known[sql];
+
+    if (prepares) {
+        sent = sent && PQsendPrepare(pg->conn, s->name, s->text, 0, NULL);
+        pg->known[sql] = true; /* for those behind it */
+    }
+    sent = sent && send_query(pg, sql, args);
+    queue(pg, sent, s->name, deadline_boot_us, done, ctx)->prepares = prepares ? &pg->known[sql] : NULL;
+}
+
+void pg_before(struct pg *pg, enum sql sql, const struct pg_args *args)
+{
+    if (pg->lost || !send_query(pg, sql, args))
+        lose(pg, "it does not take statements");
+}
+
+static bool send_query(struct pg *pg, enum sql sql, const struct pg_args *args)
+{
+    static const struct pg_args none = {.n = 0};
+    const struct sql_text *s = &sql_texts[sql];
 
     if (!args)
         args = &none;
     assert(args->n == s->nparameters);
-    if (prepares)
-        sent = sent && PQsendPrepare(pg->conn, s->name, s->text, 0, NULL);
-    if (pg->named)
-        sent = sent && PQsendQueryPrepared(pg->conn, s->name, args->n, args->values, args->lengths,
-                                           args->formats, BINARY);
-    else
-        sent = sent && PQsendQueryParams(pg->conn, s->text, args->n, NULL, args->values, args->lengths,
-                                         args->formats, BINARY);
-    if (prepares)
-        pg->known[sql] = true; /* for those behind it */
-    queue(pg, sent, s->name, deadline_boot_us, done, ctx)->prepares = prepares ? &pg->known[sql] : NULL;
+    if (pg->named && pg->known[sql])
+        return PQsendQueryPrepared(pg->conn, s->name, args->n, args->values, args->lengths, args->formats,
+                                   BINARY);
+    return PQsendQueryParams(pg->conn, s->text, args->n, NULL, args->values, args->lengths, args->formats,
+                             BINARY);
 }
 
 /* The sync makes the statement a transaction of its own, and sends it off. */

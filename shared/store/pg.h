@@ -55,6 +55,9 @@ void pg_send(struct pg *pg, enum sql sql, const struct pg_args *args, int64_t de
              void *ctx);
 /* The time that the server gave at connect, us since 1970, and between which of our boot times. */
 int64_t pg_clock_at_connect(const struct pg *pg, int64_t *ret_asked_boot_us, int64_t *ret_heard_boot_us);
+/* Queues a statement in front of the next pg_send, which must follow at once, in one transaction with it. Its rows are
+ * dropped; if it fails, so does the other. */
+void pg_before(struct pg *pg, enum sql sql, const struct pg_args *args);
 size_t pg_waiting(const struct pg *pg); /* statements sent and not answered yet */
 
 int pg_fd(const struct pg *pg);

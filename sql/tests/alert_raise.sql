@@ -32,7 +32,7 @@ select results_eq(
   $$values ('CRITICAL', 'title 2', 'message 2', '{}'::jsonb, true, true)$$, 'it says the latest, and since when');
 
 -- Resolved: quiet at first, then new. Another key is not affected.
-set local role settle_api;
+set local role settle_operator;
 update settle.alerts set status = 'RESOLVED', resolved_at = now() - interval '4 minutes 59 seconds', resolved_by = 'anna';
 set local role settle_reconciler;
 select is_empty(
@@ -43,7 +43,7 @@ select results_eq(
   $$execute alert_raise('00000000-0000-7000-8000-000000000003', 'publications', 'other', 'FRAUD', 'LOW',
                         'another', null, null, null, 't', 'm', null)$$,
   $$values ('00000000-0000-7000-8000-000000000003'::uuid, 1::bigint)$$, 'another key rings');
-set local role settle_api;
+set local role settle_operator;
 update settle.alerts set resolved_at = now() - interval '5 minutes' where dedupe_key = 'k';
 set local role settle_reconciler;
 select results_eq(

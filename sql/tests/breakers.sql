@@ -39,7 +39,7 @@ execute breaker_write('x', 4, 'open', 6, now(), 3, '{}');
 select results_eq('select changed_at = now() from settle.breakers', 'values (true)', 'a change of state does');
 execute breaker_write('x', 5, 'half_open', 6, now(), 4, array[now() + interval '1 minute', now() - interval '1 second']);
 
-set local role settle_api;
+set local role settle_operator;
 select results_eq(
   $$execute breaker_list$$,
   $$select 200, json_object_agg('x', json_build_object('state', 'half_open', 'failures', 6, 'opened_at', now(),

@@ -21,7 +21,7 @@ $$select concat_ws('|', account, encode(token, 'hex')::numeric, key_id, expires_
   from settle.platform_connections where user_id_str = who$$;
 grant execute on all functions in schema pg_temp to public;
 
-set local role settle_api;
+set local role settle_operator;
 select results_eq(
   $$execute connection_set('anna', 'tiktok', 'a1', pg_temp.sealed(1), '0123456789abcdef', '2030-01-01T00:00Z', true, 'local')$$,
   $$select 200, json_build_object('user_id', 'anna', 'platform', 'tiktok', 'account', 'a1', 'connected', true,
@@ -30,15 +30,15 @@ select results_eq(
 select lives_ok($$execute connection_set('anna', 'tiktok', 'a1', null, null, null, false, 'local')$$, 'and disconnects it');
 reset role;
 select is(pg_temp.row_of('anna'), 'a1|1|0123456789abcdef|2030-01-01|f', 'which leaves the token and its end alone');
-set local role settle_api;
+set local role settle_operator;
 execute connection_set('anna', 'tiktok', 'a1', null, null, '2031-01-01T00:00Z', true, 'local');
 reset role;
 select is(pg_temp.row_of('anna'), 'a1|1|0123456789abcdef|2031-01-01|t', 'an end that is given replaces it');
-set local role settle_api;
+set local role settle_operator;
 execute connection_set('anna', 'tiktok', 'a1', pg_temp.sealed(2), '00000000000000aa', null, true, 'local');
 reset role;
 select is(pg_temp.row_of('anna'), 'a1|2|00000000000000aa|t', 'a new token has an end of its own, here none');
-set local role settle_api;
+set local role settle_operator;
 select lives_ok($$execute connection_set('bert', 'gsc', 'default', null, null, null, true, 'local')$$, 'an account may have no token');
 select throws_ok('select token from settle.platform_connections', '42501', null, 'the API cannot read one');
 select throws_ok('delete from settle.platform_connections', '42501', null, 'nor delete');

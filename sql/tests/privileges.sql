@@ -2,20 +2,24 @@
 -- any grant more or less than the list names, fails.
 begin;
 create extension if not exists pgtap;
-select plan(15);
+select plan(16);
 
 -- '-': nothing. 'verb': the whole relation. 'verb(columns)': these columns only, in the table's order.
 create temporary table expected (relation text, role text, may text);
 insert into expected (relation, role, may)
 select relation, role, may
 from (values
-  --                      gateway                            reconciler                api                         maintain         readonly  requarantine     subscribe
+  --                      gateway                            reconciler                operator                    maintain         readonly  requarantine     subscribe
+  ('api_keys',            '-',                               '-',                      '-',                        '-',
+   'select(id, name, user_id_str, scopes, created_at, created_by, expires_at, revoked_at, revoked_by, replaces)',             '-',             '-'),
   ('alerts',              '-',                               'select insert update',   'select update(status, resolved_at, resolved_by, resolution_notes)',
                                                                                                                    'select delete', 'select', '-',             '-'),
   ('breakers',            '-',                               'select insert update',   'select',                   '-',             'select', '-',             '-'),
   ('hint_key',            'select',                          '-',                      '-',                        '-',             '-',      '-',             '-'),
   ('job_fences',          '-',                               'select update',          'select',                   'select update', 'select', '-',             '-'),
-  ('job_runs',            '-',                               'select insert update',   'select',                   'select insert update delete',
+  ('insights_platforms',  '-',                               'select',                 'select',                   '-',             'select', '-',             '-'),
+  ('platform_insights_tasks','-',                            'select update',          'select insert',            '-',             'select', '-',             '-'),
+  ('job_runs',            '-',                               'select insert update',   'select insert',            'select insert update delete',
                                                                                                                                     'select', '-',             '-'),
   ('job_schedule',        '-',                               'select insert update',   'select',                   '-',             'select', '-',             '-'),
   ('platform_pauses',     '-',                               'select insert delete',   'select',                   '-',             'select', '-',             '-'),
@@ -41,7 +45,7 @@ from (values
   ('refused_requests',    'insert',                          '-',                      'select',                   'select delete', 'select', 'select delete', '-'),
   ('run_totals',          '-',                               'select insert update',   'select',                   'select insert update',
                                                                                                                                     'select', '-',             '-'),
-  ('schema_version',      'select',                          'select',                 'select',                   'select',        'select', 'select',        'select'),
+  ('schema_version',      'select',                          'select',                 '-',                        'select',        'select', 'select',        'select'),
   ('scheduler_event_logs','-',                               'insert',                 'select',                   'select delete', 'select', '-',             '-'),
   ('social_sync_ledger',  '-',                               'select insert',          'select insert',            'select delete', 'select', '-',             '-'),
   ('webhook_deliveries',  'insert',                          '-',                      'select',                   'select delete', 'select', 'insert',        '-'),
@@ -50,11 +54,43 @@ from (values
    'select(dedup_key, source, delivery_id) insert',                                                                                                            '-'),
   ('websub_subscriptions','-',                               '-',                      'select',                   '-',             'select', '-',
    'select insert update delete')
-) as matrix (relation, gateway, reconciler, api, maintain, readonly, requarantine, subscribe)
+) as matrix (relation, gateway, reconciler, operator, maintain, readonly, requarantine, subscribe)
 cross join lateral (values
-  ('settle_gateway', gateway), ('settle_reconciler', reconciler), ('settle_api', api), ('settle_maintain', maintain),
+  ('settle_gateway', gateway), ('settle_reconciler', reconciler), ('settle_operator', operator), ('settle_maintain', maintain),
   ('settle_readonly', readonly), ('settle_requarantine', requarantine), ('settle_subscribe', subscribe),
   ('public', '-')) as cell (role, may);
+-- Who may little, and keys: what is not named is '-'. A tenant's part is held to its own rows (tests/tenants.sql).
+insert into expected (relation, role, may)
+select relation, role, coalesce(few.may, '-')
+from (select relname::text collate "default" as relation from pg_class
+      where relnamespace = 'settle'::regnamespace and relkind in ('r', 'p', 'v', 'm', 'f')) as relations
+cross join (values ('settle_api'), ('settle_tenant'), ('settle_keys')) as roles (role)
+left join (values
+  ('schema_version',      'settle_api',    'select'),
+  ('schema_version',      'settle_keys',   'select'),
+  ('api_keys',            'settle_api',    'select(id, name, hash, user_id_str, scopes, expires_at, revoked_at)'),
+  ('api_keys',            'settle_keys',   'select insert update(expires_at, revoked_at, revoked_by)'),
+  ('social_sync_ledger',  'settle_keys',   'insert'),
+  ('alerts',              'settle_tenant', 'select'),
+  ('platform_connections','settle_tenant',
+   'select(user_id_str, platform, account, key_id, expires_at, connected, created_at, updated_at) insert update(token, key_id, expires_at, connected, updated_at)'),
+  ('insights_platforms',  'settle_tenant', 'select'),
+  ('job_runs',            'settle_tenant', 'select insert'),
+  ('platform_insights_tasks', 'settle_tenant', 'select insert'),
+  ('platform_pauses',     'settle_tenant', 'select'),
+  ('publication_evidence','settle_tenant', 'select'),
+  ('publication_reports', 'settle_tenant', 'select insert'),
+  ('publish_leases',      'settle_tenant', 'select insert update delete'),
+  ('publish_logs',        'settle_tenant',
+   'select insert update(status, external_post_id, external_url, error_message, published_at, settled_at, retry_count, last_retry_at, next_retry_at, extra_metadata, updated_at)'),
+  ('publish_logs_live',   'settle_tenant', 'select'),
+  ('publish_open',        'settle_tenant', 'select insert update delete'),
+  ('publish_polls',       'settle_tenant', 'select'),
+  ('publish_scheduled',   'settle_tenant', 'select insert delete'),
+  ('social_sync_ledger',  'settle_tenant', 'select insert'),
+  ('webhook_deliveries',  'settle_tenant', 'select'),
+  ('webhook_receipts',    'settle_tenant', 'select')
+) as few (relation, role, may) using (relation, role);
 
 create temporary view relations as
 select c.oid, c.relname::text collate "default" as relation, c.relkind, c.relowner, c.relacl
@@ -63,7 +99,7 @@ where c.relnamespace = 'settle'::regnamespace and c.relkind in ('r', 'p', 'v', '
 
 create temporary view roles (role) as
 values ('settle_gateway'), ('settle_reconciler'), ('settle_api'), ('settle_maintain'), ('settle_readonly'),
-       ('settle_requarantine'), ('settle_subscribe'), ('public');
+       ('settle_requarantine'), ('settle_subscribe'), ('settle_operator'), ('settle_tenant'), ('settle_keys'), ('public');
 
 create temporary view actual as
 select relation, role,
@@ -99,9 +135,11 @@ select is_empty(
     from roles, pg_proc p
     where p.pronamespace = 'settle'::regnamespace
       and has_function_privilege(role, p.oid, 'execute')
-      <> (p.proname in ('extras_object', 'webhook_noted') and role in ('settle_reconciler', 'settle_api', 'settle_readonly')
-          or p.proname in ('attempts_moved', 'retry_wait') and role in ('settle_reconciler', 'settle_api')
-          or p.proname = 'time_noted' and role = 'settle_api')$$,
+      <> (p.proname in ('extras_object', 'webhook_noted')
+          and role in ('settle_reconciler', 'settle_operator', 'settle_tenant', 'settle_readonly')
+          or p.proname in ('attempts_moved', 'retry_wait') and role in ('settle_reconciler', 'settle_operator', 'settle_tenant')
+          or p.proname = 'time_noted' and role in ('settle_operator', 'settle_tenant')
+          or p.proname = 'tenant' and role = 'settle_tenant')$$,
   'functions are executable by those who read the views that call them or call them, and not by PUBLIC');
 
 select is_empty(
@@ -132,8 +170,14 @@ select is_empty(
     from pg_roles
     join roles on role = rolname
     where rolsuper or rolbypassrls or rolcreaterole or rolcreatedb or rolreplication
-      or exists (select from pg_auth_members where member = pg_roles.oid)$$,
-  'no role of ours has special powers or is a member of another');
+      or exists (select from pg_auth_members where member = pg_roles.oid and rolname <> 'settle_api')
+      or rolname in ('settle_api', 'settle_tenant', 'settle_operator') and rolcanlogin <> (rolname = 'settle_api')
+      or rolname = 'settle_api' and rolinherit$$,
+  'no role of ours has special powers or is a member of another, but the API''s, which has no part in what it may become');
+select set_eq(
+  $$select roleid::regrole::text from pg_auth_members where member = 'settle_api'::regrole$$,
+  array['settle_tenant', 'settle_operator'],
+  'it may become a tenant or an operator');
 
 select is_empty(
   $$select relation
@@ -155,7 +199,7 @@ select lives_ok(
 select throws_ok(
   $$insert into settle.publish_logs (platform, user_id_str) values ('tiktok', 'u')$$, '42501', null,
   'the reconciler cannot invent a publication');
-set local role settle_api;
+set local role settle_operator;
 select throws_ok('select token from settle.platform_connections', '42501', null, 'the API cannot read a token back');
 set local role settle_readonly;
 select throws_ok('select token from settle.platform_connections', '42501', null, 'nor can a reader');

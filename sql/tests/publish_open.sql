@@ -64,7 +64,7 @@ rollback to before;
 select pg_temp.agrees('and its rollback');
 
 -- The programs' own roles can do what they must.
-set local role settle_api;
+set local role settle_operator;
 select lives_ok($$insert into settle.publish_logs (platform, user_id_str) values ('tiktok', 'dora')$$, 'the API registers');
 set local role settle_reconciler;
 select lives_ok($$update settle.publish_logs set status = 'success' where user_id_str = 'dora'$$, 'the reconciler settles');

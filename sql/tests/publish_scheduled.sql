@@ -35,7 +35,7 @@ delete from settle.publish_logs where user_id_str = 'anna';
 select pg_temp.agrees('rows that are deleted');
 
 -- The programs' own roles can do what they must.
-set local role settle_api;
+set local role settle_operator;
 select lives_ok(
   $$insert into settle.publish_logs (platform, user_id_str, status) values ('tiktok', 'dora', 'scheduled')$$,
   'the API registers');

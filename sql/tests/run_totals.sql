@@ -73,7 +73,7 @@ set local role settle_maintain;
 select lives_ok($$update settle.job_runs set report = '{"by_platform": {"x": {"skipped": 1}}}' where job_name = 'maintain'$$,
   'whoever writes runs may count');
 
-set local role settle_api;
+set local role settle_operator;
 select results_eq($$execute gauge_last_run$$, $$values ('x'::text, 4::float8, 1::float8, 0::float8, 0::float8, 0::float8)$$,
   'the newest run that ended, not the one that stood aside');
 reset role;
@@ -81,7 +81,7 @@ update settle.job_fences set holder = 'h', lease_until = now() + interval '1 min
 update settle.job_fences set holder = 'h', lease_until = now() - interval '1 second' where name = 'publications';
 insert into settle.job_runs (id, job_name, actor, trigger, status, holder, started_at, finished_at, outcome)
 values (gen_random_uuid(), 'publications', 'tests', 'manual', 'success', 'h', now() - interval '2 hours', now() - interval '1 hour', 'done');
-set local role settle_api;
+set local role settle_operator;
 select results_eq($$execute gauge_runs$$,
   $$select f.name, e.ended, e.good, e.took, e.held, e.over
     from settle.job_fences f
@@ -97,7 +97,7 @@ insert into settle.webhook_receipts (dedup_key, source, platform, delivery_id, e
 select sha256(convert_to(post || age, 'UTF8')), 'default', 'x', gen_random_uuid(), nullif(post, '-'), 1, now() - age, now() - age
 from (values ('known', interval '73 hours'), ('unknown', '73 hours'), ('unknown', '71 hours'), ('unknown', '97 hours'),
              ('-', '73 hours'), ('other', '95 hours')) as receipt (post, age);
-set local role settle_api;
+set local role settle_operator;
 select results_eq($$execute gauge_unmatched$$, $$values ('x'::text collate "C", 2::float8)$$,
   'what came 72 to 96 hours ago, names a post, and is nobody''s');
 select results_eq($$select count(*)::int from settle.run_totals where n < 0$$, 'values (0)', 'no count is below nothing');

@@ -1,11 +1,11 @@
 -- What the programs' statements rest on: relations, keys, defaults, and the rules that constraints carry.
 begin;
 create extension if not exists pgtap;
-select plan(70);
+select plan(74);
 
 select set_eq(
   $$select relname::text from pg_class where relnamespace = 'settle'::regnamespace and relkind in ('r', 'p', 'v', 'm', 'f')$$,
-  array['alerts', 'breakers', 'hint_key', 'job_fences', 'job_runs', 'platform_connections', 'platform_pauses',
+  array['alerts', 'api_keys', 'breakers', 'hint_key', 'insights_platforms', 'job_fences', 'job_runs', 'platform_connections', 'platform_insights_tasks', 'platform_pauses',
         'poll_budgets', 'publication_evidence', 'publication_reports', 'publish_leases', 'publish_logs',
         'publish_logs_live', 'publish_open', 'publish_polls', 'publish_scheduled', 'refused_requests', 'schema_version',
         'job_schedule', 'scheduler_event_logs', 'social_sync_ledger', 'webhook_deliveries', 'webhook_receipts',
@@ -15,12 +15,12 @@ select set_eq(
   'select change from settle.schema_version',
   array['foundation', 'publish_logs', 'receipts', 'ledger', 'jobs', 'alerts', 'live_views', 'deliveries', 'requarantine',
         'websub', 'breakers', 'connections', 'reports', 'schedule', 'retries', 'scheduled', 'asking', 'retention',
-        'run_totals'],
+        'run_totals', 'tenants', 'insights'],
   'schema_version names every change');
 select is_empty(
   $$select role
     from unnest(array['settle_gateway', 'settle_reconciler', 'settle_api', 'settle_maintain', 'settle_readonly',
-                      'settle_requarantine', 'settle_subscribe']) as role
+                      'settle_requarantine', 'settle_subscribe', 'settle_keys']) as role
     left join pg_roles on rolname = role
     where rolcanlogin is not true$$,
   'each program has a role that may log in');
@@ -42,6 +42,10 @@ select col_is_pk('settle', 'job_fences', 'name', 'key of job_fences');
 select col_is_pk('settle', 'job_schedule', 'job', 'key of job_schedule');
 select col_is_pk('settle', 'scheduler_event_logs', 'id', 'key of scheduler_event_logs');
 select col_is_pk('settle', 'alerts', 'id', 'key of alerts');
+select col_is_pk('settle', 'api_keys', 'id', 'key of api_keys');
+select col_is_pk('settle', 'insights_platforms', 'platform', 'key of insights_platforms');
+select col_is_pk('settle', 'platform_insights_tasks', 'id', 'key of platform_insights_tasks');
+select index_is_unique('settle', 'platform_insights_tasks', 'idx_platform_insights_user_platform', 'one task a tenant and platform');
 select col_is_pk('settle', 'breakers', 'platform', 'key of breakers');
 select col_is_pk('settle', 'platform_connections', array['user_id_str', 'platform', 'account'], 'key of platform_connections');
 select is_empty(

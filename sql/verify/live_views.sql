@@ -8,8 +8,8 @@ from settle.publication_evidence
 where false;
 select id, extra_metadata from settle.publish_logs_live where false;
 select 1 / (
-  has_table_privilege('settle_api', 'settle.publish_logs_live', 'select')
-  and has_function_privilege('settle_api', 'settle.extras_object(text)', 'execute')
+  has_table_privilege('settle_reconciler', 'settle.publish_logs_live', 'select')
+  and has_function_privilege('settle_reconciler', 'settle.extras_object(text)', 'execute')
   and has_function_privilege('settle_reconciler', 'settle.webhook_noted(jsonb, text)', 'execute')
   and has_function_privilege('settle_reconciler', 'settle.attempts_moved(jsonb)', 'execute'))::int;
 

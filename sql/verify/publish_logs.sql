@@ -9,7 +9,7 @@ from settle.publish_logs
 where false;
 select id, source, platform, status, updated_at from settle.publish_open where false;
 select 1 / (
-  has_table_privilege('settle_api', 'settle.publish_logs', 'insert')
+  has_table_privilege('settle_reconciler', 'settle.publish_logs', 'select')
   and has_table_privilege('settle_reconciler', 'settle.publish_logs', 'select')
   and has_column_privilege('settle_reconciler', 'settle.publish_logs', 'status', 'update')
   and has_table_privilege('settle_reconciler', 'settle.publish_open', 'delete'))::int;

@@ -10,6 +10,6 @@ select id, source, platform, worker_id, taken_at, lease_until from settle.publis
 select id, source, external_post_id, asked_at, next_at, outcome, error_code, tries from settle.publish_polls where false;
 select user_id_str, platform, account, minute, used from settle.poll_budgets where false;
 select platform, paused_at, actor, reason from settle.platform_pauses where false;
-select 1 / has_column_privilege('settle_api', 'settle.publish_logs', 'status', 'update')::int;
+select 1 / has_column_privilege('settle_reconciler', 'settle.publish_logs', 'retry_count', 'update')::int;
 
 rollback;

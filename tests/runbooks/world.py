@@ -70,6 +70,7 @@ class World:
             "SETTLE_SPOOL_RESERVE_MEGABYTES": "1",
             "SETTLE_UNSAFE_OK": "true",  # the tests' folder may lie on anything
             "SETTLE_ADMIN_RECONCILER": f"{build}/reconciler/settle-reconciler",
+            "SETTLE_ADMIN_KEYS_REQUIRED": "false",
         } | {f"SETTLE_SECRET_{name.upper()}_FILE": f"{self.dir}/{name}.secret" for name in PLATFORMS}
 
     def listen(self):

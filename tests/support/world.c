@@ -131,7 +131,8 @@ void world_reset(struct world *w)
            "do $$ declare t regclass; begin"
            "  for t in select format('settle.%%I', tablename) from pg_catalog.pg_tables"
            "           where schemaname = 'settle'"
-           "             and tablename not in ('schema_version', 'hint_key', 'job_fences') loop"
+           "             and tablename not in ('schema_version', 'hint_key', 'job_fences', "
+           "'insights_platforms') loop"
            "    execute case when pg_table_size(t) > 4000000 then 'truncate ' else 'delete from ' end || t;"
            "  end loop;"
            "end $$;"
@@ -217,6 +218,7 @@ static void set_environment(void)
     setenv("SETTLE_ADMIN_RECONCILER", path, 1);
     setenv("SETTLE_INGEST_LISTEN", "127.0.0.1:0", 1);
     setenv("SETTLE_ADMIN_LISTEN", "127.0.0.1:0", 1);
+    setenv("SETTLE_ADMIN_KEYS_REQUIRED", "false", 1);
     setenv("SETTLE_MONITOR_LISTEN", "127.0.0.1:0", 1);
     setenv("SETTLE_SECRET_INSTAGRAM", "instagram-secret-of-the-tests", 1);
     setenv("SETTLE_SECRET_TIKTOK", "tiktok-secret-of-the-tests", 1);

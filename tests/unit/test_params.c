@@ -371,6 +371,47 @@ static void test_a_query_chooses_a_route_by_its_exact_word(void **state)
     assert_false(query_holds(SPAN_NONE, "state=refused"));
 }
 
+static enum status read_as(const char *tenant, const char *query, struct params *ret, struct err *err)
+{
+    static const struct param table[] = {
+        {"user_id", FROM_QUERY, PARAM_TENANT, .min = 1, .max = 20}
+    };
+    const struct param_input input = {.query = span_of(query), .tenant = span_of(tenant)};
+
+    return params_read(ret, table, countof(table), &input, arena, err);
+}
+
+/* tenant NULL: held to none. */
+static void test_a_tenant_names_no_other(void **state)
+{
+    static const struct {
+        const char *tenant, *query, *value, *cause;
+    } cases[] = {
+        {NULL,   NULL,              NULL,   NULL               },
+        {NULL,   "user_id=anna",    "anna", NULL               },
+        {"anna", NULL,              "anna", NULL               },
+        {"anna", "user_id=anna",    "anna", NULL               },
+        {"anna", "user_id=%61nna",  "anna", NULL               },
+        {"anna", "user_id=bert",    NULL,   "other_tenant"     },
+        {"anna", "user_id=Anna",    NULL,   "other_tenant"     },
+        {"anna", "user_id=",        NULL,   "invalid_parameter"},
+        {"anna", "user_id=anna%00", NULL,   "invalid_parameter"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < countof(cases); i++) {
+        struct params params;
+        struct err err = {.code = OK};
+        enum status status = read_as(cases[i].tenant, cases[i].query, &params, &err);
+
+        assert_int_equal(status, cases[i].cause ? INVALID : OK);
+        if (cases[i].cause)
+            assert_string_equal(err.cause, cases[i].cause);
+        else
+            assert_true(span_eq(params.values[0].text, span_of(cases[i].value)));
+    }
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_arena, close_arena)
@@ -388,6 +429,7 @@ int main(void)
         TEST(test_a_wrong_secret_is_refused_and_not_shown),
         TEST(test_a_link_repeats_the_query_without_its_cursor),
         TEST(test_a_query_chooses_a_route_by_its_exact_word),
+        cmocka_unit_test_setup_teardown(test_a_tenant_names_no_other, open_arena, close_arena),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

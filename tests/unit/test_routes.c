@@ -158,13 +158,26 @@ static void test_only_loopback_is_served(void **state)
     for (size_t i = 0; i < countof(cases); i++) {
         struct err err = {.code = OK};
         enum status got =
-            auth_check(span_of(cases[i].method), span_of(cases[i].host), span_of(cases[i].type), &err);
+            auth_check(false, span_of(cases[i].method), span_of(cases[i].host), span_of(cases[i].type), &err);
 
         assert_int_equal(got, cases[i].cause ? INVALID : OK);
         if (!span_eq(span_of(err.cause), span_of(cases[i].cause)))
             fail_msg("%s with Host %s and %s: %s", cases[i].method, cases[i].host, cases[i].type,
                      err.cause ? err.cause : "taken");
     }
+}
+
+/* A page that lures a browser has no key to send; the body's type stays what it must be. */
+static void test_with_keys_any_host_is_served(void **state)
+{
+    struct err err = {.code = OK};
+
+    (void)state;
+    assert_int_equal(auth_check(true, SPAN("GET"), SPAN("api.example.com"), SPAN_NONE, &err), OK);
+    assert_int_equal(auth_check(true, SPAN("GET"), SPAN_NONE, SPAN_NONE, &err), OK);
+    assert_int_equal(auth_check(true, SPAN("POST"), SPAN("api.example.com"), SPAN("text/plain"), &err),
+                     INVALID);
+    assert_string_equal(err.cause, "unsupported_media_type");
 }
 
 static void test_a_listener_that_others_can_reach_is_refused(void **state)
@@ -198,6 +211,7 @@ int main(void)
         cmocka_unit_test(test_every_table_has_as_many_values_as_its_statement),
         cmocka_unit_test(test_the_description_names_every_route_and_parameter),
         cmocka_unit_test(test_only_loopback_is_served),
+        cmocka_unit_test(test_with_keys_any_host_is_served),
         cmocka_unit_test(test_a_listener_that_others_can_reach_is_refused),
     };
 
