@@ -38,7 +38,7 @@ struct account {
     struct span user, name;
     struct span token;    /* of connections; absent: blocked says why */
     enum missing blocked; /* its further questions are not asked in this run ... */
-    int64_t until_us;     /* ... and not before then */
+    int64_t until_us;     /* ... and not before then; 0: no answer has blocked it */
     struct account *next;
 };
 
@@ -78,6 +78,8 @@ struct asker {
     struct pg_rows *rows;
     struct account *accounts;
     size_t naccounts;
+    struct arena *lasting; /* of the run, with barred: those of earlier pages that are not asked any more */
+    struct account *barred;
     struct connections *connections;
     struct question *questions;
     size_t nquestions;
@@ -98,6 +100,8 @@ static enum status ask_page(struct asker *a, struct err *err);
 static enum status read_page(struct asker *a, struct err *err);
 static void read_question(struct asker *a, size_t at);
 static struct account *account_of(struct asker *a, size_t at);
+static struct account *find_account(struct account *first, const struct platform *platform, struct span user,
+                                    struct span name);
 static enum status find_tokens(struct asker *a, struct err *err);
 static void block(struct account *account, const char *why);
 static void send_all(struct asker *a);
@@ -124,6 +128,7 @@ static void put_answers(struct asker *a, const struct question *first, size_t n,
 static void put_texts(const struct question *q, struct span *first, size_t n);
 static int64_t next_us(const struct asker *a, const struct question *q);
 static void count(struct asker *a);
+static void keep_barred(struct asker *a);
 static void close_page(struct asker *a);
 
 enum status ask_all(struct session *s, const struct ask_scope *scope, struct asked *ret, struct err *err)
@@ -139,6 +144,7 @@ enum status ask_all(struct session *s, const struct ask_scope *scope, struct ask
         return OK;
     a.arena = arena_open(1 << 16);
     a.reading = arena_open(1 << 16);
+    a.lasting = arena_open(1 << 12);
     if (s->config->connections.key_file &&
         !(a.keys = seal_keys_load(s->config->connections.key_file, &keyless)))
         log_warn("poll_not_asked", LOG_TEXT("consequence", "no token can be opened"), LOG_ERR(&keyless));
@@ -149,6 +155,7 @@ enum status ask_all(struct session *s, const struct ask_scope *scope, struct ask
     fetch_close(a.fetch); /* may still call back about the page */
     close_page(&a);
     seal_keys_close(a.keys);
+    arena_close(a.lasting);
     arena_close(a.reading);
     arena_close(a.arena);
     return status;
@@ -179,6 +186,7 @@ static enum status ask_page(struct asker *a, struct err *err)
     round_ends_us = now_boot_us() + ROUND_US;
     if (fetch_run(a->fetch, round_ends_us < a->ends_boot_us ? round_ends_us : a->ends_boot_us, err))
         return err->code;
+    keep_barred(a);
     count(a);
     return write_page(a, err);
 }
@@ -242,16 +250,30 @@ static struct account *account_of(struct asker *a, size_t at)
 {
     const struct platform *platform = platforms_find(a->s->platforms, pg_bytes(a->rows, at, DUE_PLATFORM));
     struct span user = pg_bytes(a->rows, at, DUE_USER), name = pg_bytes(a->rows, at, DUE_ACCOUNT);
-    struct account *account;
+    struct account *account = find_account(a->accounts, platform, user, name);
+    const struct account *barred;
 
-    for (account = a->accounts; account; account = account->next)
-        if (account->platform == platform && span_eq(account->user, user) && span_eq(account->name, name))
-            return account;
+    if (account)
+        return account;
     account = arena_zero(a->arena, sizeof(*account));
     *account = (struct account){.platform = platform, .user = user, .name = name, .next = a->accounts};
+    barred = find_account(a->barred, platform, user, name);
+    if (barred) {
+        account->blocked = barred->blocked;
+        account->until_us = barred->until_us;
+    }
     a->accounts = account;
     a->naccounts++;
     return account;
+}
+
+static struct account *find_account(struct account *first, const struct platform *platform, struct span user,
+                                    struct span name)
+{
+    while (first &&
+           (first->platform != platform || !span_eq(first->user, user) || !span_eq(first->name, name)))
+        first = first->next;
+    return first;
 }
 
 static enum status find_tokens(struct asker *a, struct err *err)
@@ -268,7 +290,7 @@ static enum status find_tokens(struct asker *a, struct err *err)
         const struct connection *c = connection_at(a->connections, n++);
 
         account->token = c->token;
-        if (c->state != CONNECTION_READY)
+        if (c->state != CONNECTION_READY && !account->blocked)
             block(account,
                   c->state == CONNECTION_EXPIRED ? "its token has expired" : "its token cannot be opened");
     }
@@ -672,6 +694,27 @@ static int64_t next_us(const struct asker *a, const struct question *q)
     int64_t again_us = now_us + (minutes < AGAIN_MINUTES_MAX ? minutes : AGAIN_MINUTES_MAX) * MINUTE_US;
 
     return again_us > q->account->until_us ? again_us : q->account->until_us;
+}
+
+/* Those that an answer has blocked. Whose token was no good is found out again, without asking. */
+static void keep_barred(struct asker *a)
+{
+    for (const struct account *account = a->accounts; account; account = account->next) {
+        struct account *kept;
+
+        if (!account->until_us || find_account(a->barred, account->platform, account->user, account->name))
+            continue;
+        kept = arena_zero(a->lasting, sizeof(*kept));
+        *kept = (struct account){
+            .platform = account->platform,
+            .user = arena_copy(a->lasting, account->user),
+            .name = arena_copy(a->lasting, account->name),
+            .blocked = account->blocked,
+            .until_us = account->until_us,
+            .next = a->barred,
+        };
+        a->barred = kept;
+    }
 }
 
 static void close_page(struct asker *a)

@@ -22,7 +22,14 @@ with due as (
     on p.id = o.id and p.source = o.source and p.status = o.status and p.updated_at = o.updated_at
   cross join lateral (
     select coalesce(e.receipt_decisive <> 0, false)
-           or e.noted and coalesce(e.noted_status = 'published', false) as decided
+           or e.noted and coalesce(e.noted_status = 'published', false)
+           or exists (select
+                      from settle.publication_reports as r
+                      where r.log_id = e.id
+                        and r.source = e.source
+                        and r.external_post_id = e.external_post_id
+                        and r.witness in ('poll', 'worker')
+                        and r.decisive <> 0) as decided
     from settle.publication_evidence as e
     where e.id = o.id
       and e.source = o.source

@@ -7,12 +7,15 @@
 -- One row: HTTP status, JSON text or the cause of a refusal, null; none if there is no such publication.
 -- What gives way to it is decided as in verdict_of of shared/domain/verdict.c; a test proves that they agree. A webhook that
 -- outweighs it may have been looked at while the publication was too young to be settled, and would not be again. What is
--- told while a person's word stands is kept for when that is taken back.
+-- told while a person's word stands is kept for when that is taken back; the post that it names is the publication's at once, so
+-- that webhooks about it are found then, and nobody sends it again.
 with log as (
   select p.*,
          coalesce($4::text, p.external_post_id) as post,
          coalesce($8::timestamptz, now()) as at,
          p.status in ('pending', 'processing', 'retry') as open,
+         p.status in ('success', 'failed')
+         and coalesce(p.extra_metadata ->> 'reconciliation_reason' = 'manual_override', false) as overridden,
          (select worker_id from settle.publish_leases as l where l.id = p.id and l.source = p.source) as leased_to
   from settle.publish_logs as p
   where p.id = $1::uuid
@@ -76,7 +79,6 @@ with log as (
          case when not settles then 0 when $3 = 'success' then 1 else -1 end, at, $5::text, $6::text, $2
   from acted
 ), kept as (
-  -- A person's word stands, and may be taken back.
   insert into settle.publication_reports (id, source, log_id, platform, external_post_id, witness, status, decisive,
                                           happened_at, url, reason, actor)
   select $10, source, id, platform, post, 'worker', $3,
@@ -87,10 +89,8 @@ with log as (
          end, at, $5, $6, $2
   from judged as j
   where refusal is null
-    and new_status is null
-    and not open
+    and overridden
     and $3 <> 'processing'
-    and extra_metadata ->> 'reconciliation_reason' = 'manual_override'
     and not exists (select
                     from settle.publication_reports as r
                     where r.log_id = j.id
@@ -99,6 +99,21 @@ with log as (
                       and r.external_post_id is not distinct from post
                       and r.status = $3
                       and r.actor = $2)
+), named as (
+  update settle.publish_logs as p
+  set external_post_id = j.post,
+      extra_metadata = case
+                         when p.extra_metadata ? 'webhook_post_id' then settle.attempts_moved(p.extra_metadata)
+                         else p.extra_metadata
+                       end
+  from judged as j
+  where p.id = j.id
+    and p.source = j.source
+    and j.refusal is null
+    and j.overridden
+    and j.post is distinct from j.external_post_id
+    and coalesce(j.leased_to = $2, true)
+  returning p.*
 ), written as (
   update settle.publish_logs as p
   set status = a.new_status,
@@ -146,19 +161,23 @@ with log as (
   select j.source,
          case
            when refusal is not null then 'publish_worker_log_refused'
+           when new_status is null then 'publish_worker_log_named'
            when new_status = 'processing' then 'publish_worker_log_sent'
            else 'publish_worker_log_' || new_status
          end,
          case when refusal is not null or new_status in ('retry', 'failed') then 'warn' else 'info' end,
          'publish_log', j.id::text,
-         jsonb_build_object('platform', j.platform, 'external_post_id', post, 'told', $3, 'status', w.status,
+         jsonb_build_object('platform', j.platform, 'external_post_id', post, 'told', $3,
+                            'status', coalesce(w.status, named.status),
                             'refusal', refusal, 'error', $6, 'retry_count', w.retry_count,
                             'next_retry_at', w.next_retry_at),
          $9::text, $2, j.clip_id
   from judged as j
   left join written as w using (id, source)
+  left join named using (id, source)
   where refusal is not null
      or new_status is not null
+     or named.id is not null
 )
 select 409 as status, refusal as body, null as cursor
 from judged
@@ -166,6 +185,9 @@ where refusal is not null
 union all
 select 200, row_to_json(written)::text, null
 from written
+union all
+select 200, row_to_json(named)::text, null
+from named
 union all
 select 200,
        (select row_to_json(live)::text
@@ -176,3 +198,4 @@ select 200,
 from judged as j
 where refusal is null
   and new_status is null
+  and not exists (select from named)

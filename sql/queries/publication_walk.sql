@@ -1,7 +1,9 @@
 -- publication_walk: one page of open publications that are older than the window, oldest first, each with the
--- strongest of its receipts and what other tools have written of webhooks. A pending row comes only if it may have
--- evidence: it was not sent, so nothing can be missing. The limit counts what is read, so that no page is long however
--- few of its rows are wanted; the lateral join with a limit keeps the planner from reading all receipts for one page.
+-- strongest of its receipts, or a decisive report about the same post that is stronger (its row may have changed while the
+-- platform was asked), and what other tools have written of webhooks. A pending row comes only if it may have evidence: it
+-- was not sent, so nothing can be missing. The limit counts what is read, so that no page is long however
+-- few of its rows are wanted; the lateral join with a limit keeps the planner from reading all receipts for one page. Reports
+-- are few and looked up for the page as a whole: by each of its rows that would cost a quarter of the walk.
 -- $1 older than timestamptz  $2 updated_at timestamptz, $3 id bytea the page begins behind (null: at the oldest)
 -- $4 platform text (null: any)  $5 limit bigint  $6 platforms that can be asked text[]
 -- Columns: as enum column in reconciler/page.h, the place being where the page of open rows ends; no row if none is
@@ -19,8 +21,18 @@ with page as materialized (
   from page
   order by updated_at desc, id desc
   limit 1
+), told as (
+  select distinct on (log_id, source, external_post_id)
+         log_id, source, external_post_id as post, uuid_send(id) as told_key, status as told_status,
+         decisive as told_decisive, coalesce(happened_at, reported_at) as told_time, reported_at as told_at,
+         url as told_url, reason as told_reason, extras as told_extras, witness as told_witness
+  from settle.publication_reports
+  where log_id = any (array(select id from page))
+    and witness in ('poll', 'worker')
+    and decisive <> 0
+  order by log_id, source, external_post_id, coalesce(happened_at, reported_at) desc, uuid_send(id) desc
 ), wanted as (
-  select p.*
+  select p.*, told_key, told_status, told_decisive, told_time, told_at, told_url, told_reason, told_extras, told_witness
   from page as o
   cross join lateral (
     select *,
@@ -37,15 +49,27 @@ with page as materialized (
       and source = o.source
     limit 1
   ) as p
+  left join told
+    on told.log_id = p.id
+    and told.source = p.source
+    and told.post = p.external_post_id
+    and (coalesce(p.receipt_decisive, 0) = 0 or (told_time, told_key) > (p.receipt_time, p.receipt_key))
   where ($4::text is null or o.platform = $4)
     and (p.status <> 'pending' or p.external_post_id is not null or p.noted)
 )
 select place_at, place_key, nread,
        id, source, platform, status, external_post_id, updated_at, next_retry_at, reason, evidence_at, evidence_key,
        noted, noted_status, noted_at,
-       receipt_key, receipt_status, receipt_decisive, receipt_time, receipt_received_at, receipt_url,
-       left(receipt_reason, 1000), receipt_extras,
-       retry_count, max_retries, extra_metadata -> 'auto_retries', can_be_asked, 'webhook'
+       case when told_key is null then receipt_key else told_key end,
+       case when told_key is null then receipt_status else told_status end,
+       case when told_key is null then receipt_decisive else told_decisive end,
+       case when told_key is null then receipt_time else told_time end,
+       case when told_key is null then receipt_received_at else told_at end,
+       case when told_key is null then receipt_url else told_url end,
+       left(case when told_key is null then receipt_reason else told_reason end, 1000),
+       case when told_key is null then receipt_extras else told_extras end,
+       retry_count, max_retries, extra_metadata -> 'auto_retries', can_be_asked,
+       coalesce(told_witness, 'webhook')
 from page_end
 left join wanted on true
 order by updated_at, id

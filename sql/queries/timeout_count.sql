@@ -1,5 +1,5 @@
 -- timeout_count: how many of one page of stale open publications a run would fail by time-out. The limit counts what
--- is read; the lateral join with a limit keeps the planner from reading all receipts for one page.
+-- is read; the lateral joins with a limit keep the planner from reading all receipts for one page.
 -- $1 older than timestamptz  $2 updated_at timestamptz, $3 id uuid the page begins behind (null: at the oldest)
 -- $4 platform text (null: any)  $5 limit bigint
 -- $6 platform text[], $7 timestamptz[]: the cut-off of those that wait longer than $1, $8 timestamptz[]: the one of their
@@ -44,9 +44,20 @@ select (select count(*) from page),
               and r.parse_error is null
             limit 1
           ) as receipt on true
+          left join lateral (
+            select true as decided
+            from settle.publication_reports as r
+            where r.log_id = p.id
+              and r.source = p.source
+              and r.external_post_id = p.external_post_id
+              and r.witness in ('poll', 'worker')
+              and r.decisive <> 0
+            limit 1
+          ) as reported on true
           where p.id = o.id
             and p.source = o.source
             and receipt.came is null
+            and reported.decided is null
             and not settle.webhook_noted(p.extra_metadata, p.external_post_id)
           limit 1
         ) as silent

@@ -355,6 +355,105 @@ static void test_retry_after_is_kept(void **state)
         1);
 }
 
+/* More than are asked at one time: the platform wants to be left alone by all of this account's. */
+static void test_a_rate_limit_holds_for_the_rest_of_the_run(void **state)
+{
+    enum { AT_ONE_TIME = 1000, LATER = 20 };
+    struct world *w = *state;
+    const char *of_others;
+
+    write_descriptor_of(w, "steady", NULL);
+    connect_account(w, "token-1", "null");
+    connect_to(w, "steady", "token-2", "null");
+    world_sql(
+        w,
+        "insert into settle.publish_logs (platform, user_id_str, status, external_post_id, updated_at)"
+        " select 'tiktok', 'user-1', 'processing', case when g <= %d then 'e429-' else 'done-' end || g,"
+        "   now() - interval '2 hours' + g * interval '1 second' from generate_series(1, %d) as g",
+        AT_ONE_TIME, AT_ONE_TIME + LATER);
+    of_others = world_publication(w, "steady", "done-0", "processing", 30);
+    assert_int_equal(world_reconcile(w, NULL).status, 0);
+    assert_int_equal(world_wait(w, world_spawn(w, "grep", "-q", "token-1 done", server.log, NULL)).status, 1);
+    assert_int_equal(world_count(w,
+                                 "select count(*) from settle.publish_polls where error_code = 'rate_limited'"
+                                 " and next_at >= asked_at + interval '110 s'"),
+                     AT_ONE_TIME + LATER);
+    assert_string_equal(state_of(w, of_others), "success|poll_confirmed");
+    unlink_descriptor(w, "steady");
+}
+
+/* What else is known when the walk comes to a publication whose answer is stored and was not acted on. */
+static const struct stranded {
+    const char *is;
+    int webhook;             /* what one said */
+    const char *webhook_age; /* against now, when it happened; NULL: none came */
+    const char *followed;    /* how long ago it was stored */
+    const char *post;        /* the publication's by now */
+    const char *want;
+} stranded[] = {
+    {"nothing else",             0,  NULL,       "0",          "done-1", "success|poll_confirmed"         },
+    {"a later unclear one",      0,  "-1 hour",  "0",          "done-1", "success|poll_confirmed"         },
+    {"an earlier webhook",       -1, "30 hours", "10 minutes", "done-1", "success|poll_confirmed"         },
+    {"an earlier one, followed", -1, "30 hours", "0",          "done-1", "success|poll_confirmed"         },
+    {"a later webhook",          -1, "-1 hour",  "10 minutes", "done-1", "failed|webhook_reported_failure"},
+    {"a later one, followed",    -1, "-1 hour",  "0",          "done-1", "failed|webhook_reported_failure"},
+    {"it is of another attempt", 0,  NULL,       "0",          "done-2", "failed|webhook_timeout"         },
+};
+
+/* Somebody else changes each publication between the reading of what is due and the storing of what was answered. */
+static void touch_while_asked(struct world *w)
+{
+    world_sql(w, "create function public.touch() returns trigger language plpgsql security definer as"
+                 " 'begin update settle.publish_logs set updated_at = now(); return new; end';"
+                 "create trigger touch before insert or update on settle.poll_budgets for each row"
+                 " execute function public.touch()");
+}
+
+static void touch_no_more(struct world *w)
+{
+    world_sql(w, "drop trigger touch on settle.poll_budgets; drop function public.touch()");
+}
+
+static void strand(struct world *w, const struct stranded *s, const char *id)
+{
+    if (s->webhook_age)
+        world_sql(
+            w,
+            "insert into settle.webhook_receipts (dedup_key, source, platform, delivery_id,"
+            "  external_post_id, decisive, event_status, happened_at, received_at, stored_at, headers, body)"
+            " values (decode(repeat('ab', 32), 'hex'), 'default', 'tiktok', gen_random_uuid(), 'done-1', %d,"
+            "  'word', now() - interval '%s', now(), now() - interval '%s', '', '')",
+            s->webhook, s->webhook_age, s->followed);
+    world_sql(
+        w,
+        "delete from settle.platform_connections;" /* nor can it be asked again */
+        "update settle.publish_logs set updated_at = now() - interval '25 hours', external_post_id = '%s'"
+        " where id = '%s'",
+        s->post, id);
+}
+
+static void test_a_stored_answer_counts_though_its_publication_had_changed(void **state)
+{
+    struct world *w = *state;
+
+    for (size_t i = 0; i < countof(stranded); i++) {
+        const char *id;
+
+        world_reset(w);
+        connect_account(w, "token-1", "null");
+        id = publication(w, "done-1");
+        touch_while_asked(w);
+        assert_int_equal(world_reconcile(w, NULL).status, 0);
+        touch_no_more(w);
+        assert_string_equal(state_of(w, id), "processing|");
+        assert_int_equal(world_count(w, "select count(*) from settle.publication_reports"), 1);
+        strand(w, &stranded[i], id);
+        assert_int_equal(world_reconcile(w, NULL).status, 0);
+        if (strcmp(state_of(w, id), stranded[i].want) != 0)
+            fail_msg("%s: it ends in %s, not %s", stranded[i].is, state_of(w, id), stranded[i].want);
+    }
+}
+
 static void test_the_breaker_opens_and_other_publications_wait(void **state)
 {
     struct world *w = *state;
@@ -499,6 +598,8 @@ int main(void)
         cmocka_unit_test_setup(test_whatever_a_platform_does_the_others_proceed, reset),
         cmocka_unit_test_setup(test_an_expired_token_is_no_answer, reset),
         cmocka_unit_test_setup(test_retry_after_is_kept, reset),
+        cmocka_unit_test_setup(test_a_rate_limit_holds_for_the_rest_of_the_run, reset),
+        cmocka_unit_test_setup(test_a_stored_answer_counts_though_its_publication_had_changed, reset),
         cmocka_unit_test_setup(test_the_breaker_opens_and_other_publications_wait, reset),
         cmocka_unit_test_setup(test_a_budget_is_a_budget, reset),
         cmocka_unit_test_setup(test_no_token_shows, reset),

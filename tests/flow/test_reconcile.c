@@ -770,6 +770,24 @@ static void test_many_rows_in_small_batches(void **state)
     assert_int_equal(world_count(w, "select count(*) from settle.social_sync_ledger"), 1050);
 }
 
+/* More than it lets pass, but none of them would be failed by time-out. */
+static void test_the_guard_counts_no_publication_with_a_stored_answer(void **state)
+{
+    struct world *w = *state;
+    struct outcome run;
+
+    world_sql(w, "with p as (insert into settle.publish_logs (platform, user_id_str, status, "
+                 "external_post_id, updated_at)"
+                 "   select 'instagram', 'u', 'processing', 'p' || g, now() - interval '1 hour'"
+                 "   from generate_series(1, 1050) g returning *)"
+                 " insert into settle.publication_reports (source, log_id, platform, external_post_id, "
+                 "witness, status,"
+                 "   decisive, actor) select source, id, platform, external_post_id, 'poll', 'FINISHED', 1, "
+                 "'test' from p");
+    run = world_reconcile(w, NULL);
+    assert_report(&run, 1050, 0, 0, 0);
+}
+
 /* Each row takes a millisecond or more: a batch of a hundred takes a tenth of a second. */
 static void test_a_batch_has_as_many_rows_as_the_server_can_take(void **state)
 {
@@ -867,6 +885,7 @@ int main(void)
         cmocka_unit_test_setup(test_the_shape_of_the_events, reset),
         cmocka_unit_test_setup(test_a_dry_run_says_what_the_next_run_does_and_writes_nothing, reset),
         cmocka_unit_test_setup(test_many_rows_in_small_batches, reset),
+        cmocka_unit_test_setup(test_the_guard_counts_no_publication_with_a_stored_answer, reset),
         cmocka_unit_test_setup(test_a_batch_has_as_many_rows_as_the_server_can_take, reset),
         cmocka_unit_test_setup(test_wrong_options_and_stores_that_are_down, reset),
     };

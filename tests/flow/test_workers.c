@@ -129,6 +129,22 @@ static void test_what_evidence_has_decided_is_not_handed_out(void **state)
     assert_string_equal(status_of(w, id), "processing");
 }
 
+/* Its platform has said so when asked, and the row had changed meanwhile. */
+static void test_what_a_poll_has_decided_is_not_handed_out(void **state)
+{
+    struct world *w = *state;
+    const char *id = world_publication(w, "instagram", "post-1", "retry", 5);
+
+    world_sql(w,
+              "insert into settle.publication_reports (source, log_id, platform, external_post_id, witness,"
+              " status, decisive, actor) values ('default', '%s', 'instagram', 'post-1', 'poll', 'FINISHED', "
+              "1, 'test')",
+              id);
+    assert_int_equal(ngot(claim(w, "a", 10)), 0);
+    world_sql(w, "update settle.publish_logs set external_post_id = 'post-2'"); /* another attempt */
+    assert_int_equal(ngot(claim(w, "a", 10)), 1);
+}
+
 /* Another tool has noted that a webhook came, and not what it said. */
 static void test_what_a_note_leaves_open_is_handed_out(void **state)
 {
@@ -432,6 +448,69 @@ static void test_a_word_that_a_persons_outweighs_counts_when_that_is_taken_back(
         "failed|worker_reported_failure");
 }
 
+static void webhook_about(struct world *w, const char *post)
+{
+    world_sql(
+        w,
+        "insert into settle.webhook_receipts (dedup_key, source, platform, delivery_id, external_post_id,"
+        "  decisive, event_status, received_at, headers, body) values (decode(repeat('ab', 32), 'hex'),"
+        "  'default', 'instagram', gen_random_uuid(), '%s', 1, 'published', now(), '', '')",
+        post);
+}
+
+/* What a worker says of a publication that a person has called failed, while it had no post. */
+static const struct named {
+    const char *told, *post;
+    bool webhook;     /* comes meanwhile */
+    const char *want; /* once the person's word is taken back */
+} named[] = {
+    {"processing", "post-1", true,  "success|webhook_confirmed"      },
+    {"processing", "post-1", false, "processing|"                    },
+    {"success",    "post-2", false, "success|worker_reported_success"},
+    {"failed",     "post-3", true,  "success|webhook_confirmed"      },
+};
+
+static void test_a_post_that_comes_while_a_persons_word_stands_is_the_publications(void **state)
+{
+    static const char row[] = "select to_jsonb(p) - 'external_post_id' from settle.publish_logs as p";
+    struct world *w = *state;
+
+    for (size_t i = 0; i < countof(named); i++) {
+        const struct named *n = &named[i];
+        char before[4096], post[64];
+        const char *id;
+
+        world_reset(w);
+        world_sql(w, "insert into settle.publish_logs (platform, user_id_str) values ('instagram', 'u')");
+        id = got(claim(w, "a", 1), 0, "id");
+        assert_int_equal(person(w, id, "failed").status, 0);
+        snprintf(before, sizeof(before), "%s", world_sql(w, row));
+        snprintf(post, sizeof(post), ",\"external_post_id\":\"%s\"", n->post);
+        assert_int_equal(tell(w, id, "another", n->told, post).status, 200);
+        assert_string_equal(world_sql(w, "select external_post_id from settle.publish_logs"), "");
+        for (unsigned again = 0; again < 2; again++) {
+            struct reply r = tell(w, id, "a", n->told, post);
+
+            assert_int_equal(r.status, 200);
+            assert_string_equal(json_string_value(json_object_get(r.json, "external_post_id")), n->post);
+        }
+        assert_string_equal(world_sql(w, "select external_post_id from settle.publish_logs"), n->post);
+        assert_string_equal(world_sql(w, row), before);
+        assert_int_equal(world_count(w, "select count(*) from settle.social_sync_ledger"
+                                        " where event_type = 'publish_worker_log_named' and worker_id = 'a'"),
+                         1);
+        if (n->webhook)
+            webhook_about(w, n->post);
+        assert_int_equal(person(w, id, "none").status, 0);
+        assert_string_equal(
+            world_sql(w, "select status || '|' || coalesce(extra_metadata ->> 'reconciliation_reason', '')"
+                         " from settle.publish_logs"),
+            n->want);
+        world_sql(w, "update settle.publish_leases set lease_until = now() - interval '1 second'");
+        assert_int_equal(ngot(claim(w, "b", 1)), 0); /* it was sent */
+    }
+}
+
 /* Looked at while the publication was too young to be settled, and older than what the next run looks at again. */
 static void test_a_word_gives_way_to_a_stronger_webhook_that_came_before(void **state)
 {
@@ -462,6 +541,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_a_worker_gets_what_is_due_and_nothing_else, reset),
         cmocka_unit_test_setup(test_what_evidence_has_decided_is_not_handed_out, reset),
+        cmocka_unit_test_setup(test_what_a_poll_has_decided_is_not_handed_out, reset),
         cmocka_unit_test_setup(test_what_a_note_leaves_open_is_handed_out, reset),
         cmocka_unit_test_setup(test_a_crowd_of_workers_shares_without_doubles, reset),
         cmocka_unit_test_setup(test_a_silent_workers_publication_goes_to_the_next_and_its_word_is_refused,
@@ -474,6 +554,7 @@ int main(void)
         cmocka_unit_test_setup(test_a_post_belongs_to_one_publication, reset),
         cmocka_unit_test_setup(test_a_word_about_a_settled_one_is_weighed_as_the_function_weighs, reset),
         cmocka_unit_test_setup(test_a_word_that_a_persons_outweighs_counts_when_that_is_taken_back, reset),
+        cmocka_unit_test_setup(test_a_post_that_comes_while_a_persons_word_stands_is_the_publications, reset),
         cmocka_unit_test_setup(test_a_word_gives_way_to_a_stronger_webhook_that_came_before, reset),
     };
 
