@@ -366,6 +366,93 @@ static void a_post_of_another_tenant_is_taken(void **state)
         1);
 }
 
+static struct reply tell(struct world *w, const char *key, const char *id, const char *json)
+{
+    char path[128];
+
+    snprintf(path, sizeof(path), "/publishing/logs/%s/result", id);
+    return ask(w, key, "POST", path, json);
+}
+
+/* Of a post that it names first, a tenant could see no receipt before. */
+static void a_word_that_names_its_post_gives_way_to_the_webhook_that_came_before(void **state)
+{
+    struct world *w = *state;
+    char id[64];
+
+    snprintf(id, sizeof(id), "%s",
+             world_sql(w, "insert into settle.publish_logs (platform, user_id_str, status) "
+                          "values ('tiktok', 'anna', 'processing') returning id"));
+    world_sql(
+        w, "insert into settle.webhook_receipts (dedup_key, source, platform, delivery_id, external_post_id,"
+           "  decisive, event_status, happened_at, received_at, headers, body)"
+           " values (sha256('x'), 'default', 'tiktok', gen_random_uuid(), 'post-named-now', 1,"
+           "  'published', now(), now(), '', '')");
+    assert_int_equal(tell(w, keys.write, id,
+                          "{\"worker_id\":\"w\",\"status\":\"failed\",\"permanent\":true,"
+                          "\"external_post_id\":\"post-named-now\",\"happened_at\":\"2026-01-01T00:00:00Z\"}")
+                         .status,
+                     200);
+    assert_string_equal(
+        world_sql(w, "select status, external_post_id from settle.publish_logs where id = '%s'", id),
+        "processing|post-named-now");
+}
+
+static void a_word_cannot_name_the_post_of_another_tenant(void **state)
+{
+    struct world *w = *state;
+    struct reply r;
+    char id[64];
+
+    snprintf(id, sizeof(id), "%s",
+             world_sql(w, "insert into settle.publish_logs (platform, user_id_str, status) "
+                          "values ('tiktok', 'bert', 'processing') returning id"));
+    r = tell(w, keys.bert, id,
+             "{\"worker_id\":\"w\",\"status\":\"success\",\"external_post_id\":\"post-of-anna\"}");
+    assert_int_equal(r.status, 409);
+    assert_string_equal(cause_of(&r), "post_taken");
+    assert_null(strstr(r.body, "anna"));
+    assert_string_equal(
+        world_sql(w, "select status, external_post_id is null from settle.publish_logs where id = '%s'", id),
+        "processing|t");
+}
+
+static long ledger_scans(struct world *w, const char *kind)
+{
+    return world_count(
+        w, "select %s_scan from pg_stat_user_tables where relid = 'settle.social_sync_ledger'::regclass",
+        kind);
+}
+
+/* What a policy must see first may keep an index from being used. */
+static void a_tenants_publication_is_shown_without_a_walk_of_the_ledger(void **state)
+{
+    struct world *w = *state;
+    const char *body = "{\"platform\":\"tiktok\"}";
+    char path[128], url[256], authorization[160];
+    const char *const headers[] = {"content-type: application/json", authorization, "idempotency-key: k",
+                                   NULL};
+    long walked, looked;
+
+    snprintf(url, sizeof(url), "%s/publishing/logs", w->admin_url);
+    snprintf(authorization, sizeof(authorization), "authorization: Bearer %s", keys.write);
+    snprintf(path, sizeof(path), "/publishing/logs/%s", publication);
+    assert_int_equal(world_http(w, "POST", url, headers, span_of(body)).status, 201);
+    world_sql(w, "insert into settle.social_sync_ledger (event_type, entity_type, entity_id) "
+                 "select 'publish_registered', 'publish_log', gen_random_uuid()::text "
+                 "from generate_series(1, 5000)");
+    world_sql(w, "analyze settle.social_sync_ledger");
+    walked = ledger_scans(w, "seq");
+    looked = ledger_scans(w, "idx");
+    assert_int_equal(ask(w, keys.read, "GET", path, NULL).status, 200);
+    world_until(10, ledger_scans(w, "idx") + ledger_scans(w, "seq") > looked + walked);
+    looked = ledger_scans(w, "idx");
+    assert_int_equal(ledger_scans(w, "seq"), walked);
+    assert_int_equal(world_http(w, "POST", url, headers, span_of(body)).status, 200);
+    world_until(10, ledger_scans(w, "idx") + ledger_scans(w, "seq") > looked + walked);
+    assert_int_equal(ledger_scans(w, "seq"), walked);
+}
+
 static void lists_hold_what_is_ones_own(void **state)
 {
     struct world *w = *state;
@@ -507,6 +594,9 @@ int main(void)
         cmocka_unit_test_setup(each_route_asks_each_key, reset),
         cmocka_unit_test_setup(random_requests_leak_nothing, reset),
         cmocka_unit_test_setup(a_post_of_another_tenant_is_taken, reset),
+        cmocka_unit_test_setup(a_word_that_names_its_post_gives_way_to_the_webhook_that_came_before, reset),
+        cmocka_unit_test_setup(a_word_cannot_name_the_post_of_another_tenant, reset),
+        cmocka_unit_test_setup(a_tenants_publication_is_shown_without_a_walk_of_the_ledger, reset),
         cmocka_unit_test_setup(lists_hold_what_is_ones_own, reset),
         cmocka_unit_test_setup(a_key_rotates, reset),
         cmocka_unit_test_setup(its_last_use_is_known, reset),
