@@ -453,6 +453,35 @@ static void a_tenants_publication_is_shown_without_a_walk_of_the_ledger(void **s
     assert_int_equal(ledger_scans(w, "seq"), walked);
 }
 
+static long receipts_looked_up(struct world *w)
+{
+    return world_count(
+        w, "select idx_scan from pg_stat_user_indexes where indexrelname = 'webhook_receipts_post'");
+}
+
+/* Among the receipts of others a tenant's few are not searched for. */
+static void a_tenants_receipts_are_listed_without_a_walk_of_all(void **state)
+{
+    struct world *w = *state;
+    struct reply r;
+    long before;
+
+    world_sql(w, "insert into settle.webhook_receipts (dedup_key, source, platform, delivery_id, "
+                 "external_post_id, event_status, decisive, received_at, headers, body) "
+                 "select sha256(n::text::bytea), 'default', 'tiktok', gen_random_uuid(), 'other-' || n, "
+                 "'published', 1, now(), '', '' from generate_series(1, 5000) as n");
+    world_sql(w, "analyze settle.webhook_receipts");
+    before = receipts_looked_up(w);
+    r = ask(w, keys.read, "GET", "/publishing/receipts", NULL);
+    assert_int_equal(json_array_size(json_object_get(r.json, "items")), 1);
+    assert_null(json_string_value(json_object_get(r.json, "next_cursor")));
+    world_until(10, receipts_looked_up(w) > before);
+    r = ask(w, keys.read, "GET", "/publishing/receipts?external_post_id=post-of-anna&state=matched", NULL);
+    assert_int_equal(json_array_size(json_object_get(r.json, "items")), 1);
+    r = ask(w, keys.operator, "GET", "/publishing/receipts?limit=500", NULL);
+    assert_int_equal(json_array_size(json_object_get(r.json, "items")), 500);
+}
+
 static void lists_hold_what_is_ones_own(void **state)
 {
     struct world *w = *state;
@@ -563,6 +592,17 @@ static void a_key_that_asks_too_often_waits(void **state)
     world_gateway(w, NULL);
 }
 
+static void a_key_that_cannot_be_printed_is_told_of(void **state)
+{
+    struct world *w = *state;
+    char command[160];
+    struct outcome o;
+
+    snprintf(command, sizeof(command), "exec settle-reconciler keys rotate %s > /dev/full", id_of(keys.read));
+    o = world_wait(w, world_spawn(w, "sh", "-c", command, NULL));
+    assert_int_equal(o.status, 70);
+}
+
 static void what_cannot_be_made(void **state)
 {
     static const char *const wrong[][4] = {
@@ -597,11 +637,13 @@ int main(void)
         cmocka_unit_test_setup(a_word_that_names_its_post_gives_way_to_the_webhook_that_came_before, reset),
         cmocka_unit_test_setup(a_word_cannot_name_the_post_of_another_tenant, reset),
         cmocka_unit_test_setup(a_tenants_publication_is_shown_without_a_walk_of_the_ledger, reset),
+        cmocka_unit_test_setup(a_tenants_receipts_are_listed_without_a_walk_of_all, reset),
         cmocka_unit_test_setup(lists_hold_what_is_ones_own, reset),
         cmocka_unit_test_setup(a_key_rotates, reset),
         cmocka_unit_test_setup(its_last_use_is_known, reset),
         cmocka_unit_test_setup(no_secret_is_written_down, reset),
         cmocka_unit_test_setup(a_key_that_asks_too_often_waits, reset),
+        cmocka_unit_test_setup(a_key_that_cannot_be_printed_is_told_of, reset),
         cmocka_unit_test_setup(what_cannot_be_made, reset),
     };
 
