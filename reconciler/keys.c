@@ -378,7 +378,7 @@ static enum status list(struct job *j, struct err *err)
 {
     json_t *all = json_array();
     struct span behind = SPAN_NONE;
-    size_t rows;
+    size_t rows = 0;
 
     do {
         if (list_page(j, all, &behind, &rows, err))

@@ -267,13 +267,12 @@ static void random_requests_leak_nothing(void **state)
         take(w, own[t], user, scopes, NULL);
     }
     fill_tenants(w, ids, receipts);
-    srand(1);
     for (int n = 0; n < (long_run ? REQUESTS_LONG : REQUESTS); n++) {
-        size_t t = (size_t)rand() % TENANTS, other = (size_t)rand() % (TENANTS * POSTS);
-        const struct cell *c = &cells[(size_t)rand() % countof(cells)];
+        size_t t = arc4random_uniform(TENANTS), other = arc4random_uniform(TENANTS * POSTS);
+        const struct cell *c = &cells[arc4random_uniform(countof(cells))];
         struct reply r;
 
-        if (strstr(c->path, "override") && rand() % 50 > 0)
+        if (strstr(c->path, "override") && arc4random_uniform(50) > 0)
             continue; /* each is a process */
         r = ask_at_random(w, c, own[t], ids[other], receipts[other], other / POSTS);
         assert_true(r.status >= 200 && r.status < 500);
@@ -318,18 +317,19 @@ static struct reply ask_at_random(struct world *w, const struct cell *c, const c
 
     snprintf(path, sizeof(path), "%s", c->path);
     if (at)
-        snprintf(path, sizeof(path), "%.*s%s%s", (int)(at - c->path), c->path, rand() % 2 ? id : receipt_id,
-                 at + 4);
+        snprintf(path, sizeof(path), "%.*s%s%s", (int)(at - c->path), c->path,
+                 arc4random_uniform(2) ? id : receipt_id, at + 4);
     else if (user)
         snprintf(path, sizeof(path), "%.*s-t%zu-%s", (int)(user - c->path), c->path, other,
                  user[strlen("{user_id}")] ? "/tiktok" : "");
-    else if (strcmp(c->method, "GET") == 0 && rand() % 2)
+    else if (strcmp(c->method, "GET") == 0 && arc4random_uniform(2))
         snprintf(path, sizeof(path), "%s?user_id_str=-t%zu-", c->path, other);
     else if (strcmp(c->method, "GET") == 0)
-        snprintf(path, sizeof(path), "%s?%s", c->path, rand() % 2 ? "platform=tiktok" : "limit=500");
+        snprintf(path, sizeof(path), "%s?%s", c->path,
+                 arc4random_uniform(2) ? "platform=tiktok" : "limit=500");
     snprintf(body, sizeof(body),
              "{\"platform\":\"tiktok\",\"user_id_str\":\"-t%zu-\",\"external_post_id\":\"post-t%zu-%d\"}",
-             other, other, rand() % (TENANTS * POSTS));
+             other, other, (int)arc4random_uniform(TENANTS * POSTS));
     if (strcmp(c->path, "/publishing/logs") == 0 && c->body)
         return ask(w, key, c->method, path, body);
     return ask(w, key, c->method, path, c->body);
@@ -537,7 +537,7 @@ static void its_last_use_is_known(void **state)
 
     ask(w, keys.read, "GET", "/publishing/logs", NULL);
     snprintf(used_key, sizeof(used_key), "settle:key:used:%s", id_of(keys.read));
-    world_until(10, atoll(world_redis(w, "GET", used_key, NULL)) > 0);
+    world_until(10, strtoll(world_redis(w, "GET", used_key, NULL), NULL, 10) > 0);
     o = world_wait(w, world_spawn(w, "settle-reconciler", "keys", "list", "--user=anna", "--json", NULL));
     assert_int_equal(o.status, 0);
     assert_int_equal(json_array_size(o.json), 5);
@@ -585,7 +585,7 @@ static void a_key_that_asks_too_often_waits(void **state)
     }
     assert_true(limited);
     assert_string_equal(cause_of(&r), "key_rate_limited");
-    assert_true(atoi(reply_header(w, &r, "retry-after")) > 0);
+    assert_true(strtol(reply_header(w, &r, "retry-after"), NULL, 10) > 0);
     assert_int_equal(ask(w, keys.bert, "GET", "/publishing/logs", NULL).status, 200);
     unsetenv("SETTLE_ADMIN_REQUESTS_PER_MINUTE");
     world_gateway_stop(w);
