@@ -485,7 +485,8 @@ static void after_statement(void *call, const struct pg_rows *rows, const struct
         if (strcmp(err->sqlstate, "25006") == 0) /* read-only: a standby took the primary's place */
             links_drop_pg(c->lane->links, c->pg);
         if (err->code == REJECTED && c->route->kind != ROUTE_READ) /* of a read it would be our own fault */
-            why.cause = "rejected";
+            why.cause =
+                strcmp(err->sqlstate, "23505") == 0 && c->route->unseen ? c->route->unseen : "rejected";
         refuse(c, &why);
     } else if (pg_nrows(rows) == 0) {
         refuse(c, &none);

@@ -22,8 +22,8 @@ struct route {
     const char *location;    /* of what a 201 has made: this and its id, the first value */
     const struct param *params;
     size_t nparams;
-    const char
-        *unseen; /* why a status 0 stays, to a tenant: what is in the way is another's. NULL: it is ours */
+    const char *unseen; /* the cause when what is in the way cannot be seen: a status 0 stays, to a
+                           tenant, or a unique key says so. NULL: it is our fault */
 };
 
 extern const struct route routes[];

@@ -133,7 +133,12 @@ static int run(int argc, char **argv)
     if (err.code)
         fprintf(stderr, "settle-reconciler keys: %s\n", err.text);
     close_job(&j);
-    return exit_code(&err);
+    if (fflush(stdout) == 0)
+        return exit_code(&err);
+    fputs("settle-reconciler keys: the output could not be written; a key that was made is in keys list: end "
+          "it\n",
+          stderr);
+    return EX_SOFTWARE;
 }
 
 static error_t parse_option(int key, char *value, struct argp_state *state)
@@ -373,7 +378,7 @@ static enum status list(struct job *j, struct err *err)
 {
     json_t *all = json_array();
     struct span behind = SPAN_NONE;
-    size_t rows;
+    size_t rows = 0;
 
     do {
         if (list_page(j, all, &behind, &rows, err))

@@ -27,7 +27,8 @@ struct statement {
     int64_t deadline_boot_us;
     pg_done *done;
     void *ctx;
-    bool *prepares; /* of pg->known: the first of its results tells; NULL: it was known, or needs no name */
+    size_t nbefore; /* results to come of statements in front of it */
+    bool *prepares; /* of pg->known: its first result tells; NULL: it was known, or needs no name */
 };
 
 struct pg_rows {
@@ -45,6 +46,7 @@ struct pg {
     struct pg_rows rows;             /* what came for the oldest statement, until its sync ends it */
     struct statement *oldest, **end; /* in the order of sending, which is that of the answers */
     size_t nwaiting;
+    size_t nbefore; /* statements in front of the next one */
 };
 
 /* What pg_run waits for. */
@@ -288,6 +290,7 @@ void pg_before(struct pg *pg, enum sql sql, const struct pg_args *args)
 {
     if (pg->lost || !send_query(pg, sql, args))
         lose(pg, "it does not take statements");
+    pg->nbefore++;
 }
 
 static bool send_query(struct pg *pg, enum sql sql, const struct pg_args *args)
@@ -314,7 +317,9 @@ static struct statement *queue(struct pg *pg, bool sent, const char *name, int64
     assert(!pg->closing); /* sent again from the callback of a connection that closes: would never end */
     if (!s)
         abort();
-    *s = (struct statement){.name = name, .deadline_boot_us = deadline_boot_us, .done = done, .ctx = ctx};
+    *s = (struct statement){
+        .name = name, .deadline_boot_us = deadline_boot_us, .done = done, .ctx = ctx, .nbefore = pg->nbefore};
+    pg->nbefore = 0;
     *pg->end = s;
     pg->end = &s->next;
     pg->nwaiting++;
@@ -398,7 +403,9 @@ static void take_results(struct pg *pg)
         paused = !result;
         if (!result)
             continue;
-        if (!failed(result))
+        if (!failed(result) && pg->oldest->nbefore > 0)
+            pg->oldest->nbefore--;
+        else if (!failed(result))
             pg->oldest->prepares = NULL; /* the first result is that of preparing */
         if (PQresultStatus(result) == PGRES_PIPELINE_SYNC) {
             PQclear(result);

@@ -90,6 +90,11 @@ begin
 end
 $$;
 
+-- A worker's result may name its post for the first time: what came for it is weighed before the publication bears its name.
+-- The statement that does so fails if the post is another tenant's, and shows none of it.
+create policy named on settle.webhook_receipts for select to settle_tenant
+using (external_post_id = current_setting('settle.post', true));
+
 -- An event is written in the statement that registers its publication, which cannot see it yet.
 alter table settle.social_sync_ledger enable row level security, force row level security;
 create policy tenant_reads on settle.social_sync_ledger for select to settle_tenant

@@ -39,10 +39,12 @@ with log as (
               and post is not distinct from external_post_id
               or status = 'retry' and $3 = 'failed') as told_before
   from log
+  cross join lateral (select set_config('settle.post', coalesce(post, ''), true) as post_named) as named
   cross join lateral (
+    -- A tenant sees what came for a post that it names: named, which cannot be left out, comes first.
     select exists (select
                    from settle.webhook_receipts as r
-                   where r.external_post_id = post
+                   where r.external_post_id = post_named
                      and r.platform = log.platform
                      and r.source = log.source
                      and r.parse_error is null

@@ -7,15 +7,34 @@
 -- $5 $6 stored_at timestamptz and dedup_key bytea that the page begins behind (null: at the newest)  $7 limit int8
 -- One row: HTTP status, JSON text, cursor of the next page or null. A page looks at no more than 10,000 receipts,
 -- because a state is derived and has no index: it may hold few items, or none, and still have a next page.
+-- A tenant, who may have few among millions, is not walked for: its list is of its 10,000 newest publications, and of any by
+-- external_post_id. Of the two ways the one for whoever does not ask is not begun.
 with seen as materialized (
-  select dedup_key, source, platform, delivery_id, external_post_id, event_status, decisive, happened_at,
-         received_at, stored_at, url, reason, parse_error, key_id
-  from settle.webhook_receipts
-  where ($3::text is null or external_post_id = $3)
-    and ($5::timestamptz is null or (stored_at, dedup_key) < ($5, $6::bytea))
-  order by stored_at desc, dedup_key desc
-  -- Not a subquery: the planner must know the number to walk the index.
-  limit case when $1::text is null and $2::text is null and $4::text is null then $7::bigint + 1 else 10000 end
+  (select dedup_key, source, platform, delivery_id, external_post_id, event_status, decisive, happened_at,
+          received_at, stored_at, url, reason, parse_error, key_id
+   from settle.webhook_receipts
+   where coalesce(current_setting('settle.tenant', true), '') = ''
+     and ($3::text is null or external_post_id = $3)
+     and ($5::timestamptz is null or (stored_at, dedup_key) < ($5, $6::bytea))
+   order by stored_at desc, dedup_key desc
+   -- Not a subquery: the planner must know the number to walk the index.
+   limit case when $1::text is null and $2::text is null and $4::text is null then $7::bigint + 1 else 10000 end)
+  union all
+  (select r.dedup_key, r.source, r.platform, r.delivery_id, r.external_post_id, r.event_status, r.decisive, r.happened_at,
+          r.received_at, r.stored_at, r.url, r.reason, r.parse_error, r.key_id
+   from (
+     select external_post_id, platform, source
+     from settle.publish_logs
+     where user_id_str = nullif(current_setting('settle.tenant', true), '')
+       and external_post_id is not null
+       and ($3 is null or external_post_id = $3)
+     order by id desc
+     limit 10000
+   ) as p
+   join settle.webhook_receipts as r using (external_post_id, platform, source)
+   where $5 is null or (r.stored_at, r.dedup_key) < ($5, $6)
+   order by r.stored_at desc, r.dedup_key desc
+   limit case when $1 is null and $2 is null and $4 is null then $7 + 1 else 10000 end)
 ), judged as (
   select seen.*, p.id as publication_id,
          case

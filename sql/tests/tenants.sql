@@ -1,7 +1,7 @@
 -- Tenants cannot see each other, and a key is found only by whoever names it.
 begin;
 create extension if not exists pgtap;
-select plan(26);
+select plan(27);
 
 -- What the schema must be, whatever is added to it.
 create temporary view tables as
@@ -116,6 +116,10 @@ select is_empty(
   $$select from settle.publish_open where id = '00000000-0000-7000-8000-00000000000c'$$, 'which closes it');
 select is_empty('select body from settle.webhook_deliveries', 'bytes that several may share are nobody''s');
 select throws_ok('select hash from settle.api_keys', '42501', null, 'keys are not for it');
+select set_config('settle.post', 'post-nobody', true);
+select results_eq('select external_post_id from settle.webhook_receipts order by 1', array['post-a', 'post-nobody'] collate "C",
+                  'what came for a post that it names is weighed before its publication bears the name');
+select set_config('settle.post', '', true);
 
 set local role settle_operator;
 select results_eq(

@@ -130,7 +130,7 @@ static void an_expired_connection_is_a_failure(void **state)
                      1);
 }
 
-static size_t drop_body(char *data, size_t size, size_t n, void *ctx)
+static size_t drop_body(const void *data, size_t size, size_t n, void *ctx)
 {
     (void)data, (void)ctx;
     return size * n;

@@ -267,13 +267,12 @@ static void random_requests_leak_nothing(void **state)
         take(w, own[t], user, scopes, NULL);
     }
     fill_tenants(w, ids, receipts);
-    srand(1);
     for (int n = 0; n < (long_run ? REQUESTS_LONG : REQUESTS); n++) {
-        size_t t = (size_t)rand() % TENANTS, other = (size_t)rand() % (TENANTS * POSTS);
-        const struct cell *c = &cells[(size_t)rand() % countof(cells)];
+        size_t t = arc4random_uniform(TENANTS), other = arc4random_uniform(TENANTS * POSTS);
+        const struct cell *c = &cells[arc4random_uniform(countof(cells))];
         struct reply r;
 
-        if (strstr(c->path, "override") && rand() % 50 > 0)
+        if (strstr(c->path, "override") && arc4random_uniform(50) > 0)
             continue; /* each is a process */
         r = ask_at_random(w, c, own[t], ids[other], receipts[other], other / POSTS);
         assert_true(r.status >= 200 && r.status < 500);
@@ -318,18 +317,19 @@ static struct reply ask_at_random(struct world *w, const struct cell *c, const c
 
     snprintf(path, sizeof(path), "%s", c->path);
     if (at)
-        snprintf(path, sizeof(path), "%.*s%s%s", (int)(at - c->path), c->path, rand() % 2 ? id : receipt_id,
-                 at + 4);
+        snprintf(path, sizeof(path), "%.*s%s%s", (int)(at - c->path), c->path,
+                 arc4random_uniform(2) ? id : receipt_id, at + 4);
     else if (user)
         snprintf(path, sizeof(path), "%.*s-t%zu-%s", (int)(user - c->path), c->path, other,
                  user[strlen("{user_id}")] ? "/tiktok" : "");
-    else if (strcmp(c->method, "GET") == 0 && rand() % 2)
+    else if (strcmp(c->method, "GET") == 0 && arc4random_uniform(2))
         snprintf(path, sizeof(path), "%s?user_id_str=-t%zu-", c->path, other);
     else if (strcmp(c->method, "GET") == 0)
-        snprintf(path, sizeof(path), "%s?%s", c->path, rand() % 2 ? "platform=tiktok" : "limit=500");
+        snprintf(path, sizeof(path), "%s?%s", c->path,
+                 arc4random_uniform(2) ? "platform=tiktok" : "limit=500");
     snprintf(body, sizeof(body),
              "{\"platform\":\"tiktok\",\"user_id_str\":\"-t%zu-\",\"external_post_id\":\"post-t%zu-%d\"}",
-             other, other, rand() % (TENANTS * POSTS));
+             other, other, (int)arc4random_uniform(TENANTS * POSTS));
     if (strcmp(c->path, "/publishing/logs") == 0 && c->body)
         return ask(w, key, c->method, path, body);
     return ask(w, key, c->method, path, c->body);
@@ -364,6 +364,122 @@ static void a_post_of_another_tenant_is_taken(void **state)
                     "and actor = 'key:%s'",
                     id_of(keys.bert)),
         1);
+}
+
+static struct reply tell(struct world *w, const char *key, const char *id, const char *json)
+{
+    char path[128];
+
+    snprintf(path, sizeof(path), "/publishing/logs/%s/result", id);
+    return ask(w, key, "POST", path, json);
+}
+
+/* Of a post that it names first, a tenant could see no receipt before. */
+static void a_word_that_names_its_post_gives_way_to_the_webhook_that_came_before(void **state)
+{
+    struct world *w = *state;
+    char id[64];
+
+    snprintf(id, sizeof(id), "%s",
+             world_sql(w, "insert into settle.publish_logs (platform, user_id_str, status) "
+                          "values ('tiktok', 'anna', 'processing') returning id"));
+    world_sql(
+        w, "insert into settle.webhook_receipts (dedup_key, source, platform, delivery_id, external_post_id,"
+           "  decisive, event_status, happened_at, received_at, headers, body)"
+           " values (sha256('x'), 'default', 'tiktok', gen_random_uuid(), 'post-named-now', 1,"
+           "  'published', now(), now(), '', '')");
+    assert_int_equal(tell(w, keys.write, id,
+                          "{\"worker_id\":\"w\",\"status\":\"failed\",\"permanent\":true,"
+                          "\"external_post_id\":\"post-named-now\",\"happened_at\":\"2026-01-01T00:00:00Z\"}")
+                         .status,
+                     200);
+    assert_string_equal(
+        world_sql(w, "select status, external_post_id from settle.publish_logs where id = '%s'", id),
+        "processing|post-named-now");
+}
+
+static void a_word_cannot_name_the_post_of_another_tenant(void **state)
+{
+    struct world *w = *state;
+    struct reply r;
+    char id[64];
+
+    snprintf(id, sizeof(id), "%s",
+             world_sql(w, "insert into settle.publish_logs (platform, user_id_str, status) "
+                          "values ('tiktok', 'bert', 'processing') returning id"));
+    r = tell(w, keys.bert, id,
+             "{\"worker_id\":\"w\",\"status\":\"success\",\"external_post_id\":\"post-of-anna\"}");
+    assert_int_equal(r.status, 409);
+    assert_string_equal(cause_of(&r), "post_taken");
+    assert_null(strstr(r.body, "anna"));
+    assert_string_equal(
+        world_sql(w, "select status, external_post_id is null from settle.publish_logs where id = '%s'", id),
+        "processing|t");
+}
+
+static long ledger_scans(struct world *w, const char *kind)
+{
+    return world_count(
+        w, "select %s_scan from pg_stat_user_tables where relid = 'settle.social_sync_ledger'::regclass",
+        kind);
+}
+
+/* What a policy must see first may keep an index from being used. */
+static void a_tenants_publication_is_shown_without_a_walk_of_the_ledger(void **state)
+{
+    struct world *w = *state;
+    const char *body = "{\"platform\":\"tiktok\"}";
+    char path[128], url[256], authorization[160];
+    const char *const headers[] = {"content-type: application/json", authorization, "idempotency-key: k",
+                                   NULL};
+    long walked, looked;
+
+    snprintf(url, sizeof(url), "%s/publishing/logs", w->admin_url);
+    snprintf(authorization, sizeof(authorization), "authorization: Bearer %s", keys.write);
+    snprintf(path, sizeof(path), "/publishing/logs/%s", publication);
+    assert_int_equal(world_http(w, "POST", url, headers, span_of(body)).status, 201);
+    world_sql(w, "insert into settle.social_sync_ledger (event_type, entity_type, entity_id) "
+                 "select 'publish_registered', 'publish_log', gen_random_uuid()::text "
+                 "from generate_series(1, 5000)");
+    world_sql(w, "analyze settle.social_sync_ledger");
+    walked = ledger_scans(w, "seq");
+    looked = ledger_scans(w, "idx");
+    assert_int_equal(ask(w, keys.read, "GET", path, NULL).status, 200);
+    world_until(10, ledger_scans(w, "idx") + ledger_scans(w, "seq") > looked + walked);
+    looked = ledger_scans(w, "idx");
+    assert_int_equal(ledger_scans(w, "seq"), walked);
+    assert_int_equal(world_http(w, "POST", url, headers, span_of(body)).status, 200);
+    world_until(10, ledger_scans(w, "idx") + ledger_scans(w, "seq") > looked + walked);
+    assert_int_equal(ledger_scans(w, "seq"), walked);
+}
+
+static long receipts_looked_up(struct world *w)
+{
+    return world_count(
+        w, "select idx_scan from pg_stat_user_indexes where indexrelname = 'webhook_receipts_post'");
+}
+
+/* Among the receipts of others a tenant's few are not searched for. */
+static void a_tenants_receipts_are_listed_without_a_walk_of_all(void **state)
+{
+    struct world *w = *state;
+    struct reply r;
+    long before;
+
+    world_sql(w, "insert into settle.webhook_receipts (dedup_key, source, platform, delivery_id, "
+                 "external_post_id, event_status, decisive, received_at, headers, body) "
+                 "select sha256(n::text::bytea), 'default', 'tiktok', gen_random_uuid(), 'other-' || n, "
+                 "'published', 1, now(), '', '' from generate_series(1, 5000) as n");
+    world_sql(w, "analyze settle.webhook_receipts");
+    before = receipts_looked_up(w);
+    r = ask(w, keys.read, "GET", "/publishing/receipts", NULL);
+    assert_int_equal(json_array_size(json_object_get(r.json, "items")), 1);
+    assert_null(json_string_value(json_object_get(r.json, "next_cursor")));
+    world_until(10, receipts_looked_up(w) > before);
+    r = ask(w, keys.read, "GET", "/publishing/receipts?external_post_id=post-of-anna&state=matched", NULL);
+    assert_int_equal(json_array_size(json_object_get(r.json, "items")), 1);
+    r = ask(w, keys.operator, "GET", "/publishing/receipts?limit=500", NULL);
+    assert_int_equal(json_array_size(json_object_get(r.json, "items")), 500);
 }
 
 static void lists_hold_what_is_ones_own(void **state)
@@ -421,7 +537,7 @@ static void its_last_use_is_known(void **state)
 
     ask(w, keys.read, "GET", "/publishing/logs", NULL);
     snprintf(used_key, sizeof(used_key), "settle:key:used:%s", id_of(keys.read));
-    world_until(10, atoll(world_redis(w, "GET", used_key, NULL)) > 0);
+    world_until(10, strtoll(world_redis(w, "GET", used_key, NULL), NULL, 10) > 0);
     o = world_wait(w, world_spawn(w, "settle-reconciler", "keys", "list", "--user=anna", "--json", NULL));
     assert_int_equal(o.status, 0);
     assert_int_equal(json_array_size(o.json), 5);
@@ -469,11 +585,22 @@ static void a_key_that_asks_too_often_waits(void **state)
     }
     assert_true(limited);
     assert_string_equal(cause_of(&r), "key_rate_limited");
-    assert_true(atoi(reply_header(w, &r, "retry-after")) > 0);
+    assert_true(strtol(reply_header(w, &r, "retry-after"), NULL, 10) > 0);
     assert_int_equal(ask(w, keys.bert, "GET", "/publishing/logs", NULL).status, 200);
     unsetenv("SETTLE_ADMIN_REQUESTS_PER_MINUTE");
     world_gateway_stop(w);
     world_gateway(w, NULL);
+}
+
+static void a_key_that_cannot_be_printed_is_told_of(void **state)
+{
+    struct world *w = *state;
+    char command[160];
+    struct outcome o;
+
+    snprintf(command, sizeof(command), "exec settle-reconciler keys rotate %s > /dev/full", id_of(keys.read));
+    o = world_wait(w, world_spawn(w, "sh", "-c", command, NULL));
+    assert_int_equal(o.status, 70);
 }
 
 static void what_cannot_be_made(void **state)
@@ -507,11 +634,16 @@ int main(void)
         cmocka_unit_test_setup(each_route_asks_each_key, reset),
         cmocka_unit_test_setup(random_requests_leak_nothing, reset),
         cmocka_unit_test_setup(a_post_of_another_tenant_is_taken, reset),
+        cmocka_unit_test_setup(a_word_that_names_its_post_gives_way_to_the_webhook_that_came_before, reset),
+        cmocka_unit_test_setup(a_word_cannot_name_the_post_of_another_tenant, reset),
+        cmocka_unit_test_setup(a_tenants_publication_is_shown_without_a_walk_of_the_ledger, reset),
+        cmocka_unit_test_setup(a_tenants_receipts_are_listed_without_a_walk_of_all, reset),
         cmocka_unit_test_setup(lists_hold_what_is_ones_own, reset),
         cmocka_unit_test_setup(a_key_rotates, reset),
         cmocka_unit_test_setup(its_last_use_is_known, reset),
         cmocka_unit_test_setup(no_secret_is_written_down, reset),
         cmocka_unit_test_setup(a_key_that_asks_too_often_waits, reset),
+        cmocka_unit_test_setup(a_key_that_cannot_be_printed_is_told_of, reset),
         cmocka_unit_test_setup(what_cannot_be_made, reset),
     };
 

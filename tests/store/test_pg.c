@@ -580,6 +580,70 @@ static void test_a_lazy_connection_prepares_what_it_uses(void **state)
     pg_close(pg);
 }
 
+static void send_behind(struct pg *pg, const char *role, enum sql sql, struct answer *to)
+{
+    struct arena *arena = arena_open(256);
+    struct pg_args args;
+
+    pg_args_init(&args, arena);
+    pg_arg_text(&args, SPAN("anna"));
+    pg_arg_text(&args, span_of(role));
+    pg_before(pg, SQL_CALLER_SET, &args);
+    pg_send(pg, sql, NULL, seconds_from_now(FOREVER_S), after, to);
+    arena_close(arena);
+}
+
+static void no_role_stays(struct pg *pg)
+{
+    struct err err;
+
+    /* Fails of whoever may not become them. */
+    if (pg_command(pg,
+                   "select 1 / (current_user = 'postgres' and"
+                   " coalesce(current_setting('settle.tenant', true), '') = '')::integer",
+                   WAIT_MS, &err))
+        fail_msg("%s", err.text);
+}
+
+/* Whatever becomes of the two, the next statement is nobody's; and one that could not be prepared is tried again. */
+static void test_a_statement_in_front_lasts_as_long_as_the_other(void **state)
+{
+    struct world *w = *state;
+    struct pg_config c = config(w);
+
+    for (int lazy = 0; lazy < 2; lazy++) {
+        struct answer fits = {0}, no_role = {0}, no_right = {0}, no_table = {0}, again = {0};
+        struct pg *pg;
+
+        c.lazy = lazy;
+        pg = connect_as(&c);
+        send_behind(pg, "settle_operator", SQL_BREAKER_LIST, &fits);
+        send_behind(pg, "settle_nobody", SQL_BREAKER_LIST, &no_role);
+        send_behind(pg, "settle_tenant", SQL_BREAKER_LIST, &no_right);
+        while (pg_waiting(pg))
+            assert_true(turn(pg));
+        assert_true(fits.calls == 1 && fits.status == OK);
+        assert_string_equal(no_role.sqlstate, "22023");
+        assert_string_equal(no_right.sqlstate, "42501");
+        no_role_stays(pg);
+        pg_close(pg);
+
+        pg = connect_as(&c);
+        world_sql(w, "alter table settle.breakers rename to elsewhere");
+        send_behind(pg, "settle_operator", SQL_BREAKER_LIST, &no_table);
+        while (pg_waiting(pg))
+            assert_true(turn(pg));
+        assert_string_equal(no_table.sqlstate, "42P01");
+        world_sql(w, "alter table settle.elsewhere rename to breakers");
+        send_behind(pg, "settle_operator", SQL_BREAKER_LIST, &again);
+        while (pg_waiting(pg))
+            assert_true(turn(pg));
+        assert_int_equal(again.status, OK);
+        no_role_stays(pg);
+        pg_close(pg);
+    }
+}
+
 static void test_without_prepared_statements(void **state)
 {
     struct pg_config c = config(*state);
@@ -697,6 +761,7 @@ int main(void)
         cmocka_unit_test(test_a_missing_change_is_named),
         cmocka_unit_test(test_a_statement_that_does_not_fit_is_named),
         cmocka_unit_test(test_a_lazy_connection_prepares_what_it_uses),
+        cmocka_unit_test(test_a_statement_in_front_lasts_as_long_as_the_other),
         cmocka_unit_test(test_without_prepared_statements),
         cmocka_unit_test(test_statements_use_types_that_we_speak),
         cmocka_unit_test(test_classes_of_sqlstate),
