@@ -50,7 +50,6 @@ static struct span decode(struct span text, bool form, struct arena *arena);
 static bool decode_hex(struct span text, struct arena *arena, struct span *ret);
 static int hex_digit(char c);
 static bool parse(const struct param *p, struct span text, struct arena *arena, struct param_value *ret);
-static bool is_text(struct span s);
 static bool is_word(struct span s);
 static bool is_visible(struct span s);
 static bool is_one_of(struct span s, const char *words);
@@ -208,7 +207,7 @@ static void read_query(struct reading *r)
         if (name.len == 0 && !value.at)
             continue; /* "?" and "&&" say nothing */
         if (row == r->ntable)
-            complain(r, is_text(name) ? name : SPAN("(query)"), "is not known here");
+            complain(r, utf8_printable(name) ? name : SPAN("(query)"), "is not known here");
         else if (r->texts[row].at)
             complain(r, name, "is given twice");
         else
@@ -495,7 +494,7 @@ static bool parse(const struct param *p, struct span text, struct arena *arena, 
     switch (p->type) {
     case PARAM_TEXT:
     case PARAM_TENANT:
-        return sized && is_text(text);
+        return sized && utf8_printable(text);
     case PARAM_WORD:
         return sized && is_word(text);
     case PARAM_SECRET:
@@ -526,20 +525,6 @@ static bool parse(const struct param *p, struct span text, struct arena *arena, 
         break;
     }
     return false;
-}
-
-/* UTF-8 without control characters. */
-static bool is_text(struct span s)
-{
-    while (s.len > 0) {
-        size_t len = utf8_length(s);
-        unsigned char first = (unsigned char)s.at[0];
-
-        if (len == 0 || first < 0x20 || first == 0x7f)
-            return false;
-        s = span_skip(s, len);
-    }
-    return true;
 }
 
 static bool is_word(struct span s)

@@ -211,17 +211,9 @@ static void check_options(const struct options *o, const struct argp_state *stat
 
 static bool is_good_text(const char *text, size_t most)
 {
-    struct span rest = span_of(text);
+    struct span span = span_of(text);
 
-    if (rest.len == 0 || rest.len > most)
-        return false;
-    while (rest.len > 0) {
-        size_t len = utf8_length(rest);
-        if (len == 0 || (unsigned char)rest.at[0] < 0x20 || rest.at[0] == 0x7f)
-            return false;
-        rest = span_skip(rest, len);
-    }
-    return true;
+    return span.len > 0 && span.len <= most && utf8_printable(span);
 }
 
 static enum status open_job(struct job *j, struct err *err)

@@ -35,4 +35,18 @@ static inline bool utf8_valid(struct span s)
     return true;
 }
 
+/* UTF-8 without control characters: what a person may write into a name. */
+static inline bool utf8_printable(struct span s)
+{
+    while (s.len > 0) {
+        size_t len = utf8_length(s);
+        unsigned char first = (unsigned char)s.at[0];
+
+        if (len == 0 || first < 0x20 || first == 0x7f)
+            return false;
+        s = span_skip(s, len);
+    }
+    return true;
+}
+
 #endif
