@@ -18,8 +18,6 @@
 #include <sysexits.h>
 
 enum {
-    READ_CONNECTIONS = 3,
-    WRITE_CONNECTIONS = 1,
     CONNECT_TIMEOUT_S = 2,
     STATEMENT_TIMEOUT_MS = 5000,
     QUEUE_MAX = 128,      /* calls that wait for a connection, a lane */
@@ -32,6 +30,19 @@ enum {
     CALL_ARENA_BYTES = 8192,
 };
 
+/* Whose statements share connections: who reads slowly keeps nobody from writing, or from proving who they are. Reads are
+ * not prepared: a list leaves out the filters that are null, and the planner must see which those are. */
+enum { KEYS, READS, WRITES, LANES };
+static const struct {
+    const char *application;
+    size_t connections;
+    bool read_only, prepare;
+} lane_kinds[LANES] = {
+    [KEYS] = {"settle-gateway admin keys",  1, true,  true },
+    [READS] = {"settle-gateway admin read",  3, true,  false},
+    [WRITES] = {"settle-gateway admin write", 1, false, true },
+};
+
 struct lane {
     struct links *links;
     struct call *first, **last; /* the queue */
@@ -40,7 +51,7 @@ struct lane {
 
 struct api {
     struct server *server;
-    struct lane reads, writes;
+    struct lane lanes[LANES]; /* KEYS without links if none are wanted */
     struct jobs *jobs;
     struct gauges *gauges;
     struct callers *callers; /* NULL: no keys are wanted */
@@ -68,7 +79,7 @@ struct call {
 static struct api *api_open(const struct process *self, struct server *server);
 static void api_close(struct api *a);
 static struct seal_keys *load_keys(const struct config *config);
-static struct links *lane_open(struct api *a, const struct process *self, bool read_only);
+static void lane_open(struct api *a, const struct process *self, size_t lane);
 
 static void on_request(void *api, h2o_req_t *req);
 static struct call *call_begin(struct api *a, h2o_req_t *req);
@@ -139,18 +150,21 @@ static struct api *api_open(const struct process *self, struct server *server)
     if (!a)
         abort();
     a->server = server;
-    if (self->settings->config->admin.keys_required)
+    if (self->settings->config->admin.keys_required) {
+        lane_open(a, self, KEYS);
         a->callers = callers_open(self->settings->config->admin.requests_per_minute);
+    }
     a->keys = load_keys(self->settings->config);
-    a->reads = (struct lane){.links = lane_open(a, self, true), .last = &a->reads.first};
-    a->writes = (struct lane){.links = lane_open(a, self, false), .last = &a->writes.first};
+    lane_open(a, self, READS);
+    lane_open(a, self, WRITES);
     a->jobs = jobs_open(server, self->settings->config);
-    a->gauges = gauges_open(server, a->reads.links, self->settings->platforms);
+    a->gauges = gauges_open(server, a->lanes[READS].links, self->settings->platforms);
     server_handle(server, on_request, on_malformed, a);
     server_add_chore(server, api_turn, a);
     server_add_chore(server, gauges_turn, a->gauges);
-    server_add_chore(server, links_turn, a->reads.links);
-    server_add_chore(server, links_turn, a->writes.links);
+    for (size_t i = 0; i < LANES; i++)
+        if (a->lanes[i].links)
+            server_add_chore(server, links_turn, a->lanes[i].links);
     return a;
 }
 
@@ -159,14 +173,13 @@ static void api_close(struct api *a)
 {
     const struct err stopping = {
         .code = UNAVAILABLE, .cause = "store_unavailable", .text = "the gateway stops"};
-    struct lane *const lanes[] = {&a->reads, &a->writes};
 
     jobs_close(a->jobs);
-    links_close(a->reads.links);
-    links_close(a->writes.links);
-    for (size_t i = 0; i < countof(lanes); i++)
-        while (lanes[i]->first) {
-            struct call *c = lane_take(lanes[i]);
+    for (size_t i = 0; i < LANES; i++)
+        links_close(a->lanes[i].links);
+    for (struct lane *l = a->lanes; l < a->lanes + LANES; l++)
+        while (l->first) {
+            struct call *c = lane_take(l);
             refuse(c, &stopping);
             call_end(c);
         }
@@ -187,8 +200,7 @@ static struct seal_keys *load_keys(const struct config *config)
     return keys;
 }
 
-/* Unprepared: a list leaves out the filters that are null, and the planner must see which those are. */
-static struct links *lane_open(struct api *a, const struct process *self, bool read_only)
+static void lane_open(struct api *a, const struct process *self, size_t lane)
 {
     const struct config *config = self->settings->config;
     const struct links_config wanted = {
@@ -196,19 +208,19 @@ static struct links *lane_open(struct api *a, const struct process *self, bool r
             {
                  .url = config->database.url,
                  .user = "settle_api",
-                 .application = read_only ? "settle-gateway admin read" : "settle-gateway admin write",
+                 .application = lane_kinds[lane].application,
                  .connect_timeout_s = CONNECT_TIMEOUT_S,
                  .statement_timeout_ms = STATEMENT_TIMEOUT_MS,
-                 .prepare = config->database.prepare && !read_only,
-                 .read_only = read_only,
+                 .prepare = config->database.prepare && lane_kinds[lane].prepare,
+                 .read_only = lane_kinds[lane].read_only,
                  .unsafe_ok = config->unsafe_ok,
                  },
-        .npg = read_only ? READ_CONNECTIONS : WRITE_CONNECTIONS,
-        .redis_url = read_only && config->admin.keys_required ? config->redis.url : NULL,
+        .npg = lane_kinds[lane].connections,
+        .redis_url = lane == KEYS ? config->redis.url : NULL,
         .redis_connect_timeout_ms = REDIS_CONNECT_TIMEOUT_MS,
     };
 
-    return links_open(a->server, &wanted);
+    a->lanes[lane] = (struct lane){.links = links_open(a->server, &wanted), .last = &a->lanes[lane].first};
 }
 
 static void on_request(void *api, h2o_req_t *req)
@@ -356,8 +368,8 @@ static void go(struct call *c)
 
 static void queue(struct call *c)
 {
-    bool writes = c->route && c->route->kind == ROUTE_WRITE;
-    struct lane *l = c->lane = writes ? &c->api->writes : &c->api->reads;
+    size_t lane = !c->route ? KEYS : c->route->kind == ROUTE_WRITE ? WRITES : READS;
+    struct lane *l = c->lane = &c->api->lanes[lane];
     const struct err full = {.code = BUSY, .cause = "overload", .text = "too many requests wait"};
 
     if (l->ncalls == QUEUE_MAX) {
@@ -378,8 +390,9 @@ static void api_turn(void *api)
 {
     struct api *a = api;
 
-    lane_turn(&a->reads, server_boot_us(a->server));
-    lane_turn(&a->writes, server_boot_us(a->server));
+    for (size_t i = 0; i < LANES; i++)
+        if (a->lanes[i].links)
+            lane_turn(&a->lanes[i], server_boot_us(a->server));
 }
 
 static void lane_turn(struct lane *l, int64_t now_us)
@@ -469,7 +482,7 @@ static enum status prove(struct call *c, const struct pg_rows *rows, struct err 
     if (caller_prove(&c->caller, &c->key, rows, c->arena, err))
         return err->code;
     if (!callers_count(c->api->callers, &c->caller, server_boot_us(server), server_wall_us(server),
-                       links_redis(c->api->reads.links)))
+                       links_redis(c->api->lanes[KEYS].links)))
         return err_cause(err, BUSY, "key_rate_limited", "more than admin.requests_per_minute");
     return OK;
 }
