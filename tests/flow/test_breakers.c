@@ -265,6 +265,7 @@ static void test_it_shows(void **state)
     assert_true(page_says(w, "settle_breaker_state{platform=\"tiktok\",state=\"closed\"} 0\n"));
     assert_true(page_says(w, "settle_breaker_state{platform=\"instagram\",state=\"closed\"} 1\n"));
     assert_true(page_says(w, "settle_breaker_transitions_total{platform=\"tiktok\"} 1\n"));
+    assert_true(page_says(w, "settle_breaker_closings_total{platform=\"tiktok\"} 0\n"));
     pg_close(b.pg);
 }
 
