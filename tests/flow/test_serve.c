@@ -272,9 +272,10 @@ static void test_a_clock_that_went_back_delays_no_job(void **state)
                  " values ('publications', '@every 1s', now() + interval '1 day')");
     p = serve(w);
     world_until(20, events(w, "job_completed") >= 2);
-    assert_string_equal(world_sql(w, "select event_data ->> 'pace', event_data ->> 'previous_pace'"
-                                     " from settle.scheduler_event_logs where event_type = 'interval_adjustment'"),
-                        "schedule|schedule");
+    assert_string_equal(
+        world_sql(w, "select event_data ->> 'pace', event_data ->> 'previous_pace'"
+                     " from settle.scheduler_event_logs where event_type = 'interval_adjustment'"),
+        "schedule|schedule");
     end(w, p);
 }
 

@@ -222,10 +222,8 @@ static void words(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(stories),
-        cmocka_unit_test(options),
-        cmocka_unit_test(any_order),
-        cmocka_unit_test(a_clock_that_went_back),
+        cmocka_unit_test(stories),   cmocka_unit_test(options),
+        cmocka_unit_test(any_order), cmocka_unit_test(a_clock_that_went_back),
         cmocka_unit_test(words),
     };
 
