@@ -88,7 +88,8 @@ METRIC(RECONCILE_RUNS, "settle_reconcile_runs_total", MIRROR, false, "outcome",
        "Runs of the publications job that ended, by outcome; killed: it was, or it lost its lock.")
 METRIC(RECONCILE_LAST, "settle_reconcile_last_run_publications", GAUGE, true, "result",
        "checked success failed skipped corrected retry unclear",
-       "What the newest run of the publications job that has ended did; unclear: of those skipped, a webhook came "
+       "What the newest run of the publications job that has ended did; unclear: of those skipped, a webhook "
+       "came "
        "and does not say how it ended.")
 METRIC(POLLS, "settle_polls_total", MIRROR, false, "result", "asked done working",
        "Publications that runs would have platforms asked about, and answers by what they say.")
@@ -96,8 +97,10 @@ METRIC(
     MISSING_REASON, "settle_missing_reason_total", MIRROR, false, "reason",
     "circuit_open half_open_probe_exhausted adapter_missing invalid_adapter_return rate_limited auth_error "
     "fetch_error timeout no_metrics platform_disabled",
-    "Why nothing was learned from a platform about a publication: what kept a run from asking, or what came of it. "
-    "platform_disabled: it is paused; adapter_missing: failed by time-out, or sent back, where no descriptor says "
+    "Why nothing was learned from a platform about a publication: what kept a run from asking, or what came "
+    "of it. "
+    "platform_disabled: it is paused; adapter_missing: failed by time-out, or sent back, where no descriptor "
+    "says "
     "how to ask.")
 METRIC(
     BREAKER_STATE, "settle_breaker_state", GAUGE, true, "state", "closed open half_open",
