@@ -117,8 +117,8 @@ static void test_it_goes_round(void **state)
         assert_int_equal(take(&b, "x", &era), MISSING_NONE);
     assert_int_equal(take(&b, "x", &other), MISSING_HALF_OPEN_PROBE_EXHAUSTED);
     world_sql(w, "update settle.breakers set probes_until = array[now() - interval '1 second', now() + "
-                 "interval '1 minute',"
-                 " now() + interval '1 minute']");
+                 "interval '15 seconds',"
+                 " now() + interval '15 seconds']");
     assert_int_equal(take(&b, "x", &era), MISSING_NONE); /* one permit is over */
     assert_int_equal(take(&b, "x", &other), MISSING_HALF_OPEN_PROBE_EXHAUSTED);
     assert_int_equal(note(&b, "x", era, BREAKER_FAILURE), BREAKER_OPEN);
