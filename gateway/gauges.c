@@ -176,7 +176,8 @@ static void take_runs(struct gauges *g, const struct pg_rows *rows)
 
 static void take_last_run(struct gauges *g, const struct pg_rows *rows)
 {
-    static const char *const columns[] = {NULL, "success", "failed", "skipped", "corrected", "retry"};
+    static const char *const columns[] = {NULL,        "success", "failed", "skipped",
+                                          "corrected", "retry",   "unclear"};
     struct sheet last = sheet_open(g, RECONCILE_LAST, true);
 
     for (size_t i = 0; i < pg_nrows(rows); i++)
@@ -195,16 +196,18 @@ static void take_breakers(struct gauges *g, const struct pg_rows *rows)
 {
     for (size_t p = 0; p < platforms_count(g->platforms); p++) {
         struct span state = SPAN("closed");
-        double transitions = 0;
+        double transitions = 0, closings = 0;
 
         for (size_t row = 0; row < pg_nrows(rows); row++)
             if (span_eq(pg_bytes(rows, row, 0), platforms_at(g->platforms, p)->name)) {
                 state = pg_bytes(rows, row, 1);
                 transitions = pg_float(rows, row, 2);
+                closings = pg_float(rows, row, 3);
             }
         for (size_t word = 0; word < metric_nwords(BREAKER_STATE); word++)
             metric_set(BREAKER_STATE, p, word, span_eq(state, metric_word(BREAKER_STATE, word)));
         metric_set(BREAKER_TRANSITIONS, p, 0, transitions);
+        metric_set(BREAKER_CLOSINGS, p, 0, closings);
     }
 }
 

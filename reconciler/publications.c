@@ -89,6 +89,7 @@ static void after_asked(void *job, bool done);
 static enum status walk(struct job *j, struct err *err);
 static enum status walk_page(void *ctx, size_t rows, struct err *err);
 static enum status settle_page(struct job *j, struct err *err);
+static enum missing why_unasked(const struct job *j, const struct row *r);
 static enum status write_progress(struct job *j, struct err *err);
 static void leave_out(struct job *j, bool counts, const struct err *err);
 static bool told_to_stop(struct job *j);
@@ -484,9 +485,23 @@ static enum status settle_page(struct job *j, struct err *err)
         report_count(&j->next, r->platform, &r->id, r->verdict, r->written || dry_run);
         j->next.unclear_a_day +=
             r->verdict.action == ACT_SKIP_UNCLEAR && r->publication.updated_us < j->session.began_us - DAY_US;
+        j->next.asked.could_not[why_unasked(j, r)]++;
         changes |= r->written;
     }
     return changes ? write_progress(j, err) : OK;
+}
+
+/* What kept us from asking about it, where nothing is wrong that asking again could mend. */
+static enum missing why_unasked(const struct job *j, const struct row *r)
+{
+    enum reason reason = r->verdict.reason;
+    bool by_time = reason == REASON_WEBHOOK_TIMEOUT || reason == REASON_AUTO_RETRY;
+
+    if (r->verdict.action == ACT_SKIP_PAUSED)
+        return MISSING_PLATFORM_DISABLED;
+    if (!by_time || !(r->written || j->session.options->dry_run))
+        return MISSING_NONE;
+    return patience_with(&j->deadlines, r->platform).give_up_minutes ? MISSING_NONE : MISSING_ADAPTER_MISSING;
 }
 
 /* In the batch's own transaction: what a killed run has done stays known, to readers and to the guard. */
@@ -624,8 +639,8 @@ static enum status raise_alerts(struct job *j, struct err *err)
         {r->all.failed,    50, "publications_failed",        "CRITICAL", "More than half of the publications failed"},
         {r->all.failed,    25, "publications_failed",        "MEDIUM",
          "More than a quarter of the publications failed"                                                           },
-        {r->all.skipped,   10, "publications_unclear",       "MEDIUM",
-         "More than a tenth of the webhooks is unclear"                                                             },
+        {r->all.unclear,   10, "publications_unclear",       "MEDIUM",
+         "More than a tenth of the publications have unclear webhooks"                                              },
         {r->unclear_a_day, 0,  "publications_unclear_a_day", "MEDIUM",
          "Publications have had unclear webhooks for more than a day"                                               },
     };

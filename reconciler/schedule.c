@@ -208,6 +208,14 @@ static enum status write_skip(void *ctx, size_t rows, struct err *err)
     return OK;
 }
 
+bool schedule_is_too_late(const struct session *s, const struct schedule_row *row)
+{
+    int64_t idle_us = row->pace == PACE_IDLE ? s->config->serve.idle_seconds * SECOND_US : 0;
+    int64_t most_us = next_of(cron_of(s, row->kind), row->now_us + idle_us);
+
+    return most_us != TIME_NONE && row->next_due_us > most_us;
+}
+
 enum status schedule_wake(struct session *s, const struct schedule_row *row, struct err *err)
 {
     struct write w = {.session = s, .row = row};

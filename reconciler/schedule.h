@@ -57,7 +57,9 @@ enum status schedule_read(struct session *s, struct schedule *ret, struct err *e
 enum status schedule_take(struct session *s, const struct schedule_row *row, const struct id *run_id,
                           const char *trigger, bool *ret_taken, struct err *err) MUST_CHECK;
 enum status schedule_skip(struct session *s, const struct schedule_row *row, struct err *err) MUST_CHECK;
-/* Of one that is wanted: due as scheduled again. */
+/* It is due later than it can be by what was planned today: the database's clock was set back since. */
+bool schedule_is_too_late(const struct session *s, const struct schedule_row *row);
+/* Of one that is wanted, or due too late: due as scheduled again. */
 enum status schedule_wake(struct session *s, const struct schedule_row *row, struct err *err) MUST_CHECK;
 
 struct ending {

@@ -358,7 +358,8 @@ static enum status start(struct server *v, const struct schedule_row *row, struc
         return OK;
     note_wait(v, row);
     if (row->next_due_us > row->now_us)
-        return row->is_wanted ? schedule_wake(&v->session, row, err) : OK;
+        return row->is_wanted || schedule_is_too_late(&v->session, row) ? schedule_wake(&v->session, row, err)
+                                                                        : OK;
     if (schedule_take(&v->session, row, &run_id, trigger, &taken, err))
         return err->code;
     return taken ? spawn(v, row, &run_id, trigger, err) : OK;

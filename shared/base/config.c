@@ -95,7 +95,7 @@ static const struct option options[] = {
     {"reconcile.half_open_probe_count", IS_COUNT, IN(reconcile.breaker.half_open_probe_count), "3", 1, 100},
     {"reconcile.breakers", IS_BREAKERS},
     {"schedules.publications", IS_CRON, IN(schedules.publications), "* * * * *"},
-    {"schedules.maintain", IS_CRON, IN(schedules.maintain), "0 2 * * *"},
+    {"schedules.maintain", IS_CRON, IN(schedules.maintain), "0 * * * *"},
     {"serve.busy_rows", IS_COUNT, IN(serve.busy_rows), "1000", 1, 1000000},
     {"serve.busy_seconds", IS_COUNT, IN(serve.busy_seconds), "15", 0, 3600},
     {"serve.idle_seconds", IS_COUNT, IN(serve.idle_seconds), "300", 0, 3600},

@@ -87,20 +87,28 @@ METRIC(RECONCILE_RUNS, "settle_reconcile_runs_total", MIRROR, false, "outcome",
        "done guard lock_held interrupted failed killed",
        "Runs of the publications job that ended, by outcome; killed: it was, or it lost its lock.")
 METRIC(RECONCILE_LAST, "settle_reconcile_last_run_publications", GAUGE, true, "result",
-       "checked success failed skipped corrected retry",
-       "What the newest run of the publications job that has ended did.")
+       "checked success failed skipped corrected retry unclear",
+       "What the newest run of the publications job that has ended did; unclear: of those skipped, a webhook "
+       "came "
+       "and does not say how it ended.")
 METRIC(POLLS, "settle_polls_total", MIRROR, false, "result", "asked done working",
        "Publications that runs would have platforms asked about, and answers by what they say.")
 METRIC(
     MISSING_REASON, "settle_missing_reason_total", MIRROR, false, "reason",
     "circuit_open half_open_probe_exhausted adapter_missing invalid_adapter_return rate_limited auth_error "
     "fetch_error timeout no_metrics platform_disabled",
-    "Why nothing was learned from a platform about a publication that a run would have asked about.")
+    "Why nothing was learned from a platform about a publication: what kept a run from asking, or what came "
+    "of it. "
+    "platform_disabled: it is paused; adapter_missing: failed by time-out, or sent back, where no descriptor "
+    "says "
+    "how to ask.")
 METRIC(
     BREAKER_STATE, "settle_breaker_state", GAUGE, true, "state", "closed open half_open",
     "1 for the state of each platform's breaker, 0 for the others; not closed: it is not asked about posts.")
 METRIC(BREAKER_TRANSITIONS, "settle_breaker_transitions_total", MIRROR, true, NULL, NULL,
-       "Changes of state of each platform's breaker; many in a short time: it flaps.")
+       "Changes of state of each platform's breaker.")
+METRIC(BREAKER_CLOSINGS, "settle_breaker_closings_total", MIRROR, true, NULL, NULL,
+       "Times that each platform's breaker closed again; many in a short time: it flaps.")
 METRIC(RUN_LAST_SUCCESS, "settle_reconcile_last_success_timestamp_seconds", GAUGE, false, NULL, NULL,
        "When the newest successful run of the publications job ended, Unix time; 0 if there is none.")
 METRIC(RUN_DURATION, "settle_reconcile_run_duration_seconds", GAUGE, false, NULL, NULL,

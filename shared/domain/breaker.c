@@ -3,7 +3,7 @@
 #include "base/attr.h"
 
 static void go_to(struct breaker *b, enum breaker_state state, int64_t opened_us);
-static void drop_expired(struct breaker *b, int64_t now_us);
+static void drop_expired(struct breaker *b, const struct breaker_options *o, int64_t now_us);
 
 static const char *const names[BREAKER_STATES] = {"closed", "open", "half_open"};
 
@@ -28,12 +28,12 @@ enum missing breaker_take(struct breaker *b, const struct breaker_options *o, in
     unsigned most = o->half_open_probes < BREAKER_PROBES_MAX ? o->half_open_probes : BREAKER_PROBES_MAX;
 
     if (b->state == BREAKER_OPEN) {
-        if (now_us < b->opened_us + o->open_cooldown_s * SECOND_US)
+        if (b->opened_us <= now_us && now_us < b->opened_us + o->open_cooldown_s * SECOND_US)
             return MISSING_CIRCUIT_OPEN;
         go_to(b, BREAKER_HALF_OPEN, b->opened_us);
     }
     if (b->state == BREAKER_HALF_OPEN) {
-        drop_expired(b, now_us);
+        drop_expired(b, o, now_us);
         if (b->nprobes >= most)
             return MISSING_HALF_OPEN_PROBE_EXHAUSTED;
         b->probes_until_us[b->nprobes++] = now_us + o->permit_ms * INT64_C(1000);
@@ -66,12 +66,14 @@ static void go_to(struct breaker *b, enum breaker_state state, int64_t opened_us
     b->era++;
 }
 
-static void drop_expired(struct breaker *b, int64_t now_us)
+/* Twice as long as its own: another runner may have given more. */
+static void drop_expired(struct breaker *b, const struct breaker_options *o, int64_t now_us)
 {
+    int64_t most_us = now_us + 2 * o->permit_ms * INT64_C(1000);
     unsigned kept = 0;
 
     for (unsigned i = 0; i < b->nprobes; i++)
-        if (b->probes_until_us[i] > now_us)
+        if (b->probes_until_us[i] > now_us && b->probes_until_us[i] <= most_us)
             b->probes_until_us[kept++] = b->probes_until_us[i];
     b->nprobes = kept;
 }

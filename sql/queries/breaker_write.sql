@@ -9,6 +9,7 @@ on conflict (platform) do update
       failures = excluded.failures,
       opened_at = excluded.opened_at,
       transitions = excluded.transitions,
+      closings = had.closings + (had.state <> 'closed' and excluded.state = 'closed')::int,
       probes_until = excluded.probes_until,
       version = had.version + 1,
       changed_at = case when had.transitions = excluded.transitions then had.changed_at else now() end,

@@ -1,5 +1,5 @@
--- gauge_breakers: the state of each breaker and how often it changed, for the gauges.
+-- gauge_breakers: the state of each breaker, how often it changed and how often it closed again, for the gauges.
 -- No parameters.
--- One row a platform: platform text, state text, transitions float8.
-select platform, state, transitions::float8
+-- One row a platform: platform text, state text, transitions float8, closings float8.
+select platform, state, transitions::float8, closings::float8
 from settle.breakers

@@ -1,7 +1,7 @@
 -- breaker_read, breaker_write, breaker_list, gauge_breakers: what is read is written only over itself.
 begin;
 create extension if not exists pgtap;
-select plan(14);
+select plan(15);
 
 \set statement `cat sql/queries/breaker_read.sql`
 prepare breaker_read as :statement;
@@ -45,10 +45,15 @@ select results_eq(
   $$select 200, json_object_agg('x', json_build_object('state', 'half_open', 'failures', 6, 'opened_at', now(),
       'half_open_probes', 1, 'transitions', 4, 'changed_at', now(), 'updated_at', now()))::text, null::text$$,
   'the API lists them; permits that are over do not count');
-select results_eq('execute gauge_breakers', $$values ('x'::text collate "C", 'half_open'::text collate "C", 4::float8)$$, 'and set its gauges');
+select results_eq('execute gauge_breakers',
+  $$values ('x'::text collate "C", 'half_open'::text collate "C", 4::float8, 0::float8)$$, 'and set its gauges');
 select throws_ok($$execute breaker_write('x', 6, 'closed', 0, null, 5, '{}')$$, '42501', null, 'but not write one');
+set local role settle_reconciler;
+execute breaker_write('x', 6, 'closed', 0, null, 5, '{}');
+execute breaker_write('x', 7, 'closed', 1, null, 5, '{}');
 reset role;
-select throws_ok($$update settle.breakers set state = 'closed'$$, '23514', null, 'only a closed breaker has no time of opening');
+select results_eq('select closings from settle.breakers', 'values (1::bigint)', 'that it closed again is counted, once');
+select throws_ok($$update settle.breakers set state = 'open'$$, '23514', null, 'only a closed breaker has no time of opening');
 
 select * from finish();
 rollback;

@@ -1,7 +1,7 @@
 -- poll_due: what can be asked about is found behind any number of rows that cannot, a page at a time.
 begin;
 create extension if not exists pgtap;
-select plan(6);
+select plan(8);
 
 \set statement `cat sql/queries/poll_due.sql`
 prepare poll_due (timestamptz, timestamptz, bytea, text, bigint, text[], timestamptz) as :statement;
@@ -38,6 +38,13 @@ select results_eq('select * from pg_temp.page(27)', $$values (interval '28 secon
 select is_empty('select * from pg_temp.page(28)', 'until none is left');
 select results_eq('select * from pg_temp.page(7)', $$values (interval '27 seconds', true, 'post-27')$$,
   'a page that is full ends with its last row');
+insert into settle.publish_polls (id, source, external_post_id, asked_at, next_at, outcome, tries)
+select id, source, external_post_id, now(), now() + interval '1 day', 'working', 1 from settle.publish_logs where external_post_id = 'post-28';
+select results_eq('select * from pg_temp.page(27)', $$values (interval '28 seconds', true, null::text)$$,
+  'what is to be asked again later is not due');
+update settle.publish_polls set next_at = now() + interval '26 hours';
+select results_eq('select * from pg_temp.page(27)', $$values (interval '28 seconds', true, 'post-28')$$,
+  'unless that is later than can be, by a clock that was set back since');
 delete from settle.publish_logs where platform = 'tiktok';
 select is_empty('select * from pg_temp.page(7)', 'nothing behind the last row, nothing more');
 

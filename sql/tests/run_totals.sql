@@ -74,7 +74,7 @@ select lives_ok($$update settle.job_runs set report = '{"by_platform": {"x": {"s
   'whoever writes runs may count');
 
 set local role settle_operator;
-select results_eq($$execute gauge_last_run$$, $$values ('x'::text, 4::float8, 1::float8, 0::float8, 0::float8, 0::float8)$$,
+select results_eq($$execute gauge_last_run$$, $$values ('x'::text, 4::float8, 1::float8, 0::float8, 0::float8, 0::float8, null::float8)$$,
   'the newest run that ended, not the one that stood aside');
 reset role;
 update settle.job_fences set holder = 'h', lease_until = now() + interval '1 minute' where name = 'maintain';

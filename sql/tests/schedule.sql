@@ -1,7 +1,7 @@
 -- schedule_plan, _take, _skip, _wake, _end, _load, run_kill, event_add, status_read: a due time is taken once, and none is lost.
 begin;
 create extension if not exists pgtap;
-select plan(33);
+select plan(34);
 
 \set statement `cat sql/queries/schedule_read.sql`
 prepare schedule_read as :statement;
@@ -121,10 +121,16 @@ select results_eq('select b.awaited, l.awaited from load_before as b, load as l'
 set local role settle_reconciler;
 execute schedule_wake('publications', now() + interval '5 minutes', now() + interval '1 minute');
 select results_eq('select next_due, pace from due', $$values (interval '1 minute', 'schedule')$$, 'it is due as scheduled');
-execute schedule_wake('publications', now() + interval '1 minute', now() + interval '30 seconds');
+execute schedule_wake('publications', now() + interval '1 minute', now() + interval '1 minute');
 select results_eq('select next_due from due', $$values (interval '1 minute')$$, 'and is woken once');
 reset role;
 select is((select count(*) from events where event_type = 'interval_adjustment'), 2::bigint, 'which is an event');
+update settle.job_schedule set next_due = now() + interval '1 day' where job = 'publications';
+set local role settle_reconciler;
+execute schedule_wake('publications', now() + interval '1 day', now() + interval '1 minute');
+select results_eq('select next_due, pace from due', $$values (interval '1 minute', 'schedule')$$,
+  'so is one that a clock planned which was set back since');
+reset role;
 update settle.webhook_receipts set stored_at = now() - interval '91 seconds';
 update settle.job_schedule set pace = 'idle' where job = 'publications';
 create temporary table seen_after as execute schedule_read;

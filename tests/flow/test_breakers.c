@@ -117,8 +117,8 @@ static void test_it_goes_round(void **state)
         assert_int_equal(take(&b, "x", &era), MISSING_NONE);
     assert_int_equal(take(&b, "x", &other), MISSING_HALF_OPEN_PROBE_EXHAUSTED);
     world_sql(w, "update settle.breakers set probes_until = array[now() - interval '1 second', now() + "
-                 "interval '1 minute',"
-                 " now() + interval '1 minute']");
+                 "interval '15 seconds',"
+                 " now() + interval '15 seconds']");
     assert_int_equal(take(&b, "x", &era), MISSING_NONE); /* one permit is over */
     assert_int_equal(take(&b, "x", &other), MISSING_HALF_OPEN_PROBE_EXHAUSTED);
     assert_int_equal(note(&b, "x", era, BREAKER_FAILURE), BREAKER_OPEN);
@@ -265,6 +265,7 @@ static void test_it_shows(void **state)
     assert_true(page_says(w, "settle_breaker_state{platform=\"tiktok\",state=\"closed\"} 0\n"));
     assert_true(page_says(w, "settle_breaker_state{platform=\"instagram\",state=\"closed\"} 1\n"));
     assert_true(page_says(w, "settle_breaker_transitions_total{platform=\"tiktok\"} 1\n"));
+    assert_true(page_says(w, "settle_breaker_closings_total{platform=\"tiktok\"} 0\n"));
     pg_close(b.pg);
 }
 

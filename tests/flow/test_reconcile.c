@@ -261,6 +261,27 @@ static void test_an_unclear_webhook_is_skipped_and_rings_after_a_day(void **stat
                         "publications_unclear_a_day|MEDIUM");
 }
 
+static void test_a_pause_is_told_as_such_and_rings_nowhere(void **state)
+{
+    struct world *w = *state;
+    char post[16];
+    struct outcome run;
+
+    for (int i = 0; i < 12; i++) {
+        snprintf(post, sizeof(post), "post_%d", i);
+        world_publication(w, "tiktok", post, "processing", 60);
+    }
+    world_publication(w, "facebook", "fb_1", "processing", 60); /* how to ask it, no descriptor says */
+    world_sql(
+        w, "insert into settle.platform_pauses (platform, actor, reason) values ('tiktok', 'anna', 'test')");
+    run = world_reconcile(w, "--force", NULL);
+    assert_report(&run, 0, 1, 12, 0);
+    assert_string_equal(world_sql(w, "select report #> '{polls,could_not_ask}' from settle.job_runs"),
+                        "{\"adapter_missing\": 1, \"platform_disabled\": 12}");
+    assert_int_equal(world_count(w, "select count(*) from settle.alerts where type = 'publications_unclear'"),
+                     0);
+}
+
 static void test_a_delayed_processing_does_not_undo_published(void **state)
 {
     struct world *w = *state;
@@ -864,6 +885,7 @@ int main(void)
         cmocka_unit_test_setup(test_an_explicit_failure, reset),
         cmocka_unit_test_setup(test_tiktok_complete_and_not, reset),
         cmocka_unit_test_setup(test_an_unclear_webhook_is_skipped_and_rings_after_a_day, reset),
+        cmocka_unit_test_setup(test_a_pause_is_told_as_such_and_rings_nowhere, reset),
         cmocka_unit_test_setup(test_a_delayed_processing_does_not_undo_published, reset),
         cmocka_unit_test_setup(test_the_webhook_of_an_earlier_attempt_says_nothing_of_the_new_one, reset),
         cmocka_unit_test_setup(test_the_copy_of_an_earlier_webhook_says_nothing_of_the_new_attempt, reset),

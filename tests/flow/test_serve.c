@@ -262,6 +262,23 @@ static void test_many_open_rows_hasten_it_and_none_slows_it(void **state)
 }
 
 /* It opens no publication, and its correction must not wait until the job has rested. */
+/* By a clock that was a day ahead; with a schedule that is the same as before, so that nothing else plans anew. */
+static void test_a_clock_that_went_back_delays_no_job(void **state)
+{
+    struct world *w = *state;
+    struct process p;
+
+    world_sql(w, "insert into settle.job_schedule (job, cron, next_due)"
+                 " values ('publications', '@every 1s', now() + interval '1 day')");
+    p = serve(w);
+    world_until(20, events(w, "job_completed") >= 2);
+    assert_string_equal(
+        world_sql(w, "select event_data ->> 'pace', event_data ->> 'previous_pace'"
+                     " from settle.scheduler_event_logs where event_type = 'interval_adjustment'"),
+        "schedule|schedule");
+    end(w, p);
+}
+
 static void test_a_late_webhook_wakes_a_job_that_rests(void **state)
 {
     struct world *w = *state;
@@ -457,6 +474,7 @@ int main(void)
         cmocka_unit_test_setup(test_a_job_that_still_runs_is_not_started_twice, reset),
         cmocka_unit_test_setup(test_a_killed_run_is_noted_as_failed, reset),
         cmocka_unit_test_setup(test_many_open_rows_hasten_it_and_none_slows_it, reset),
+        cmocka_unit_test_setup(test_a_clock_that_went_back_delays_no_job, reset),
         cmocka_unit_test_setup(test_a_late_webhook_wakes_a_job_that_rests, reset),
         cmocka_unit_test_setup(test_hup_brings_new_schedules_and_a_wrong_one_changes_nothing, reset),
         cmocka_unit_test_setup(test_status_tells_what_runs_and_what_waits, reset),

@@ -96,6 +96,7 @@ static void test_runs_are_counted_by_platform_and_result(void **state)
     assert_metric(w, "settle_reconcile_last_run_publications{platform=\"tiktok\",result=\"checked\"}", 1);
     assert_metric(w, "settle_reconcile_last_run_publications{platform=\"tiktok\",result=\"corrected\"}", 1);
     assert_metric(w, "settle_reconcile_last_run_publications{platform=\"instagram\",result=\"failed\"}", 0);
+    assert_metric(w, "settle_reconcile_last_run_publications{platform=\"tiktok\",result=\"unclear\"}", 1);
     assert_metric(w, "settle_job_lock_held{job_name=\"publications\"}", 0);
     assert_true(world_metric(w, "settle_job_last_success_timestamp_seconds{job_name=\"publications\"}") > 0);
     assert_metric(w, "settle_job_last_success_timestamp_seconds{job_name=\"maintain\"}", 0);

@@ -56,6 +56,7 @@ static void play(struct stage *s, const char *story)
     }
 }
 
+#define DAY_US   (24 * 3600 * SECOND_US)
 #define FIVE_BAD "go bad go bad go bad go bad go bad"
 
 static void stories(void **state)
@@ -181,6 +182,20 @@ static void any_order(void **state)
     }
 }
 
+/* The database's clock was ahead when it was written, and was set back: nothing lasts longer for it. */
+static void a_clock_that_went_back(void **state)
+{
+    struct stage s = {.b = BREAKER_NEW, .o = &usual, .now_us = DAY_US};
+
+    (void)state;
+    play(&s, FIVE_BAD " open");
+    s.now_us = 0;
+    play(&s, "go go go exhausted");
+    s.now_us = -DAY_US;
+    play(&s, "go go go exhausted +61 go ok:6 go");
+    assert_int_equal(s.b.state, BREAKER_CLOSED);
+}
+
 static void words(void **state)
 {
     static const char *const names[] = {"circuit_open",    "half_open_probe_exhausted",
@@ -207,9 +222,8 @@ static void words(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(stories),
-        cmocka_unit_test(options),
-        cmocka_unit_test(any_order),
+        cmocka_unit_test(stories),   cmocka_unit_test(options),
+        cmocka_unit_test(any_order), cmocka_unit_test(a_clock_that_went_back),
         cmocka_unit_test(words),
     };
 
