@@ -210,8 +210,8 @@ void page_decide(struct page *page, const struct session *s, const struct deadli
         struct patience patience = patience_with(deadlines, r->platform);
         const struct verdict_rules rules = {
             .evidence_before_us = deadlines->evidence_before_us,
-            .timeout_before_us = s->began_us - patience.minutes * MINUTE_US,
-            .give_up_before_us = s->began_us - patience.give_up_minutes * MINUTE_US,
+            .timeout_before_us = patience_over(&patience, patience.minutes, s->began_us),
+            .give_up_before_us = patience_over(&patience, patience.give_up_minutes, s->began_us),
             .auto_retries = deadlines->auto_retries,
             .no_timeouts = timeouts_left <= 0,
             .paused = patience.paused,

@@ -14,7 +14,8 @@ select null::timestamptz, null::bytea, 0::bigint,
                    where c.user_id_str = e.user_id_str
                      and c.platform = e.platform
                      and c.account = coalesce(e.social_account_id::text, 'default')
-                     and c.connected),
+                     and c.connected
+                     and c.token is not null),
        s.witness
 from unnest($1::uuid[], $2::text[]) with ordinality as asked (id, source, place)
 cross join lateral (

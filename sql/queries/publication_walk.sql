@@ -43,7 +43,8 @@ with page as materialized (
                        where c.user_id_str = evidence.user_id_str
                          and c.platform = evidence.platform
                          and c.account = coalesce(evidence.social_account_id::text, 'default')
-                         and c.connected) as can_be_asked
+                         and c.connected
+                         and c.token is not null) as can_be_asked
     from settle.publication_evidence as evidence
     where id = o.id
       and source = o.source

@@ -33,7 +33,8 @@ select (select count(*) from page),
                              where c.user_id_str = p.user_id_str
                                and c.platform = p.platform
                                and c.account = coalesce(p.social_account_id::text, 'default')
-                               and c.connected) as can_be_asked
+                               and c.connected
+                               and c.token is not null) as can_be_asked
           from settle.publish_logs as p
           left join lateral (
             select true as came

@@ -211,12 +211,17 @@ static void test_sql_selects_and_counts_what_the_function_decides(void **state)
     fclose(file);
     world_sql(w, "%s", text);
     free(text);
-    world_sql(w, "insert into settle.platform_connections (user_id_str, platform, account, connected)"
-                 " select 'asked', platform, 'default', true from unnest('{instagram, youtube, x}'::text[]) "
-                 "as platform;"
-                 "insert into settle.platform_connections (user_id_str, platform, account, connected)"
-                 " values ('u', 'instagram', 'default', false), ('u', 'instagram', 'another', true);"
-                 "insert into settle.platform_pauses (platform, actor, reason) values ('x', 'test', 'test')");
+    world_sql(
+        w,
+        "insert into settle.platform_connections (user_id_str, platform, account, token, key_id, connected)"
+        " select 'asked', platform, 'default', sha512('t'), repeat('a', 16), true from unnest('{instagram, "
+        "youtube, x}'::text[]) "
+        "as platform;"
+        "insert into settle.platform_connections (user_id_str, platform, account, token, key_id, connected)"
+        " values ('u', 'instagram', 'default', sha512('t'), repeat('a', 16), false),"
+        "  ('u', 'instagram', 'another', sha512('t'), repeat('a', 16), true),"
+        "  ('u', 'youtube', 'default', null, null, true);"
+        "insert into settle.platform_pauses (platform, actor, reason) values ('x', 'test', 'test')");
     snprintf(path, sizeof(path), "%s/patient.yaml", w->dir);
     file = fopen(path, "w");
     assert_non_null(file);
