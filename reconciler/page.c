@@ -92,6 +92,7 @@ static struct publication read_publication(const struct pg_rows *rows, size_t at
         .state = PUB_SCHEDULED, /* a status that we do not know is nothing to touch */
         .updated_us = pg_time(rows, at, COLUMN_UPDATED_AT),
         .next_retry_us = pg_time(rows, at, COLUMN_NEXT_RETRY_AT),
+        .leased_until_us = pg_time(rows, at, COLUMN_LEASED_UNTIL),
         .retry_count = (unsigned)pg_int(rows, at, COLUMN_RETRY_COUNT),
         .max_retries = (unsigned)pg_int(rows, at, COLUMN_MAX_RETRIES),
         .auto_retries = number_noted(pg_bytes(rows, at, COLUMN_AUTO_RETRIES)),

@@ -3,8 +3,8 @@
 -- $1 id uuid[]  $2 source text[] (null: whichever has the id)  $3 platforms that can be asked text[]
 -- Columns: as enum column in reconciler/page.h, without a place.
 select null::timestamptz, null::bytea, 0::bigint,
-       e.id, e.source, e.platform, e.status, e.external_post_id, e.updated_at, e.next_retry_at, e.reason, e.evidence_at,
-       e.evidence_key, e.noted, e.noted_status, e.noted_at,
+       e.id, e.source, e.platform, e.status, e.external_post_id, e.updated_at, e.next_retry_at, l.lease_until, e.reason,
+       e.evidence_at, e.evidence_key, e.noted, e.noted_status, e.noted_at,
        s.key, s.status, s.decisive, s.at, s.told_at, s.url, left(s.reason, 1000), s.extras,
        e.retry_count, e.max_retries, e.extra_metadata -> 'auto_retries',
        e.platform = any ($3::text[])
@@ -26,6 +26,7 @@ cross join lateral (
   limit 1
 ) as e
 left join lateral (
+left join settle.publish_leases as l on l.id = e.id and l.source = e.source
   select *
   from (
     select e.receipt_key as key, e.receipt_status as status, e.receipt_decisive as decisive, e.receipt_time as at,
