@@ -1,6 +1,7 @@
 -- publication_read: publications by id, each with the strongest of all that is said of it: by webhooks, and by poll
--- answers and workers' results about the same post.
+-- answers and workers' results about the same post that decide.
 -- $1 id uuid[]  $2 source text[] (null: whichever has the id)  $3 platforms that can be asked text[]
+-- $4 whether what was said while no post was known counts as long as none is boolean: not of a new attempt
 -- Columns: as enum column in reconciler/page.h, without a place.
 select null::timestamptz, null::bytea, 0::bigint,
        e.id, e.source, e.platform, e.status, e.external_post_id, e.updated_at, e.next_retry_at, l.lease_until, e.reason,
@@ -25,8 +26,8 @@ cross join lateral (
     and (asked.source is null or p.source = asked.source)
   limit 1
 ) as e
-left join lateral (
 left join settle.publish_leases as l on l.id = e.id and l.source = e.source
+left join lateral (
   select *
   from (
     select e.receipt_key as key, e.receipt_status as status, e.receipt_decisive as decisive, e.receipt_time as at,
@@ -40,8 +41,10 @@ left join settle.publish_leases as l on l.id = e.id and l.source = e.source
      where r.log_id = e.id
        and r.source = e.source
        and r.witness in ('poll', 'worker')
-       and r.external_post_id is not distinct from e.external_post_id
-     order by r.decisive <> 0 desc, coalesce(r.happened_at, r.reported_at) desc, uuid_send(r.id) desc
+       and r.decisive <> 0
+       and (r.external_post_id = e.external_post_id
+            or $4::boolean and r.external_post_id is null and e.external_post_id is null)
+     order by coalesce(r.happened_at, r.reported_at) desc, uuid_send(r.id) desc
      limit 1)
   ) as said
   order by decisive <> 0 desc, at desc, key desc
