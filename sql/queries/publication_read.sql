@@ -26,7 +26,13 @@ cross join lateral (
     and (asked.source is null or p.source = asked.source)
   limit 1
 ) as e
-left join settle.publish_leases as l on l.id = e.id and l.source = e.source
+left join lateral (
+  select lease_until
+  from settle.publish_leases
+  where id = e.id
+    and source = e.source
+  limit 1
+) as l on true
 left join lateral (
   select *
   from (

@@ -3,7 +3,8 @@
 -- platform was asked), and what other tools have written of webhooks. A pending row comes only if it may have evidence: it
 -- was not sent, so nothing can be missing. The limit counts what is read, so that no page is long however
 -- few of its rows are wanted; the lateral join with a limit keeps the planner from reading all receipts for one page. Reports
--- and leases are few and looked up for the page as a whole: by each of its rows reports would cost a quarter of the walk.
+-- and leases are few and looked up for the page as a whole: by each of its rows reports would cost a quarter of the walk, and
+-- leases, were they not materialized, twenty times the rest: the planner then looks for all ids of the page with each row.
 -- $1 older than timestamptz  $2 updated_at timestamptz, $3 id bytea the page begins behind (null: at the oldest)
 -- $4 platform text (null: any)  $5 limit bigint  $6 platforms that can be asked text[]
 -- Columns: as enum column in reconciler/page.h, the place being where the page of open rows ends; no row if none is
@@ -31,7 +32,7 @@ with page as materialized (
     and witness in ('poll', 'worker')
     and decisive <> 0
   order by log_id, source, external_post_id, coalesce(happened_at, reported_at) desc, uuid_send(id) desc
-), leased as (
+), leased as materialized (
   select id as leased_id, source as leased_source, lease_until
   from settle.publish_leases
   where id = any (array(select id from page))

@@ -13,7 +13,7 @@ with page as materialized (
                             coalesce($3::uuid, '00000000-0000-0000-0000-000000000000'))
   order by updated_at, id
   limit $5::bigint
-), leased as (
+), leased as materialized (
   select id, source, lease_until
   from settle.publish_leases
   where id = any (array(select id from page))
