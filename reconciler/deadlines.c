@@ -6,6 +6,8 @@
 
 static void add(struct deadlines *d, const struct session *s, struct span platform, unsigned minutes);
 static enum status read_pauses(struct deadlines *d, struct session *s, struct err *err);
+static enum status read_resumes(struct deadlines *d, struct session *s, struct err *err);
+static struct patience *find_or_add(struct deadlines *d, const struct session *s, struct span platform);
 static enum status read_accounts(struct deadlines *d, struct session *s, struct err *err);
 static struct patience *find(const struct deadlines *d, struct span platform);
 
@@ -33,7 +35,7 @@ enum status deadlines_read(struct deadlines *ret, struct session *s, struct err 
         const struct platform *p = platforms_at(s->platforms, i);
         add(ret, s, p->name, p->timeout_minutes);
     }
-    if (read_pauses(ret, s, err))
+    if (read_pauses(ret, s, err) || read_resumes(ret, s, err))
         return err->code;
     return read_accounts(ret, s, err);
 }
@@ -48,29 +50,44 @@ static void add(struct deadlines *d, const struct session *s, struct span platfo
         .platform = platform,
         .minutes = minutes < d->since_minutes ? d->since_minutes : minutes,
         .give_up_minutes = p && p->poll ? p->poll->give_up_minutes : 0,
+        .resumed_us = TIME_NONE,
     };
 }
 
-/* Those that nobody else knows of are added. */
 static enum status read_pauses(struct deadlines *d, struct session *s, struct err *err)
 {
     struct pg_args none;
-    size_t n;
 
     pg_args_init(&none, s->arena);
     if (pg_run(s->pg, SQL_PAUSE_LIST, &none, WAIT_MS, &d->pauses, err))
         return err_in(err, "reading which platforms are paused");
-    n = pg_nrows(d->pauses);
-    d->patience = reallocarray(d->patience, d->npatience + n + 1, sizeof(*d->patience));
-    if (!d->patience)
-        abort();
-    for (size_t i = 0; i < n; i++) {
-        struct span platform = pg_bytes(d->pauses, i, 0);
-
-        add(d, s, platform, 0);
-        find(d, platform)->paused = true;
-    }
+    for (size_t i = 0; i < pg_nrows(d->pauses); i++)
+        find_or_add(d, s, pg_bytes(d->pauses, i, 0))->paused = true;
     return OK;
+}
+
+static enum status read_resumes(struct deadlines *d, struct session *s, struct err *err)
+{
+    struct pg_args args;
+
+    pg_args_init(&args, s->arena);
+    pg_arg_time(&args, s->began_us);
+    if (pg_run(s->pg, SQL_RESUME_LIST, &args, WAIT_MS, &d->resumes, err))
+        return err_in(err, "reading when platforms went on");
+    for (size_t i = 0; i < pg_nrows(d->resumes); i++)
+        find_or_add(d, s, pg_bytes(d->resumes, i, 0))->resumed_us = pg_time(d->resumes, i, 1);
+    return OK;
+}
+
+static struct patience *find_or_add(struct deadlines *d, const struct session *s, struct span platform)
+{
+    if (!find(d, platform)) {
+        d->patience = reallocarray(d->patience, d->npatience + 1, sizeof(*d->patience));
+        if (!d->patience)
+            abort();
+        add(d, s, platform, 0);
+    }
+    return find(d, platform);
 }
 
 /* Without any, all that is done to ask would be done in vain, for each publication. */
@@ -98,6 +115,7 @@ void deadlines_free(struct deadlines *d)
 {
     free(d->patience);
     pg_rows_free(d->pauses);
+    pg_rows_free(d->resumes);
     *d = (struct deadlines){.patience = NULL};
 }
 
@@ -105,7 +123,16 @@ struct patience patience_with(const struct deadlines *d, struct span platform)
 {
     const struct patience *known = find(d, platform);
 
-    return known ? *known : (struct patience){.platform = platform, .minutes = d->since_minutes};
+    return known ? *known
+                 : (struct patience){
+                       .platform = platform, .minutes = d->since_minutes, .resumed_us = TIME_NONE};
+}
+
+int64_t patience_over(const struct patience *p, unsigned minutes, int64_t now_us)
+{
+    int64_t before_us = now_us - minutes * MINUTE_US;
+
+    return p->resumed_us >= before_us ? NOTHING_BEFORE_US : before_us;
 }
 
 static struct patience *find(const struct deadlines *d, struct span platform)

@@ -25,10 +25,12 @@ static error_t parse_option(int key, char *value, struct argp_state *state);
 static enum status look(struct job *j, struct err *err);
 static enum status read_facts(struct job *j, struct err *err);
 static const char *next_step(const struct job *j, char *room, size_t size);
+static const char *waits_from(const struct row *r, const struct patience *patience);
 static const char *change(const struct job *j);
 static void print(const struct job *j);
 static void print_said(const struct job *j);
 static void print_hindrances(const struct job *j);
+static void print_asking(const struct job *j);
 static const char *reason_in_words(const char *reason);
 
 const struct command explain_command = {
@@ -111,6 +113,7 @@ static enum status look(struct job *j, struct err *err)
     pg_arg_uuids(&args, &j->id, 1);
     pg_arg_texts(&args, &any_source, 1);
     pg_arg_texts(&args, names, n);
+    pg_arg_bool(&args, false); /* as the walk does */
     if (page_read(&j->page, s, SQL_PUBLICATION_READ, &args, err))
         return err->code;
     j->deadlines.timeouts_left = INT64_MAX; /* the guard looks at all rows, not at one */
@@ -151,15 +154,15 @@ static const char *next_step(const struct job *j, char *room, size_t size)
         snprintf(room, size, "runs leave it: a webhook came and does not say how it ended");
         break;
     case ACT_SKIP_UNASKED:
-        snprintf(room, size, "runs ask the platform, and give up %u minutes after its last change",
-                 patience.give_up_minutes);
+        snprintf(room, size, "runs ask the platform, and give up %u minutes after %s",
+                 patience.give_up_minutes, waits_from(r, &patience));
         break;
     case ACT_SKIP_PAUSED:
         snprintf(room, size, "runs leave it while the platform is paused");
         break;
     case ACT_NOT_DUE:
-        snprintf(room, size, "runs leave it until %u minutes after its last change or next try",
-                 patience.minutes);
+        snprintf(room, size, "runs leave it until %u minutes after %s", patience.minutes,
+                 waits_from(r, &patience));
         break;
     case ACT_HELD_BY_GUARD:
     case ACT_NONE:
@@ -170,6 +173,17 @@ static const char *next_step(const struct job *j, char *room, size_t size)
         break;
     }
     return room;
+}
+
+/* The latest of the times before which nothing was to be had. */
+static const char *waits_from(const struct row *r, const struct patience *patience)
+{
+    int64_t since_us = waits_since(&r->publication);
+
+    if (patience->resumed_us > since_us)
+        return "the platform's pause ended";
+    return r->publication.leased_until_us == since_us ? "its worker's lease ends"
+                                                      : "its last change or next try";
 }
 
 /* By what its state rests on: what is stronger. */
@@ -229,24 +243,37 @@ static void print_said(const struct job *j)
 /* Why nothing more is known. */
 static void print_hindrances(const struct job *j)
 {
-    const json_t *poll = json_object_get(j->facts, "poll"), *lease = json_object_get(j->facts, "lease"),
-                 *pause = json_object_get(j->facts, "pause"),
-                 *connection = json_object_get(j->facts, "connection");
+    const json_t *lease = json_object_get(j->facts, "lease"), *pause = json_object_get(j->facts, "pause");
 
     if (json_is_object(lease))
         printf("  worker %s has it until %s\n", facts_word(lease, "worker_id"),
                facts_word(lease, "lease_until"));
-    if (json_is_object(poll))
-        printf("  asked %s: %s%s%s, again from %s\n", facts_word(poll, "asked_at"),
-               facts_word(poll, "outcome"), *facts_word(poll, "error_code") ? ", " : "",
-               facts_word(poll, "error_code"), facts_word(poll, "next_at"));
-    else if (patience_with(&j->deadlines, j->page.rows[0].platform).give_up_minutes > 0)
-        printf("  %s\n", !json_is_object(connection)
-                             ? "never asked: the account has no token (settle-reconciler connections)"
-                             : "not asked yet");
+    print_asking(j);
     if (json_is_object(pause))
         printf("  the platform is paused since %s by %s: %s\n", facts_word(pause, "paused_at"),
                facts_word(pause, "actor"), facts_word(pause, "reason"));
+}
+
+static void print_asking(const struct job *j)
+{
+    const json_t *poll = json_object_get(j->facts, "poll"),
+                 *connection = json_object_get(j->facts, "connection");
+    bool is_asked = json_is_object(poll);
+
+    if (is_asked)
+        printf("  asked %s: %s%s%s, again from %s\n", facts_word(poll, "asked_at"),
+               facts_word(poll, "outcome"), *facts_word(poll, "error_code") ? ", " : "",
+               facts_word(poll, "error_code"), facts_word(poll, "next_at"));
+    if (patience_with(&j->deadlines, j->page.rows[0].platform).give_up_minutes == 0)
+        return;
+    if (json_is_object(connection) && !json_is_true(json_object_get(connection, "connected")))
+        printf("  %s: the account is disconnected (settle-reconciler connections)\n",
+               is_asked ? "asked no more" : "never asked");
+    else if (!json_is_true(json_object_get(connection, "has_token")))
+        printf("  %s: the account has no token (settle-reconciler connections)\n",
+               is_asked ? "asked no more" : "never asked");
+    else if (!is_asked)
+        puts("  not asked yet");
 }
 
 static const char *reason_in_words(const char *reason)

@@ -144,8 +144,8 @@ static void put_patience(struct pg_args *args, const struct session *s, const st
         const struct patience *p = &d->patience[i];
 
         platforms[i] = p->platform;
-        before_us[i] = p->paused ? 0 : s->began_us - p->minutes * MINUTE_US; /* 1970: nothing is older */
-        give_up_us[i] = p->has_accounts ? s->began_us - p->give_up_minutes * MINUTE_US : TIME_NONE;
+        before_us[i] = p->paused ? NOTHING_BEFORE_US : patience_over(p, p->minutes, s->began_us);
+        give_up_us[i] = p->has_accounts ? patience_over(p, p->give_up_minutes, s->began_us) : TIME_NONE;
     }
     pg_arg_texts(args, platforms, d->npatience);
     pg_arg_times(args, before_us, d->npatience);

@@ -167,6 +167,7 @@ static enum status weigh_again(struct job *j, struct err *err)
     pg_arg_uuids(&args, &j->id, 1);
     pg_arg_texts(&args, &j->source, 1);
     pg_arg_texts(&args, NULL, 0); /* whether it could be asked does not matter */
+    pg_arg_bool(&args, true);     /* it is the attempt that the person spoke of */
     if (page_read(&j->page, s, SQL_PUBLICATION_READ, &args, err))
         return err->code;
     if (j->page.nrows == 0)

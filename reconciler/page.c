@@ -92,6 +92,7 @@ static struct publication read_publication(const struct pg_rows *rows, size_t at
         .state = PUB_SCHEDULED, /* a status that we do not know is nothing to touch */
         .updated_us = pg_time(rows, at, COLUMN_UPDATED_AT),
         .next_retry_us = pg_time(rows, at, COLUMN_NEXT_RETRY_AT),
+        .leased_until_us = pg_time(rows, at, COLUMN_LEASED_UNTIL),
         .retry_count = (unsigned)pg_int(rows, at, COLUMN_RETRY_COUNT),
         .max_retries = (unsigned)pg_int(rows, at, COLUMN_MAX_RETRIES),
         .auto_retries = number_noted(pg_bytes(rows, at, COLUMN_AUTO_RETRIES)),
@@ -210,8 +211,8 @@ void page_decide(struct page *page, const struct session *s, const struct deadli
         struct patience patience = patience_with(deadlines, r->platform);
         const struct verdict_rules rules = {
             .evidence_before_us = deadlines->evidence_before_us,
-            .timeout_before_us = s->began_us - patience.minutes * MINUTE_US,
-            .give_up_before_us = s->began_us - patience.give_up_minutes * MINUTE_US,
+            .timeout_before_us = patience_over(&patience, patience.minutes, s->began_us),
+            .give_up_before_us = patience_over(&patience, patience.give_up_minutes, s->began_us),
             .auto_retries = deadlines->auto_retries,
             .no_timeouts = timeouts_left <= 0,
             .paused = patience.paused,

@@ -45,7 +45,7 @@ void page_decide(struct page *page, const struct session *s, const struct deadli
 enum status page_write(struct page *page, struct session *s, struct err *err) MUST_CHECK;
 void page_release(struct page *page);
 
-/* The columns of publication_walk, receipt_follow and publication_read. */
+/* The columns of publication_walk, receipt_follow, publication_read and publication_replay. */
 enum column {
     COLUMN_PLACE_AT,
     COLUMN_PLACE_KEY,
@@ -57,6 +57,7 @@ enum column {
     COLUMN_POST,
     COLUMN_UPDATED_AT,
     COLUMN_NEXT_RETRY_AT,
+    COLUMN_LEASED_UNTIL,
     COLUMN_REASON,
     COLUMN_EVIDENCE_AT,
     COLUMN_EVIDENCE_KEY,

@@ -405,6 +405,7 @@ static enum status settle_asked(void *job, const struct id *ids, const struct sp
     pg_arg_uuids(&args, ids, n);
     pg_arg_texts(&args, sources, n);
     pg_arg_texts(&args, NULL, 0); /* it has answered */
+    pg_arg_bool(&args, false);
     if (page_read(&j->page, &j->session, SQL_PUBLICATION_READ, &args, err))
         return err->code;
     page_decide(&j->page, &j->session, &j->deadlines);

@@ -53,7 +53,7 @@ struct verdict verdict_of(const struct publication *p, const struct evidence *st
 static struct verdict of_open(const struct publication *p, const struct evidence *strongest,
                               const struct verdict_rules *rules)
 {
-    int64_t waits_since_us = p->next_retry_us > p->updated_us ? p->next_retry_us : p->updated_us;
+    int64_t waits_since_us = waits_since(p);
 
     if (p->state == PUB_SCHEDULED)
         return (struct verdict){.action = ACT_NONE};
@@ -78,6 +78,17 @@ static struct verdict of_open(const struct publication *p, const struct evidence
     if (may_try_again(p, rules))
         return (struct verdict){.action = ACT_RETRY, .reason = REASON_AUTO_RETRY};
     return (struct verdict){.action = ACT_FAILED, .reason = REASON_WEBHOOK_TIMEOUT};
+}
+
+int64_t waits_since(const struct publication *p)
+{
+    int64_t since_us = p->updated_us;
+
+    if (p->next_retry_us > since_us)
+        since_us = p->next_retry_us;
+    if (p->leased_until_us > since_us)
+        since_us = p->leased_until_us;
+    return since_us;
 }
 
 static bool may_try_again(const struct publication *p, const struct verdict_rules *rules)

@@ -37,9 +37,11 @@ int evidence_compare(const struct evidence *a, const struct evidence *b);
 struct publication {
     enum pub_state state;
     enum rests rests;
-    struct evidence rests_on;          /* the evidence a RESTS_EVIDENCE row was settled by */
-    bool rests_on_known;               /* and it is still stored, so that it can be judged anew */
-    int64_t updated_us, next_retry_us; /* next_retry_us: TIME_NONE if none */
+    struct evidence rests_on; /* the evidence a RESTS_EVIDENCE row was settled by */
+    bool rests_on_known;      /* and it is still stored, so that it can be judged anew */
+    int64_t updated_us;
+    int64_t next_retry_us;   /* TIME_NONE if none */
+    int64_t leased_until_us; /* to a worker, which may be silent until then; TIME_NONE: to none */
     unsigned retry_count, max_retries;
     unsigned auto_retries; /* how often it was sent back to be tried again instead of being failed */
     bool can_be_asked;     /* its platform answers polls, and credentials for its account exist */
@@ -47,7 +49,7 @@ struct publication {
 
 struct verdict_rules {
     int64_t evidence_before_us; /* open rows updated before this may settle by evidence */
-    int64_t timeout_before_us;  /* greatest(updated, next_retry) before this is a time-out; per platform */
+    int64_t timeout_before_us;  /* greatest(updated, next_retry, leased_until) before this is a time-out */
     int64_t give_up_before_us;  /* the same of one that can be asked and has not said how it ended */
     unsigned auto_retries;      /* how often a row is tried again before it is failed */
     bool no_timeouts;           /* the guard */
@@ -90,6 +92,9 @@ struct verdict {
 
 /* It changes the row. */
 bool verdict_writes(struct verdict v);
+
+/* Since when nothing was to happen to an open one: the greatest of its three times. */
+int64_t waits_since(const struct publication *p);
 
 struct verdict verdict_of(const struct publication *p, const struct evidence *strongest,
                           const struct verdict_rules *rules);

@@ -8,7 +8,8 @@
 -- What gives way to it is decided as in verdict_of of shared/domain/verdict.c; a test proves that they agree. A webhook that
 -- outweighs it may have been looked at while the publication was too young to be settled, and would not be again. What is
 -- told while a person's word stands is kept for when that is taken back; the post that it names is the publication's at once, so
--- that webhooks about it are found then, and nobody sends it again.
+-- that webhooks about it are found then, and nobody sends it again. What a time-out has failed is sent all the same when its
+-- worker names the post only then: it waits anew, for that post.
 with log as (
   select p.*,
          coalesce($4::text, p.external_post_id) as post,
@@ -37,7 +38,12 @@ with log as (
          leased_to is null
          and (status = 'processing' and ($3::text = 'processing' or outweighed)
               and post is not distinct from external_post_id
-              or status = 'retry' and $3 = 'failed') as told_before
+              or status = 'retry' and $3 = 'failed') as told_before,
+         $3 = 'processing'
+         and status = 'failed'
+         and coalesce(extra_metadata ->> 'reconciliation_reason' = 'webhook_timeout', false)
+         and post is not null
+         and (leased_to = $2::text or leased_to is null and post is distinct from external_post_id) as reopens
   from log
   cross join lateral (select set_config('settle.post', coalesce(post, ''), true) as post_named) as named
   cross join lateral (
@@ -54,7 +60,7 @@ with log as (
 ), judged as (
   select *,
          case
-           when open and leased_to <> $2::text then 'lease_lost'
+           when open and leased_to <> $2 then 'lease_lost'
            when exists (select
                         from settle.publish_logs as other
                         where other.external_post_id = weighed.post
@@ -63,6 +69,7 @@ with log as (
                           and other.id <> weighed.id) then 'post_taken'
          end as refusal,
          case
+           when reopens then 'processing'
            when open and told_before or not open and not (gives_way and $3 <> 'processing') then null -- nothing changes
            when open and outweighed then 'processing' -- the reconciler settles it by that webhook
            when open and $3 = 'failed' and not coalesce($7::boolean, false) and retry_count + 1 < max_retries then 'retry'
@@ -136,6 +143,7 @@ with log as (
                          then settle.attempts_moved(p.extra_metadata)
                          else p.extra_metadata
                        end
+                       - case when a.reopens then array['reconciled', 'reconciled_at', 'reconciliation_reason'] else '{}' end
                        || case
                             when a.settles
                             then jsonb_build_object(

@@ -47,6 +47,7 @@ with page as materialized (
     and c.platform = p.platform
     and c.account = coalesce(p.social_account_id::text, 'default')
     and c.connected
+    and c.token is not null
   left join settle.publish_polls as asked
     on asked.id = p.id and asked.source = p.source and asked.external_post_id = p.external_post_id
   left join lateral (

@@ -42,6 +42,7 @@ select json_build_object(
          'poll', (select row_to_json(p) from settle.publish_polls as p where p.id = log.id and p.source = log.source),
          'pause', (select row_to_json(p) from settle.platform_pauses as p where p.platform = log.platform),
          'connection', (select json_build_object('account', c.account, 'connected', c.connected,
+                                                 'has_token', c.token is not null,
                                                  'expires_at', c.expires_at)
                         from settle.platform_connections as c
                         where c.user_id_str = log.user_id_str

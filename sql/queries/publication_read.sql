@@ -1,10 +1,11 @@
 -- publication_read: publications by id, each with the strongest of all that is said of it: by webhooks, and by poll
--- answers and workers' results about the same post.
+-- answers and workers' results about the same post that decide.
 -- $1 id uuid[]  $2 source text[] (null: whichever has the id)  $3 platforms that can be asked text[]
+-- $4 whether what was said while no post was known counts as long as none is boolean: not of a new attempt
 -- Columns: as enum column in reconciler/page.h, without a place.
 select null::timestamptz, null::bytea, 0::bigint,
-       e.id, e.source, e.platform, e.status, e.external_post_id, e.updated_at, e.next_retry_at, e.reason, e.evidence_at,
-       e.evidence_key, e.noted, e.noted_status, e.noted_at,
+       e.id, e.source, e.platform, e.status, e.external_post_id, e.updated_at, e.next_retry_at, l.lease_until, e.reason,
+       e.evidence_at, e.evidence_key, e.noted, e.noted_status, e.noted_at,
        s.key, s.status, s.decisive, s.at, s.told_at, s.url, left(s.reason, 1000), s.extras,
        e.retry_count, e.max_retries, e.extra_metadata -> 'auto_retries',
        e.platform = any ($3::text[])
@@ -14,7 +15,8 @@ select null::timestamptz, null::bytea, 0::bigint,
                    where c.user_id_str = e.user_id_str
                      and c.platform = e.platform
                      and c.account = coalesce(e.social_account_id::text, 'default')
-                     and c.connected),
+                     and c.connected
+                     and c.token is not null),
        s.witness
 from unnest($1::uuid[], $2::text[]) with ordinality as asked (id, source, place)
 cross join lateral (
@@ -24,6 +26,13 @@ cross join lateral (
     and (asked.source is null or p.source = asked.source)
   limit 1
 ) as e
+left join lateral (
+  select lease_until
+  from settle.publish_leases
+  where id = e.id
+    and source = e.source
+  limit 1
+) as l on true
 left join lateral (
   select *
   from (
@@ -38,8 +47,10 @@ left join lateral (
      where r.log_id = e.id
        and r.source = e.source
        and r.witness in ('poll', 'worker')
-       and r.external_post_id is not distinct from e.external_post_id
-     order by r.decisive <> 0 desc, coalesce(r.happened_at, r.reported_at) desc, uuid_send(r.id) desc
+       and r.decisive <> 0
+       and (r.external_post_id = e.external_post_id
+            or $4::boolean and r.external_post_id is null and e.external_post_id is null)
+     order by coalesce(r.happened_at, r.reported_at) desc, uuid_send(r.id) desc
      limit 1)
   ) as said
   order by decisive <> 0 desc, at desc, key desc

@@ -114,8 +114,8 @@ with word as materialized (
   ) as s on true
 )
 select place_at, place_key, nread,
-       id, source, platform, status, external_post_id, updated_at, next_retry_at, reason, evidence_at, evidence_key,
-       noted, noted_status, noted_at,
+       id, source, platform, status, external_post_id, updated_at, next_retry_at, null::timestamptz, reason,
+       evidence_at, evidence_key, noted, noted_status, noted_at,
        said_key, said_status, said_decisive, said_at, said_told_at, said_url, left(said_reason, 1000), said_extras,
        retry_count, max_retries, extra_metadata -> 'auto_retries', false, said_witness,
        rests_on_known,

@@ -50,8 +50,8 @@ with page as materialized (
   order by log_id, source, external_post_id, coalesce(happened_at, reported_at) desc, uuid_send(id) desc
 )
 select page_end.stored_at, page_end.dedup_key, page_end.nreceipts,
-       id, moved.source, platform, status, external_post_id, updated_at, next_retry_at, reason, evidence_at, evidence_key,
-       noted, noted_status, noted_at,
+       id, moved.source, platform, status, external_post_id, updated_at, next_retry_at, null::timestamptz, reason,
+       evidence_at, evidence_key, noted, noted_status, noted_at,
        case when told_key is null then receipt_key else told_key end,
        case when told_key is null then receipt_status else told_status end,
        case when told_key is null then receipt_decisive else told_decisive end,

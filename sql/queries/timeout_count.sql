@@ -13,6 +13,10 @@ with page as materialized (
                             coalesce($3::uuid, '00000000-0000-0000-0000-000000000000'))
   order by updated_at, id
   limit $5::bigint
+), leased as materialized (
+  select id, source, lease_until
+  from settle.publish_leases
+  where id = any (array(select id from page))
 ), page_end as (
   select updated_at, id
   from page
@@ -24,8 +28,9 @@ select (select count(*) from page),
         from page as o
         left join unnest($6::text[], $7::timestamptz[], $8::timestamptz[])
           as patient (platform, before, give_up_before) using (platform)
+        left join leased on leased.id = o.id and leased.source = o.source
         cross join lateral (
-          select greatest(p.updated_at, p.next_retry_at) as waits_since,
+          select greatest(p.updated_at, p.next_retry_at, leased.lease_until) as waits_since,
                  patient.give_up_before is not null
                  and p.external_post_id is not null
                  and exists (select
@@ -33,7 +38,8 @@ select (select count(*) from page),
                              where c.user_id_str = p.user_id_str
                                and c.platform = p.platform
                                and c.account = coalesce(p.social_account_id::text, 'default')
-                               and c.connected) as can_be_asked
+                               and c.connected
+                               and c.token is not null) as can_be_asked
           from settle.publish_logs as p
           left join lateral (
             select true as came

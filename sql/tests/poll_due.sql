@@ -6,7 +6,8 @@ select plan(8);
 \set statement `cat sql/queries/poll_due.sql`
 prepare poll_due (timestamptz, timestamptz, bytea, text, bigint, text[], timestamptz) as :statement;
 
-insert into settle.platform_connections (user_id_str, platform, account, connected) values ('u', 'tiktok', 'default', true);
+insert into settle.platform_connections (user_id_str, platform, account, token, key_id, connected)
+values ('u', 'tiktok', 'default', decode(repeat('ab', 64), 'hex'), '0123456789abcdef', true);
 insert into settle.publish_logs (id, platform, user_id_str, status, external_post_id, updated_at)
 select lpad(n::text, 32, '0')::uuid, case when n <= 25 then 'x' else 'tiktok' end, 'u',
        case n when 26 then 'pending' else 'processing' end, 'post-' || n, now() - interval '1 hour' + n * interval '1 second'

@@ -23,6 +23,7 @@ from (values
                                                                                                                                     'select', '-',             '-'),
   ('job_schedule',        '-',                               'select insert update',   'select',                   '-',             'select', '-',             '-'),
   ('platform_pauses',     '-',                               'select insert delete',   'select',                   '-',             'select', '-',             '-'),
+  ('platform_resumes',    '-',                               'select insert update',   '-',                        '-',             'select', '-',             '-'),
   ('poll_budgets',        '-',                               'select insert update',   '-',                        'select delete', '-',      '-',             '-'),
   ('publication_reports', '-',                               'select insert',          'select insert',            'select delete', 'select', '-',             '-'),
   ('publish_leases',      '-',                               'select',                 'select insert update delete',

@@ -1,11 +1,11 @@
 -- What the programs' statements rest on: relations, keys, defaults, and the rules that constraints carry.
 begin;
 create extension if not exists pgtap;
-select plan(74);
+select plan(75);
 
 select set_eq(
   $$select relname::text from pg_class where relnamespace = 'settle'::regnamespace and relkind in ('r', 'p', 'v', 'm', 'f')$$,
-  array['alerts', 'api_keys', 'breakers', 'hint_key', 'insights_platforms', 'job_fences', 'job_runs', 'platform_connections', 'platform_insights_tasks', 'platform_pauses',
+  array['alerts', 'api_keys', 'breakers', 'hint_key', 'insights_platforms', 'job_fences', 'job_runs', 'platform_connections', 'platform_insights_tasks', 'platform_pauses', 'platform_resumes',
         'poll_budgets', 'publication_evidence', 'publication_reports', 'publish_leases', 'publish_logs',
         'publish_logs_live', 'publish_open', 'publish_polls', 'publish_scheduled', 'refused_requests', 'schema_version',
         'job_schedule', 'scheduler_event_logs', 'social_sync_ledger', 'webhook_deliveries', 'webhook_receipts',
@@ -15,7 +15,7 @@ select set_eq(
   'select change from settle.schema_version',
   array['foundation', 'publish_logs', 'receipts', 'ledger', 'jobs', 'alerts', 'live_views', 'deliveries', 'requarantine',
         'websub', 'breakers', 'connections', 'reports', 'schedule', 'retries', 'scheduled', 'asking', 'retention',
-        'run_totals', 'tenants', 'insights', 'closings'],
+        'run_totals', 'tenants', 'insights', 'patience', 'closings'],
   'schema_version names every change');
 select is_empty(
   $$select role
@@ -36,6 +36,7 @@ select col_is_pk('settle', 'publish_leases', array['id', 'source'], 'key of publ
 select col_is_pk('settle', 'publish_polls', array['id', 'source'], 'key of publish_polls');
 select col_is_pk('settle', 'publish_scheduled', array['id', 'source'], 'key of publish_scheduled');
 select col_is_pk('settle', 'platform_pauses', 'platform', 'key of platform_pauses');
+select col_is_pk('settle', 'platform_resumes', 'platform', 'key of platform_resumes');
 select col_is_pk('settle', 'websub_subscriptions', array['platform', 'source', 'topic'], 'key of websub_subscriptions');
 select col_is_pk('settle', 'job_runs', 'id', 'key of job_runs');
 select col_is_pk('settle', 'job_fences', 'name', 'key of job_fences');

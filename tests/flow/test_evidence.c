@@ -103,8 +103,9 @@ static void test_the_view_picks_what_the_function_picks(void **state)
 enum {
     SINCE = 10,
     PATIENT = 60,
-    GIVE_UP = 1440
-}; /* minutes: of every platform, of youtube; of what can be asked */
+    GIVE_UP = 1440,
+    GIVEN_BACK = 30
+}; /* minutes: of every platform, of youtube; of what can be asked; when all leases ended */
 
 /* All three can be asked, for a user with a token. */
 enum where { USUAL, PATIENT_ONE, PAUSED_ONE };
@@ -118,6 +119,7 @@ struct sample {
     enum { NO_RECEIPT, UNCLEAR, DECISIVE, UNREADABLE, FOREIGN } receipt;
     bool noted;     /* another tool has set webhook_received */
     bool has_token; /* its user */
+    bool leased;    /* to a worker, until it was GIVEN_BACK minutes ago */
 };
 
 struct totals {
@@ -134,6 +136,13 @@ static void add_sample(FILE *sql, const struct sample *m, unsigned nth)
             "  now() - nullif(%f, 0) * interval '1 minute', '%s');",
             platform, m->has_token ? "asked" : "u", pub_state_name(m->state), nth, m->age, m->next_retry,
             m->noted ? "{\"webhook_received\": true}" : "{}");
+    if (m->leased)
+        fprintf(
+            sql,
+            "insert into settle.publish_leases (id, source, platform, worker_id, lease_until)"
+            " select id, source, platform, 'worker', now() - interval '%d minutes' from settle.publish_logs"
+            " where external_post_id = 'm%u' and platform = '%s' and source = 'default';",
+            GIVEN_BACK, nth, platform);
     if (m->receipt != NO_RECEIPT)
         fprintf(
             sql,
@@ -153,6 +162,7 @@ static void judge(const struct sample *m, struct totals *totals)
         .rests = rests_of(m->state, SPAN_NONE),
         .updated_us = -(int64_t)(m->age * MINUTE_US),
         .next_retry_us = m->next_retry != 0 ? -(int64_t)(m->next_retry * MINUTE_US) : TIME_NONE,
+        .leased_until_us = m->leased ? -GIVEN_BACK * MINUTE_US : TIME_NONE,
         .can_be_asked = m->has_token,
     };
     struct evidence e = {
@@ -189,7 +199,7 @@ static unsigned add_samples(FILE *sql, struct totals *totals)
                 for (int receipt = NO_RECEIPT; receipt <= FOREIGN; receipt++)
                     for (int rest = 0; rest < 12; rest++, nth++) {
                         struct sample m = {state,   ages[age],    retries[retry], rest % 3,
-                                           receipt, rest / 3 & 1, rest / 6};
+                                           receipt, rest / 3 & 1, rest / 6,       nth / 7 % 2};
 
                         add_sample(sql, &m, nth);
                         judge(&m, totals);
@@ -211,12 +221,17 @@ static void test_sql_selects_and_counts_what_the_function_decides(void **state)
     fclose(file);
     world_sql(w, "%s", text);
     free(text);
-    world_sql(w, "insert into settle.platform_connections (user_id_str, platform, account, connected)"
-                 " select 'asked', platform, 'default', true from unnest('{instagram, youtube, x}'::text[]) "
-                 "as platform;"
-                 "insert into settle.platform_connections (user_id_str, platform, account, connected)"
-                 " values ('u', 'instagram', 'default', false), ('u', 'instagram', 'another', true);"
-                 "insert into settle.platform_pauses (platform, actor, reason) values ('x', 'test', 'test')");
+    world_sql(
+        w,
+        "insert into settle.platform_connections (user_id_str, platform, account, token, key_id, connected)"
+        " select 'asked', platform, 'default', sha512('t'), repeat('a', 16), true from unnest('{instagram, "
+        "youtube, x}'::text[]) "
+        "as platform;"
+        "insert into settle.platform_connections (user_id_str, platform, account, token, key_id, connected)"
+        " values ('u', 'instagram', 'default', sha512('t'), repeat('a', 16), false),"
+        "  ('u', 'instagram', 'another', sha512('t'), repeat('a', 16), true),"
+        "  ('u', 'youtube', 'default', null, null, true);"
+        "insert into settle.platform_pauses (platform, actor, reason) values ('x', 'test', 'test')");
     snprintf(path, sizeof(path), "%s/patient.yaml", w->dir);
     file = fopen(path, "w");
     assert_non_null(file);

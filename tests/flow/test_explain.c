@@ -95,6 +95,89 @@ static void test_what_it_says_of_the_next_run_comes_true(void **state)
         "good success, unclear processing, young processing");
 }
 
+/* A row, what was reported of it, and what becomes of it. */
+static const struct told {
+    const char *post, *told_of, *status;
+    int decisive;
+    const char *next, *want;
+} told[] = {
+    {"'p'",  "'p'",  "processing", 0, "the next run marks it failed (webhook_timeout)",          "failed" },
+    {"'p'",  "'p'",  "success",    1, "the next run marks it success (worker_reported_success)", "success"},
+    {"'p'",  "'q'",  "success",    1, "the next run marks it failed (webhook_timeout)",          "failed" },
+    {"null", "null", "processing", 0, "the next run marks it failed (webhook_timeout)",          "failed" },
+    {"null", "null", "success",    1, "the next run marks it failed (webhook_timeout)",          "failed" },
+    {"'p'",  "null", "success",    1, "the next run marks it failed (webhook_timeout)",          "failed" },
+};
+
+static void test_what_it_says_of_a_workers_word_comes_true(void **state)
+{
+    struct world *w = *state;
+
+    for (size_t i = 0; i < countof(told); i++) {
+        const struct told *t = &told[i];
+        const char *id, *next, *found;
+
+        world_reset(w);
+        id = world_publication(w, "instagram", "p", "processing", 30);
+        world_sql(
+            w,
+            "update settle.publish_logs set external_post_id = %s;"
+            "insert into settle.publication_reports (source, log_id, platform, external_post_id, witness,"
+            " status, decisive, actor) values ('default', '%s', 'instagram', %s, 'worker', '%s', %d, 'a')",
+            t->post, id, t->told_of, t->status, t->decisive);
+        next = next_of(w, id);
+        assert_int_equal(world_reconcile(w, NULL).status, 0);
+        found = world_sql(w, "select status from settle.publish_logs");
+        if (strcmp(next, t->next) != 0 || strcmp(found, t->want) != 0)
+            fail_msg("post %s, told %s of %s: %s, was foretold \"%s\"", t->post, t->status, t->told_of, found,
+                     next);
+    }
+}
+
+static void test_why_nobody_asks_is_said(void **state)
+{
+    static const char insert[] =
+        "delete from settle.platform_connections; insert into settle.platform_connections (user_id_str,"
+        " platform, account, token, key_id, connected) values ('user-1', 'tiktok', 'default', %s, %s)";
+    static const char *const cases[][3] = {
+        {"decode(repeat('ab', 64), 'hex'), '0123456789abcdef'", "false",
+         "never asked: the account is disconnected"                                                                },
+        {"null, null",                                          "true",  "never asked: the account has no token"   },
+        {"null, null",                                          "false", "never asked: the account is disconnected"},
+        {"decode(repeat('ab', 64), 'hex'), '0123456789abcdef'", "true",  "not asked yet"                           },
+    };
+    struct world *w = *state;
+    const char *id = world_publication(w, "tiktok", "post-1", "processing", 30);
+
+    assert_explained(w, id, (const char *const[]){"never asked: the account has no token", NULL});
+    for (size_t i = 0; i < countof(cases); i++) {
+        world_sql(w, insert, cases[i][0], cases[i][1]);
+        assert_explained(w, id, (const char *const[]){cases[i][2], NULL});
+    }
+}
+
+static void test_until_when_it_is_left_is_said(void **state)
+{
+    struct world *w = *state;
+    const char *id = world_publication(w, "instagram", "post-1", "processing", 30);
+
+    world_sql(w,
+              "insert into settle.publish_leases (id, source, platform, worker_id, lease_until)"
+              " values ('%s', 'default', 'instagram', 'worker-7', now() + interval '1 hour')",
+              id);
+    assert_explained(w, id,
+                     (const char *const[]){"worker worker-7 has it until ",
+                                           "runs leave it until 10 minutes after its worker's lease ends",
+                                           NULL});
+    world_sql(w, "delete from settle.publish_leases");
+    world_wait(w, world_spawn(w, "settle-reconciler", "platform", "pause", "instagram", "--reason",
+                              "their outage", NULL));
+    world_wait(w, world_spawn(w, "settle-reconciler", "platform", "resume", "instagram", NULL));
+    assert_explained(
+        w, id,
+        (const char *const[]){"runs leave it until 10 minutes after the platform's pause ended", NULL});
+}
+
 static void test_a_pause_is_said(void **state)
 {
     struct world *w = *state;
@@ -122,6 +205,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_each_state_is_explained, reset),
         cmocka_unit_test_setup(test_what_it_says_of_the_next_run_comes_true, reset),
+        cmocka_unit_test_setup(test_what_it_says_of_a_workers_word_comes_true, reset),
+        cmocka_unit_test_setup(test_why_nobody_asks_is_said, reset),
+        cmocka_unit_test_setup(test_until_when_it_is_left_is_said, reset),
         cmocka_unit_test_setup(test_a_pause_is_said, reset),
         cmocka_unit_test_setup(test_an_unknown_one_is_said, reset),
     };

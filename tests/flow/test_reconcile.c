@@ -490,6 +490,66 @@ static void test_a_platform_may_have_more_patience(void **state)
                         "60");
 }
 
+static struct outcome platform(struct world *w, const char *verb, const char *name)
+{
+    return world_wait(w,
+                      world_spawn(w, "settle-reconciler", "platform", verb, name, "--reason", "test", NULL));
+}
+
+/* Nobody was allowed to try it again, or to ask about it, while the platform was paused. */
+static void test_what_a_pause_held_up_gets_its_time_again(void **state)
+{
+    struct world *w = *state;
+
+    world_publication(w, "instagram", "again", "retry", 2000);
+    world_publication(w, "instagram", "sent", "processing", 2000);
+    world_publication(w, "instagram", "good", "processing", 2000);
+    world_publication(w, "tiktok", "other", "processing", 30);
+    receipt(w, "instagram", "good", "published", 5, '1');
+    assert_int_equal(platform(w, "pause", "instagram").status, 0);
+    assert_int_equal(platform(w, "resume", "instagram").status, 0);
+    assert_int_equal(world_reconcile(w, NULL).status, 0);
+    assert_string_equal(status_of(w, "again"), "retry");
+    assert_string_equal(status_of(w, "sent"), "processing");
+    assert_string_equal(status_of(w, "good"), "success"); /* evidence needs no time */
+    assert_string_equal(status_of(w, "other"), "failed");
+
+    assert_int_equal(platform(w, "pause", "instagram").status, 0); /* and the later end counts */
+    world_sql(w, "update settle.platform_resumes set resumed_at = now() - interval '11 minutes'");
+    assert_int_equal(platform(w, "resume", "instagram").status, 0);
+    assert_int_equal(world_reconcile(w, NULL).status, 0);
+    assert_string_equal(status_of(w, "again"), "retry");
+    world_sql(w, "update settle.platform_resumes set resumed_at = now() - interval '11 minutes'");
+    assert_int_equal(world_reconcile(w, NULL).status, 0);
+    assert_string_equal(status_of(w, "again"), "failed");
+    assert_string_equal(status_of(w, "sent"), "failed");
+}
+
+/* A clock that was put back must not hold a platform up. */
+static void test_an_end_of_a_pause_that_lies_ahead_holds_nothing_up(void **state)
+{
+    struct world *w = *state;
+
+    world_publication(w, "instagram", "sent", "processing", 30);
+    world_sql(w, "insert into settle.platform_resumes values ('instagram', now() + interval '1 day')");
+    assert_int_equal(world_reconcile(w, NULL).status, 0);
+    assert_string_equal(status_of(w, "sent"), "failed");
+}
+
+static void test_an_account_without_a_token_cannot_be_asked(void **state)
+{
+    struct world *w = *state;
+    struct outcome run;
+
+    world_publication(w, "tiktok", "silent", "processing", 30);
+    world_sql(w, "insert into settle.platform_connections (user_id_str, platform, account, connected)"
+                 " values ('user-1', 'tiktok', 'default', true)");
+    run = world_reconcile(w, NULL);
+    assert_int_equal(run.status, 0);
+    assert_string_equal(status_of(w, "silent"), "failed");
+    assert_null(strstr(run.err, "token"));
+}
+
 static void test_one_platform_alone(void **state)
 {
     struct world *w = *state;
@@ -809,6 +869,19 @@ static void test_the_guard_counts_no_publication_with_a_stored_answer(void **sta
     assert_report(&run, 1050, 0, 0, 0);
 }
 
+static void test_the_guard_counts_nothing_that_a_pause_held_up(void **state)
+{
+    struct world *w = *state;
+    struct outcome run;
+
+    world_sql(w, "insert into settle.publish_logs (platform, user_id_str, status, updated_at)"
+                 " select 'tiktok', 'u', 'retry', now() - interval '1 hour' from generate_series(1, 1050);"
+                 "insert into settle.platform_resumes values ('tiktok', now())");
+    world_publication(w, "instagram", "silent", "processing", 30);
+    run = world_reconcile(w, NULL);
+    assert_report(&run, 0, 1, 0, 0);
+}
+
 /* Each row takes a millisecond or more: a batch of a hundred takes a tenth of a second. */
 static void test_a_batch_has_as_many_rows_as_the_server_can_take(void **state)
 {
@@ -895,6 +968,9 @@ int main(void)
         cmocka_unit_test_setup(test_of_two_webhooks_the_stronger_one_stands, reset),
         cmocka_unit_test_setup(test_a_webhook_that_commits_while_its_row_is_timed_out, reset),
         cmocka_unit_test_setup(test_a_platform_may_have_more_patience, reset),
+        cmocka_unit_test_setup(test_what_a_pause_held_up_gets_its_time_again, reset),
+        cmocka_unit_test_setup(test_an_end_of_a_pause_that_lies_ahead_holds_nothing_up, reset),
+        cmocka_unit_test_setup(test_an_account_without_a_token_cannot_be_asked, reset),
         cmocka_unit_test_setup(test_one_platform_alone, reset),
         cmocka_unit_test_setup(test_one_platform_alone_leaves_a_watermark, reset),
         cmocka_unit_test_setup(test_a_lookback_once_a_day, reset),
@@ -908,6 +984,7 @@ int main(void)
         cmocka_unit_test_setup(test_a_dry_run_says_what_the_next_run_does_and_writes_nothing, reset),
         cmocka_unit_test_setup(test_many_rows_in_small_batches, reset),
         cmocka_unit_test_setup(test_the_guard_counts_no_publication_with_a_stored_answer, reset),
+        cmocka_unit_test_setup(test_the_guard_counts_nothing_that_a_pause_held_up, reset),
         cmocka_unit_test_setup(test_a_batch_has_as_many_rows_as_the_server_can_take, reset),
         cmocka_unit_test_setup(test_wrong_options_and_stores_that_are_down, reset),
     };

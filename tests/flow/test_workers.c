@@ -448,6 +448,20 @@ static void test_a_word_that_a_persons_outweighs_counts_when_that_is_taken_back(
         "failed|worker_reported_failure");
 }
 
+/* Of a try that had no post, and has none still: the same try. */
+static void test_so_does_one_that_names_no_post(void **state)
+{
+    struct world *w = *state;
+    const char *id;
+
+    world_sql(w, "insert into settle.publish_logs (platform, user_id_str) values ('instagram', 'u')");
+    id = got(claim(w, "a", 1), 0, "id");
+    assert_int_equal(person(w, id, "success").status, 0);
+    assert_int_equal(tell(w, id, "a", "failed", ",\"permanent\":true").status, 200);
+    assert_int_equal(person(w, id, "none").status, 0);
+    assert_string_equal(status_of(w, id), "failed");
+}
+
 static void webhook_about(struct world *w, const char *post)
 {
     world_sql(
@@ -536,6 +550,101 @@ static void test_a_word_gives_way_to_a_stronger_webhook_that_came_before(void **
     assert_string_equal(status_of(w, id), "success");
 }
 
+/* ---- a worker that takes long ---- */
+
+/* until: minutes from now. */
+static void lease_until(struct world *w, int until)
+{
+    world_sql(w,
+              "update settle.publish_leases set lease_until = now() + %d * interval '1 minute';"
+              "update settle.publish_logs set updated_at = now() - interval '30 minutes'",
+              until);
+}
+
+static void test_what_a_worker_holds_is_not_timed_out(void **state)
+{
+    struct world *w = *state;
+    const char *id;
+
+    world_sql(w, "insert into settle.publish_logs (platform, user_id_str) values ('instagram', 'u')");
+    id = got(claim(w, "a", 1), 0, "id");
+    lease_until(w, 60);
+    assert_int_equal(world_reconcile(w, NULL).status, 0);
+    assert_string_equal(status_of(w, id), "processing");
+    lease_until(w, -5); /* another may take it now */
+    assert_int_equal(world_reconcile(w, NULL).status, 0);
+    assert_string_equal(status_of(w, id), "processing");
+    lease_until(w, -11);
+    assert_int_equal(world_reconcile(w, NULL).status, 0);
+    assert_string_equal(status_of(w, id), "failed");
+}
+
+/* A publication that was failed, and what a worker says of it afterwards: post-2. */
+static const struct reopened {
+    const char *reason, *leased_to, *post, *want;
+} reopened[] = {
+    {"webhook_timeout",          "a",  "null",     "processing post-2"},
+    {"webhook_timeout",          NULL, "null",     "processing post-2"},
+    {"webhook_timeout",          NULL, "'post-1'", "processing post-2"},
+    {"webhook_timeout",          "a",  "'post-2'", "processing post-2"},
+    {"webhook_timeout",          NULL, "'post-2'", "failed post-2"    }, /* it had said so before */
+    {"webhook_timeout",          "b",  "null",     "failed"           },
+    {"webhook_reported_failure", "a",  "'post-1'", "failed post-1"    },
+    {"",                         "a",  "null",     "failed"           },
+};
+
+static void test_a_post_that_comes_after_the_time_out_opens_it_again(void **state)
+{
+    struct world *w = *state;
+
+    for (size_t i = 0; i < countof(reopened); i++) {
+        const struct reopened *r = &reopened[i];
+        const char *id = publication(w, "failed", 30);
+
+        world_sql(w,
+                  "delete from settle.publish_logs where id <> '%s'; delete from settle.publish_leases;"
+                  "update settle.publish_logs set external_post_id = %s, settled_at = updated_at,"
+                  " error_message = 'No webhook received after 10 minutes', extra_metadata ="
+                  " jsonb_build_object('reconciled', true, 'reconciliation_reason', '%s')",
+                  id, r->post, r->reason);
+        if (r->leased_to)
+            world_sql(w,
+                      "insert into settle.publish_leases (id, source, platform, worker_id, lease_until)"
+                      " values ('%s', 'default', 'instagram', '%s', now() - interval '1 hour')",
+                      id, r->leased_to);
+        for (unsigned again = 0; again < 2; again++) {
+            const char *found;
+
+            assert_int_equal(tell(w, id, "a", "processing", ",\"external_post_id\":\"post-2\"").status, 200);
+            found = world_sql(w, "select concat_ws(' ', status, external_post_id) from settle.publish_logs");
+            if (strcmp(found, r->want) != 0)
+                fail_msg("%s, leased to %s, post %s: %s", r->reason, r->leased_to ? r->leased_to : "none",
+                         r->post, found);
+        }
+    }
+}
+
+static void test_the_webhook_of_such_a_post_settles_it(void **state)
+{
+    struct world *w = *state;
+    const char *id;
+
+    world_sql(w, "insert into settle.publish_logs (platform, user_id_str) values ('instagram', 'u')");
+    id = got(claim(w, "a", 1), 0, "id");
+    lease_until(w, -11);
+    assert_int_equal(world_reconcile(w, NULL).status, 0);
+    assert_string_equal(status_of(w, id), "failed");
+    assert_int_equal(tell(w, id, "a", "processing", ",\"external_post_id\":\"post-1\"").status, 200);
+    assert_string_equal(world_sql(w,
+                                  "select concat_ws('|', status, error_message, settled_at,"
+                                  "  extra_metadata ->> 'reconciled',"
+                                  "  extra_metadata ->> 'reconciliation_reason') from settle.publish_logs"),
+                        "processing");
+    webhook_about(w, "post-1");
+    assert_int_equal(world_reconcile(w, "--evidence-age-minutes", "0", NULL).status, 0);
+    assert_string_equal(status_of(w, id), "success");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -554,8 +663,12 @@ int main(void)
         cmocka_unit_test_setup(test_a_post_belongs_to_one_publication, reset),
         cmocka_unit_test_setup(test_a_word_about_a_settled_one_is_weighed_as_the_function_weighs, reset),
         cmocka_unit_test_setup(test_a_word_that_a_persons_outweighs_counts_when_that_is_taken_back, reset),
+        cmocka_unit_test_setup(test_so_does_one_that_names_no_post, reset),
         cmocka_unit_test_setup(test_a_post_that_comes_while_a_persons_word_stands_is_the_publications, reset),
         cmocka_unit_test_setup(test_a_word_gives_way_to_a_stronger_webhook_that_came_before, reset),
+        cmocka_unit_test_setup(test_what_a_worker_holds_is_not_timed_out, reset),
+        cmocka_unit_test_setup(test_a_post_that_comes_after_the_time_out_opens_it_again, reset),
+        cmocka_unit_test_setup(test_the_webhook_of_such_a_post_settles_it, reset),
     };
 
     return cmocka_run_group_tests(tests, up, down);

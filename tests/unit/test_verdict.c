@@ -27,7 +27,10 @@ static struct verdict_rules rules_at(int64_t now_minute)
 
 static struct publication row(enum pub_state state, int64_t updated_minute)
 {
-    return (struct publication){.state = state, .updated_us = AT(updated_minute), .next_retry_us = TIME_NONE};
+    return (struct publication){.state = state,
+                                .updated_us = AT(updated_minute),
+                                .next_retry_us = TIME_NONE,
+                                .leased_until_us = TIME_NONE};
 }
 
 /* "success: webhook_confirmed", "skip", ... */
@@ -91,6 +94,25 @@ static void test_open_rows(void **state)
         if (strcmp(shown(v), open_cases[i].want) != 0 || v.corrects)
             fail_msg("%s: got %s", open_cases[i].why, shown(v));
     }
+}
+
+/* It may be silent for as long as it has asked for; then another may take it. */
+static void test_what_a_worker_holds_is_not_timed_out(void **state)
+{
+    struct publication p = row(PUB_PROCESSING, NOW - 60);
+    struct verdict_rules rules = rules_at(NOW);
+    struct evidence good = says(1, 5, "k");
+
+    (void)state;
+    p.leased_until_us = AT(NOW + 60);
+    assert_string_equal(shown(verdict_of(&p, &nothing, &rules)), "not due");
+    assert_string_equal(shown(verdict_of(&p, &good, &rules)), "success: webhook_confirmed");
+    p.leased_until_us = AT(STALE);
+    assert_string_equal(shown(verdict_of(&p, &nothing, &rules)), "not due");
+    p.leased_until_us = AT(STALE) - 1;
+    assert_string_equal(shown(verdict_of(&p, &nothing, &rules)), "failed: webhook_timeout");
+    p.next_retry_us = AT(STALE);
+    assert_string_equal(shown(verdict_of(&p, &nothing, &rules)), "not due");
 }
 
 static void test_the_guard_holds_time_outs_and_nothing_else(void **state)
@@ -712,6 +734,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_open_rows),
+        cmocka_unit_test(test_what_a_worker_holds_is_not_timed_out),
         cmocka_unit_test(test_the_guard_holds_time_outs_and_nothing_else),
         cmocka_unit_test(test_one_that_can_be_asked_is_not_failed_before_we_give_up),
         cmocka_unit_test(test_a_paused_platform_fails_nothing_and_settles_by_evidence),
