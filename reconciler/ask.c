@@ -112,6 +112,7 @@ static const char *const outcome_words[] = {
     [POLL_COULD_NOT_ASK] = "could_not_ask", [POLL_WORKING] = "working", [POLL_DONE] = "done"};
 
 static bool anyone_can_be_asked(const struct ask_scope *scope, struct arena *arena);
+static bool start_over(struct asker *a);
 static enum status open_fetch(struct asker *a, struct err *err);
 static enum status ask_page(struct asker *a, struct err *err);
 static enum status read_page(struct asker *a, struct err *err);
@@ -172,7 +173,7 @@ enum status ask_all(struct session *s, const struct ask_scope *scope, struct ask
     a.ends_boot_us = now_boot_us() + s->config->reconcile.poll_seconds * SECOND_US;
     do {
         status = ask_page(&a, err);
-    } while (!status && a.more && now_boot_us() < a.ends_boot_us && !session_stopping());
+    } while (!status && (a.more || start_over(&a)) && now_boot_us() < a.ends_boot_us && !session_stopping());
     fetch_close(a.fetch); /* may still call back about the page */
     close_page(&a);
     seal_keys_close(a.keys);
@@ -210,6 +211,19 @@ static enum status ask_page(struct asker *a, struct err *err)
     count(a);
     keep_barred(a);
     return write_page(a, err);
+}
+
+/* At the end there may be time left for those whose questions took longer than their round. */
+static bool start_over(struct asker *a)
+{
+    bool any = false;
+
+    for (struct account *account = a->barred; account; account = account->next) {
+        any |= account->had_its_turn;
+        account->had_its_turn = false;
+    }
+    a->place_us = TIME_NONE;
+    return any;
 }
 
 static enum status open_fetch(struct asker *a, struct err *err)
@@ -770,24 +784,25 @@ static int64_t next_us(const struct asker *a, const struct question *q)
 static void keep_barred(struct asker *a)
 {
     for (struct account *account = a->accounts; account; account = account->next) {
-        struct account *kept;
+        struct account *kept = find_account(a->barred, account->lane, account->user, account->name);
 
         account->had_its_turn |= account->was_asked && is_free(account) && has_open(account);
-        if ((!account->until_us && !account->held && !account->had_its_turn) ||
-            find_account(a->barred, account->lane, account->user, account->name))
+        if (!account->until_us && !account->held && !account->had_its_turn)
             continue;
-        kept = arena_zero(a->lasting, sizeof(*kept));
-        *kept = (struct account){
-            .lane = account->lane,
-            .user = arena_copy(a->lasting, account->user),
-            .name = arena_copy(a->lasting, account->name),
-            .blocked = account->blocked,
-            .until_us = account->until_us,
-            .held = account->held,
-            .had_its_turn = account->had_its_turn,
-            .next = a->barred,
-        };
-        a->barred = kept;
+        if (!kept) {
+            kept = arena_zero(a->lasting, sizeof(*kept));
+            *kept = (struct account){
+                .lane = account->lane,
+                .user = arena_copy(a->lasting, account->user),
+                .name = arena_copy(a->lasting, account->name),
+                .next = a->barred,
+            };
+            a->barred = kept;
+        }
+        kept->blocked = account->blocked;
+        kept->until_us = account->until_us;
+        kept->held = account->held;
+        kept->had_its_turn = account->had_its_turn;
     }
 }
 

@@ -596,6 +596,27 @@ static void test_a_used_up_budget_is_asked_for_once(void **state)
     unlink_descriptor(w, "steady");
 }
 
+/* A round has 22 s, so this is of ops/test --long. */
+static void test_one_account_does_not_use_up_the_time_of_all(void **state)
+{
+    struct world *w = *state;
+    const char *of_others;
+
+    if (!getenv("SETTLE_TEST_LONG"))
+        return;
+    write_descriptor_of(w, "steady", NULL);
+    connect_account(w, "token-1", "null");
+    connect_to(w, "steady", "token-2", "null");
+    world_sql(w,
+              "insert into settle.publish_logs (platform, user_id_str, status, external_post_id, updated_at)"
+              " select 'tiktok', 'user-1', 'processing', 'slow-' || g, now() - interval '2 hours'"
+              " from generate_series(1, 3000) as g");
+    of_others = world_publication(w, "steady", "done-0", "processing", 30);
+    assert_int_equal(world_reconcile(w, NULL).status, 0);
+    assert_string_equal(state_of(w, of_others), "success|poll_confirmed");
+    unlink_descriptor(w, "steady");
+}
+
 /* Else each run would begin with it. */
 static void test_what_was_tried_in_vain_is_noted_though_time_was_up(void **state)
 {
@@ -829,6 +850,7 @@ int main(void)
         cmocka_unit_test_setup(test_posts_that_a_platform_does_not_know_open_no_breaker, reset),
         cmocka_unit_test_setup(test_a_question_that_is_begun_can_be_ended, reset),
         cmocka_unit_test_setup(test_a_used_up_budget_is_asked_for_once, reset),
+        cmocka_unit_test_setup(test_one_account_does_not_use_up_the_time_of_all, reset),
         cmocka_unit_test_setup(test_what_was_tried_in_vain_is_noted_though_time_was_up, reset),
         cmocka_unit_test_setup(test_no_permit_for_who_does_not_go, reset),
         cmocka_unit_test_setup(test_those_who_wait_for_a_probe_go_when_it_was_good, reset),
