@@ -101,6 +101,7 @@ struct asker {
     struct question *questions;
     size_t nquestions;
     bool more;               /* pages behind this one */
+    bool is_second;          /* all have been looked at: what is held now has been counted */
     size_t written, at_work; /* of the questions: stored; in the transaction at work */
     int64_t place_us;
     char place_id[sizeof(struct id)];
@@ -223,6 +224,7 @@ static bool start_over(struct asker *a)
         account->had_its_turn = false;
     }
     a->place_us = TIME_NONE;
+    a->is_second = true;
     return any;
 }
 
@@ -661,7 +663,7 @@ static void count(struct asker *a)
     for (size_t i = 0; i < a->nquestions; i++) {
         struct question *q = &a->questions[i];
 
-        if (!q->answered)
+        if (!q->answered && !a->is_second)
             q->missing = q->account->held ? q->account->held : q->account->lane->held;
         a->counts->asked += q->answered;
         a->counts->done += q->answer.outcome == POLL_DONE;
