@@ -32,13 +32,27 @@ enum {
     DUE_TRIES,
 };
 
-/* Whose token the platform is asked with. */
-struct account {
+/* A platform, for all of the run. */
+struct lane {
     const struct platform *platform;
+    enum missing held; /* by its breaker: none of its accounts is asked any more */
+    enum missing told; /* what the log has of that */
+    struct lane *next;
+};
+
+/* Whose token the platform is asked with: by one request at a time, so that what an answer says of the account counts
+ * before the next one goes. */
+struct account {
+    struct lane *lane;
     struct span user, name;
-    struct span token;    /* of connections; absent: blocked says why */
-    enum missing blocked; /* its further questions are not asked in this run ... */
-    int64_t until_us;     /* ... and not before then; 0: no answer has blocked it */
+    struct span token;          /* of connections; absent: blocked says why */
+    enum missing blocked;       /* its further questions are not asked in this run ... */
+    int64_t until_us;           /* ... and not before then; 0: no answer has blocked it */
+    enum missing held;          /* by its budget: the same, but nothing is written of them */
+    bool had_its_turn;          /* a round was too short for it: the rest of the run is for others */
+    bool on_its_way, was_asked; /* a request, in this round */
+    struct question **questions;
+    size_t n;
     struct account *next;
 };
 
@@ -48,7 +62,8 @@ struct question {
     struct span source, post;
     struct account *account;
     unsigned tries;
-    bool answered; /* there is something to write */
+    size_t request; /* of the descriptor, by which it is asked next */
+    bool answered;  /* there is something to write */
     struct poll_answer answer;
     const char *error_code; /* NULL: none */
     enum missing missing;   /* the same for the count */
@@ -61,8 +76,8 @@ struct call {
     size_t request;
     struct question **questions;
     size_t n;
-    int64_t era; /* of the breaker, of the try at work */
-    enum missing held;
+    int64_t era;      /* of the breaker, of the try at work */
+    enum missing why; /* the last try brought nothing */
 };
 
 struct asker {
@@ -78,12 +93,15 @@ struct asker {
     struct pg_rows *rows;
     struct account *accounts;
     size_t naccounts;
-    struct arena *lasting; /* of the run, with barred: those of earlier pages that are not asked any more */
+    struct arena
+        *lasting; /* of the run, with lanes and barred: those of earlier pages that are not asked any more */
+    struct lane *lanes;
     struct account *barred;
     struct connections *connections;
     struct question *questions;
     size_t nquestions;
     bool more;               /* pages behind this one */
+    bool is_second;          /* all have been looked at: what is held now has been counted */
     size_t written, at_work; /* of the questions: stored; in the transaction at work */
     int64_t place_us;
     char place_id[sizeof(struct id)];
@@ -95,40 +113,45 @@ static const char *const outcome_words[] = {
     [POLL_COULD_NOT_ASK] = "could_not_ask", [POLL_WORKING] = "working", [POLL_DONE] = "done"};
 
 static bool anyone_can_be_asked(const struct ask_scope *scope, struct arena *arena);
+static bool start_over(struct asker *a);
 static enum status open_fetch(struct asker *a, struct err *err);
 static enum status ask_page(struct asker *a, struct err *err);
 static enum status read_page(struct asker *a, struct err *err);
 static void read_question(struct asker *a, size_t at);
 static struct account *account_of(struct asker *a, size_t at);
-static struct account *find_account(struct account *first, const struct platform *platform, struct span user,
+static struct lane *lane_of(struct asker *a, const struct platform *platform);
+static struct account *find_account(struct account *first, const struct lane *lane, struct span user,
                                     struct span name);
 static enum status find_tokens(struct asker *a, struct err *err);
 static void block(struct account *account, const char *why);
-static void send_all(struct asker *a);
-static void send_some(struct asker *a, struct account *account, size_t request, struct question **questions,
-                      size_t n);
-static void send_by(struct asker *a, struct account *account, size_t request, struct question **questions,
-                    size_t n);
-static size_t first_fit(const struct poll *poll, size_t request, struct span post);
+static void start_all(struct asker *a);
+static void ask_by(struct question *q, size_t request);
+static void start_next(struct asker *a, struct account *account);
+static bool is_free(const struct account *account);
+static struct call *next_call(struct asker *a, struct account *account);
 static void send_call(struct call *c);
 static bool may_go(void *call, unsigned attempt);
-static bool spend(struct asker *a, const struct account *account);
+static bool spend(struct call *c);
+static void hold(struct call *c, enum missing why, unsigned attempt);
 static void after_try(void *call, const struct fetch_answer *answer);
-static void note_try(struct call *c, const struct fetch_answer *answer, enum poll_error error);
+static enum missing note_try(struct call *c, const struct fetch_answer *answer, enum poll_error error);
 static enum breaker_word word_of(enum poll_error error);
+static void release(struct asker *a, struct lane *lane);
+static void end_call(struct call *c, const struct fetch_answer *answer, const struct poll_answer *answers,
+                     enum poll_error whole);
 static void take_answers(struct call *c, const struct fetch_answer *answer, const struct poll_answer *answers,
                          enum poll_error whole);
-static void ask_next(struct call *c);
 static void give_up(struct call *c, enum missing why);
 static void could_not(struct question *q, enum missing why, const char *word);
 static enum missing missing_of(enum poll_error error);
+static void count(struct asker *a);
+static void keep_barred(struct asker *a);
+static bool has_open(const struct account *account);
 static enum status write_page(struct asker *a, struct err *err);
 static enum status write_some(void *asker, size_t rows, struct err *err);
 static void put_answers(struct asker *a, const struct question *first, size_t n, struct pg_args *args);
 static void put_texts(const struct question *q, struct span *first, size_t n);
 static int64_t next_us(const struct asker *a, const struct question *q);
-static void count(struct asker *a);
-static void keep_barred(struct asker *a);
 static void close_page(struct asker *a);
 
 enum status ask_all(struct session *s, const struct ask_scope *scope, struct asked *ret, struct err *err)
@@ -151,7 +174,7 @@ enum status ask_all(struct session *s, const struct ask_scope *scope, struct ask
     a.ends_boot_us = now_boot_us() + s->config->reconcile.poll_seconds * SECOND_US;
     do {
         status = ask_page(&a, err);
-    } while (!status && a.more && now_boot_us() < a.ends_boot_us && !session_stopping());
+    } while (!status && (a.more || start_over(&a)) && now_boot_us() < a.ends_boot_us && !session_stopping());
     fetch_close(a.fetch); /* may still call back about the page */
     close_page(&a);
     seal_keys_close(a.keys);
@@ -180,15 +203,29 @@ static enum status ask_page(struct asker *a, struct err *err)
         return OK;
     if (!a->fetch && open_fetch(a, err))
         return err->code;
-    send_all(a);
+    start_all(a);
     if (a->s->lock.epoch && lock_renew_now(&a->s->lock, err))
         return err->code;
     round_ends_us = now_boot_us() + ROUND_US;
     if (fetch_run(a->fetch, round_ends_us < a->ends_boot_us ? round_ends_us : a->ends_boot_us, err))
         return err->code;
-    keep_barred(a);
     count(a);
+    keep_barred(a);
     return write_page(a, err);
+}
+
+/* At the end there may be time left for those whose questions took longer than their round. */
+static bool start_over(struct asker *a)
+{
+    bool any = false;
+
+    for (struct account *account = a->barred; account; account = account->next) {
+        any |= account->had_its_turn;
+        account->had_its_turn = false;
+    }
+    a->place_us = TIME_NONE;
+    a->is_second = true;
+    return any;
 }
 
 static enum status open_fetch(struct asker *a, struct err *err)
@@ -248,30 +285,44 @@ static void read_question(struct asker *a, size_t at)
 
 static struct account *account_of(struct asker *a, size_t at)
 {
-    const struct platform *platform = platforms_find(a->s->platforms, pg_bytes(a->rows, at, DUE_PLATFORM));
+    struct lane *lane = lane_of(a, platforms_find(a->s->platforms, pg_bytes(a->rows, at, DUE_PLATFORM)));
     struct span user = pg_bytes(a->rows, at, DUE_USER), name = pg_bytes(a->rows, at, DUE_ACCOUNT);
-    struct account *account = find_account(a->accounts, platform, user, name);
+    struct account *account = find_account(a->accounts, lane, user, name);
     const struct account *barred;
 
     if (account)
         return account;
     account = arena_zero(a->arena, sizeof(*account));
-    *account = (struct account){.platform = platform, .user = user, .name = name, .next = a->accounts};
-    barred = find_account(a->barred, platform, user, name);
-    if (barred) {
-        account->blocked = barred->blocked;
-        account->until_us = barred->until_us;
-    }
+    barred = find_account(a->barred, lane, user, name);
+    if (barred)
+        *account = *barred;
+    account->lane = lane;
+    account->user = user;
+    account->name = name;
+    account->next = a->accounts;
     a->accounts = account;
     a->naccounts++;
     return account;
 }
 
-static struct account *find_account(struct account *first, const struct platform *platform, struct span user,
+static struct lane *lane_of(struct asker *a, const struct platform *platform)
+{
+    struct lane *lane = a->lanes;
+
+    while (lane && lane->platform != platform)
+        lane = lane->next;
+    if (!lane) {
+        lane = arena_zero(a->lasting, sizeof(*lane));
+        *lane = (struct lane){.platform = platform, .next = a->lanes};
+        a->lanes = lane;
+    }
+    return lane;
+}
+
+static struct account *find_account(struct account *first, const struct lane *lane, struct span user,
                                     struct span name)
 {
-    while (first &&
-           (first->platform != platform || !span_eq(first->user, user) || !span_eq(first->name, name)))
+    while (first && (first->lane != lane || !span_eq(first->user, user) || !span_eq(first->name, name)))
         first = first->next;
     return first;
 }
@@ -282,7 +333,7 @@ static enum status find_tokens(struct asker *a, struct err *err)
     size_t n = 0;
 
     for (const struct account *account = a->accounts; account; account = account->next)
-        names[n++] = (struct connection_name){account->user, account->platform->name, account->name};
+        names[n++] = (struct connection_name){account->user, account->lane->platform->name, account->name};
     if (connection_find(a->s->pg, a->keys, names, n, &a->connections, err))
         return err->code;
     n = 0;
@@ -300,77 +351,82 @@ static enum status find_tokens(struct asker *a, struct err *err)
 static void block(struct account *account, const char *why)
 {
     account->blocked = MISSING_AUTH_ERROR;
-    log_warn("poll_not_asked", LOG_SPAN("platform", account->platform->name),
+    log_warn("poll_not_asked", LOG_SPAN("platform", account->lane->platform->name),
              LOG_SPAN("user_id_str", account->user), LOG_SPAN("account", account->name),
              LOG_TEXT("error_code", missing_name(account->blocked)), LOG_TEXT("why", why));
 }
 
 /* ---- asking ---- */
 
-static void send_all(struct asker *a)
+static void start_all(struct asker *a)
 {
     struct question **its = arena_alloc(a->arena, a->nquestions * sizeof(struct question *));
 
     for (struct account *account = a->accounts; account; account = account->next) {
-        size_t n = 0;
-
+        account->questions = its;
         for (size_t i = 0; i < a->nquestions; i++)
-            if (a->questions[i].account == account)
-                its[n++] = &a->questions[i];
-        if (account->blocked)
-            for (size_t i = 0; i < n; i++)
-                could_not(its[i], account->blocked, missing_name(account->blocked));
-        else
-            send_some(a, account, 0, its, n);
+            if (a->questions[i].account == account) {
+                ask_by(&a->questions[i], 0);
+                its[account->n++] = &a->questions[i];
+            }
+        its += account->n;
+        start_next(a, account);
     }
 }
 
-/* By this request of the descriptor and those behind it: each by the first that it fits. */
-static void send_some(struct asker *a, struct account *account, size_t request, struct question **questions,
-                      size_t n)
+/* By this request of the descriptor or one behind it: the first that the post fits. */
+static void ask_by(struct question *q, size_t request)
 {
-    const struct poll *poll = account->platform->poll;
+    const struct poll *poll = q->account->lane->platform->poll;
 
-    for (size_t i = 0; i < n; i++)
-        if (first_fit(poll, request, questions[i]->post) == poll->nrequests)
-            could_not(questions[i], MISSING_INVALID_ADAPTER_RETURN, poll_error_name(POLL_BAD_POST));
-    for (size_t at = request; at < poll->nrequests; at++) {
-        struct question **fit = arena_alloc(a->arena, n * sizeof(struct question *) + 1);
-        size_t nfit = 0;
-
-        for (size_t i = 0; i < n; i++)
-            if (first_fit(poll, request, questions[i]->post) == at)
-                fit[nfit++] = questions[i];
-        send_by(a, account, at, fit, nfit);
-    }
-}
-
-/* In calls of as many as the request takes. */
-static void send_by(struct asker *a, struct account *account, size_t request, struct question **questions,
-                    size_t n)
-{
-    size_t batch = account->platform->poll->requests[request].batch;
-
-    for (size_t i = 0; i < n; i += batch) {
-        struct call *c = arena_zero(a->arena, sizeof(*c));
-
-        *c = (struct call){
-            .asker = a,
-            .account = account,
-            .request = request,
-            .questions = questions + i,
-            .n = n - i < batch ? n - i : batch,
-        };
-        send_call(c);
-    }
-}
-
-/* poll->nrequests: none. */
-static size_t first_fit(const struct poll *poll, size_t request, struct span post)
-{
-    while (request < poll->nrequests && !poll_fits(poll, request, post))
+    while (request < poll->nrequests && !poll_fits(poll, request, q->post))
         request++;
-    return request;
+    q->request = request;
+    if (request == poll->nrequests)
+        could_not(q, MISSING_INVALID_ADAPTER_RETURN, poll_error_name(POLL_BAD_POST));
+}
+
+/* What an answer has blocked is noted without a request; what is only held is asked by the next run. */
+static void start_next(struct asker *a, struct account *account)
+{
+    struct call *c;
+
+    if (account->blocked) {
+        for (size_t i = 0; i < account->n; i++)
+            if (!account->questions[i]->answered)
+                could_not(account->questions[i], account->blocked, missing_name(account->blocked));
+        return;
+    }
+    while (!account->on_its_way && is_free(account) && (c = next_call(a, account)))
+        send_call(c);
+}
+
+static bool is_free(const struct account *account)
+{
+    return !account->blocked && !account->held && !account->had_its_turn && !account->lane->held;
+}
+
+/* Those first that have come farthest: what has been spent on them is to bring an answer. NULL: all are answered. */
+static struct call *next_call(struct asker *a, struct account *account)
+{
+    struct call *c = NULL;
+    size_t batch = 0;
+
+    for (size_t i = 0; i < account->n; i++) {
+        struct question *q = account->questions[i];
+        if (q->answered || (c && q->request <= c->request))
+            continue;
+        c = c ? c : arena_zero(a->arena, sizeof(*c));
+        *c = (struct call){.asker = a, .account = account, .request = q->request};
+    }
+    if (!c)
+        return NULL;
+    batch = account->lane->platform->poll->requests[c->request].batch;
+    c->questions = arena_alloc(a->arena, batch * sizeof(struct question *));
+    for (size_t i = 0; i < account->n && c->n < batch; i++)
+        if (!account->questions[i]->answered && account->questions[i]->request == c->request)
+            c->questions[c->n++] = account->questions[i];
+    return c;
 }
 
 static void send_call(struct call *c)
@@ -378,14 +434,14 @@ static void send_call(struct call *c)
     struct account *account = c->account;
     struct span *posts = arena_alloc(c->asker->arena, c->n * sizeof(*posts));
     const struct poll_question q = {
-        .poll = account->platform->poll,
+        .poll = account->lane->platform->poll,
         .request = c->request,
         .posts = posts,
         .nposts = c->n,
         .account = span_eq(account->name, SPAN("default")) ? SPAN_NONE : account->name,
     };
     struct fetch_request request = {
-        .lane = account->platform->name, .may = may_go, .tried = after_try, .ctx = c};
+        .lane = account->lane->platform->name, .may = may_go, .tried = after_try, .ctx = c};
     struct poll_call call;
     struct err err = {0};
 
@@ -401,52 +457,75 @@ static void send_call(struct call *c)
     for (size_t i = 0; i < call.nheaders; i++)
         request.headers[i] = span_of(call.headers[i]);
     request.body = call.body;
-    if (fetch_add(c->asker->fetch, &request, &err)) {
-        log_warn("fetch_error", LOG_SPAN("platform", account->platform->name), LOG_ERR(&err));
+    account->on_its_way = fetch_add(c->asker->fetch, &request, &err) == OK;
+    if (!account->on_its_way) {
+        log_warn("fetch_error", LOG_SPAN("platform", account->lane->platform->name), LOG_ERR(&err));
         give_up(c, MISSING_FETCH_ERROR);
     }
     poll_call_close(&call);
 }
 
-/* Before each try: whether its account, its budget and its platform let it go. */
+/* Before each try: whether its budget and its platform let it go. The budget first: a permit of a half-open breaker is
+ * taken by none but those that go. Who is refused once is not asked for again in this run. */
 static bool may_go(void *call, unsigned attempt)
 {
     struct call *c = call;
-    struct asker *a = c->asker;
+    struct account *account = c->account;
+    enum missing why = MISSING_NONE;
     struct err err = {0};
 
-    (void)attempt;
-    c->held = c->account->blocked;
-    if (!c->held && breakers_take(&a->breakers, c->account->platform->name, &c->held, &c->era, &err)) {
-        log_warn("poll_not_asked", LOG_SPAN("platform", c->account->platform->name), LOG_ERR(&err));
-        c->held = MISSING_CIRCUIT_OPEN; /* what cannot be read counts as open */
+    if (!is_free(account))
+        return false;
+    if (!spend(c)) {
+        account->held = MISSING_RATE_LIMITED;
+        return false;
     }
-    if (!c->held && !spend(a, c->account))
-        c->held = MISSING_RATE_LIMITED;
-    return !c->held;
+    if (breakers_take(&c->asker->breakers, account->lane->platform->name, &why, &c->era, &err)) {
+        log_warn("poll_not_asked", LOG_SPAN("platform", account->lane->platform->name), LOG_ERR(&err));
+        account->lane->held = MISSING_CIRCUIT_OPEN; /* what cannot be read counts as open */
+    } else if (why) {
+        hold(c, why, attempt);
+    }
+    account->was_asked |= !account->lane->held;
+    return !account->lane->held;
 }
 
-static bool spend(struct asker *a, const struct account *account)
+/* Keeps what the descriptor's further requests about the same posts would need: one that could not be ended would be
+ * begun anew by each run, and never answered. */
+static bool spend(struct call *c)
 {
-    struct session *s = a->s;
+    const struct account *account = c->account;
+    const struct platform *platform = account->lane->platform;
+    struct session *s = c->asker->s;
     struct pg_rows *rows;
     struct pg_args args;
     struct err err = {0};
     bool granted;
 
-    pg_args_init(&args, a->arena);
+    pg_args_init(&args, c->asker->arena);
     pg_arg_text(&args, account->user);
-    pg_arg_text(&args, account->platform->name);
+    pg_arg_text(&args, platform->name);
     pg_arg_text(&args, account->name);
     pg_arg_time(&args, session_now_us(s));
-    pg_arg_int(&args, account->platform->poll->budget_per_minute);
+    pg_arg_int(&args, (int64_t)platform->poll->budget_per_minute -
+                          (int64_t)(platform->poll->nrequests - 1 - c->request));
     if (pg_run(s->pg, SQL_POLL_SPEND, &args, WAIT_MS, &rows, &err)) {
-        log_warn("poll_not_asked", LOG_SPAN("platform", account->platform->name), LOG_ERR(&err));
+        log_warn("poll_not_asked", LOG_SPAN("platform", platform->name), LOG_ERR(&err));
         return false; /* a limit that cannot be read is kept */
     }
     granted = pg_nrows(rows) > 0;
     pg_rows_free(rows);
     return granted;
+}
+
+static void hold(struct call *c, enum missing why, unsigned attempt)
+{
+    struct lane *lane = c->account->lane;
+
+    if (lane->told != why)
+        asking_log_held(lane->platform->name, attempt,
+                        breakers_wait_s(&c->asker->breakers, lane->platform->name, why), why);
+    lane->held = lane->told = why;
 }
 
 static void after_try(void *call, const struct fetch_answer *answer)
@@ -456,7 +535,7 @@ static void after_try(void *call, const struct fetch_answer *answer)
     struct poll_answer *answers = arena_zero(a->reading, c->n * sizeof(*answers));
     struct span *posts = arena_alloc(a->reading, c->n * sizeof(*posts));
     const struct poll_question q = {
-        .poll = c->account->platform->poll, .request = c->request, .posts = posts, .nposts = c->n};
+        .poll = c->account->lane->platform->poll, .request = c->request, .posts = posts, .nposts = c->n};
     const struct poll_reply reply = {
         .status = answer->status, .content = answer->body, .received_us = now_wall_us()};
     enum poll_error whole = POLL_FETCH_ERROR;
@@ -465,39 +544,61 @@ static void after_try(void *call, const struct fetch_answer *answer)
         posts[i] = c->questions[i]->post;
     if (answer->error == FETCH_OK)
         whole = poll_read(&q, &reply, a->reading, answers);
-    note_try(c, answer, whole);
-    if (answer->error == FETCH_OK && !answer->again)
-        take_answers(c, answer, answers, whole);
-    else if (c->held && !answer->again)
-        give_up(c, c->held);
-    else if (answer->error != FETCH_STOPPED && !answer->again)
-        give_up(c, breakers_missing(answer));
+    if (answer->error != FETCH_HELD && answer->error != FETCH_STOPPED) /* these say nothing of the platform */
+        c->why = note_try(c, answer, whole);
+    if (!answer->again)
+        end_call(c, answer, answers, whole);
     arena_reset(a->reading);
 }
 
-/* For the breaker and for the log. A try that was held back or cut off by us says nothing of the platform. */
-static void note_try(struct call *c, const struct fetch_answer *answer, enum poll_error error)
+/* For the breaker and for the log. Returns why the try brought nothing. */
+static enum missing note_try(struct call *c, const struct fetch_answer *answer, enum poll_error error)
 {
-    struct span platform = c->account->platform->name;
-    enum missing why = answer->error == FETCH_OK ? missing_of(error) : breakers_missing(answer);
-    enum breaker_word word = answer->error == FETCH_OK ? word_of(error) : breakers_word(answer);
-    enum breaker_state state = BREAKER_CLOSED;
+    struct lane *lane = c->account->lane;
+    struct span platform = lane->platform->name;
+    bool is_read = answer->error == FETCH_OK;
+    enum missing why = is_read ? missing_of(error) : breakers_missing(answer);
+    enum breaker_word word = is_read && error != POLL_FETCH_ERROR ? word_of(error) : breakers_word(answer);
+    enum breaker_state state;
     struct err err = {0};
 
-    if (c->held)
-        return;
+    asking_log_try(platform, answer, why);
     if (breakers_note(&c->asker->breakers, platform, c->era, word, &state, &err))
         log_warn("breaker_not_noted", LOG_SPAN("platform", platform), LOG_ERR(&err));
-    asking_log_try(platform, answer, why);
-    if (word == BREAKER_FAILURE && state == BREAKER_OPEN)
-        asking_log_held(platform, MISSING_CIRCUIT_OPEN);
+    else if (word == BREAKER_FAILURE && state == BREAKER_OPEN)
+        hold(c, MISSING_CIRCUIT_OPEN, answer->attempt);
+    else if (word == BREAKER_SUCCESS && state == BREAKER_CLOSED && lane->held)
+        release(c->asker, lane);
+    return why;
 }
 
 static enum breaker_word word_of(enum poll_error error)
 {
-    if (error == POLL_RATE_LIMITED || error == POLL_AUTH_ERROR)
+    if (error == POLL_RATE_LIMITED || error == POLL_AUTH_ERROR || error == POLL_FORBIDDEN)
         return BREAKER_NEITHER;
     return error == POLL_ERROR_NONE ? BREAKER_SUCCESS : BREAKER_FAILURE;
+}
+
+/* The probe of a half-open breaker has closed it: those go that waited for it. */
+static void release(struct asker *a, struct lane *lane)
+{
+    lane->held = MISSING_NONE;
+    for (struct account *account = a->accounts; account; account = account->next)
+        if (account->lane == lane)
+            start_next(a, account);
+}
+
+/* What was tried in vain is noted though a further try was held or cut off: else each run would begin with it. */
+static void end_call(struct call *c, const struct fetch_answer *answer, const struct poll_answer *answers,
+                     enum poll_error whole)
+{
+    c->account->on_its_way = false;
+    if (answer->error == FETCH_OK)
+        take_answers(c, answer, answers, whole);
+    else if (c->why)
+        give_up(c, c->why);
+    if (answer->error != FETCH_STOPPED)
+        start_next(c->asker, c->account);
 }
 
 /* The answers borrow a body that goes with this call, and an arena that the next one forgets. */
@@ -522,33 +623,17 @@ static void take_answers(struct call *c, const struct fetch_answer *answer, cons
         q->answer.extras = arena_copy(a->arena, answers[i].extras);
         if (q->answer.outcome == POLL_COULD_NOT_ASK)
             could_not(q, missing_of(q->answer.error), poll_error_name(q->answer.error));
+        else if (q->answer.outcome == POLL_NOT_MINE)
+            ask_by(q, c->request + 1);
         else
-            q->answered = q->answer.outcome != POLL_NOT_MINE;
+            q->answered = true;
     }
-    ask_next(c);
 }
 
-/* Posts that this request is not for. */
-static void ask_next(struct call *c)
-{
-    struct question **left = arena_alloc(c->asker->arena, c->n * sizeof(struct question *));
-    size_t n = 0;
-
-    for (size_t i = 0; i < c->n; i++)
-        if (!c->questions[i]->answered)
-            left[n++] = c->questions[i];
-    if (n > 0 && c->request + 1 < c->account->platform->poll->nrequests)
-        send_some(c->asker, c->account, c->request + 1, left, n);
-}
-
-/* Of all its questions. What was only held back is asked by the next run: nothing is written of it. */
 static void give_up(struct call *c, enum missing why)
 {
-    for (size_t i = 0; i < c->n; i++) {
+    for (size_t i = 0; i < c->n; i++)
         could_not(c->questions[i], why, missing_name(why));
-        if (c->held && c->held != c->account->blocked)
-            c->questions[i]->answered = false;
-    }
 }
 
 static void could_not(struct question *q, enum missing why, const char *word)
@@ -562,13 +647,10 @@ static void could_not(struct question *q, enum missing why, const char *word)
 static enum missing missing_of(enum poll_error error)
 {
     static const enum missing codes[] = {
-        [POLL_ERROR_NONE] = MISSING_NONE,
-        [POLL_AUTH_ERROR] = MISSING_AUTH_ERROR,
-        [POLL_RATE_LIMITED] = MISSING_RATE_LIMITED,
-        [POLL_FETCH_ERROR] = MISSING_FETCH_ERROR,
-        [POLL_INVALID_RETURN] = MISSING_INVALID_ADAPTER_RETURN,
-        [POLL_NOT_FOUND] = MISSING_NO_METRICS,
-        [POLL_BAD_POST] = MISSING_INVALID_ADAPTER_RETURN,
+        [POLL_ERROR_NONE] = MISSING_NONE,         [POLL_AUTH_ERROR] = MISSING_AUTH_ERROR,
+        [POLL_FORBIDDEN] = MISSING_AUTH_ERROR,    [POLL_RATE_LIMITED] = MISSING_RATE_LIMITED,
+        [POLL_FETCH_ERROR] = MISSING_FETCH_ERROR, [POLL_INVALID_RETURN] = MISSING_INVALID_ADAPTER_RETURN,
+        [POLL_NOT_FOUND] = MISSING_NO_METRICS,    [POLL_BAD_POST] = MISSING_INVALID_ADAPTER_RETURN,
     };
 
     return codes[error];
@@ -579,8 +661,10 @@ static enum missing missing_of(enum poll_error error)
 static void count(struct asker *a)
 {
     for (size_t i = 0; i < a->nquestions; i++) {
-        const struct question *q = &a->questions[i];
+        struct question *q = &a->questions[i];
 
+        if (!q->answered && !a->is_second)
+            q->missing = q->account->held ? q->account->held : q->account->lane->held;
         a->counts->asked += q->answered;
         a->counts->done += q->answer.outcome == POLL_DONE;
         a->counts->working += q->answer.outcome == POLL_WORKING;
@@ -672,7 +756,7 @@ static void put_texts(const struct question *q, struct span *first, size_t n)
 {
     const struct span columns[COLUMNS_OF_TEXT] = {
         q->source,
-        q->account->platform->name,
+        q->account->lane->platform->name,
         q->post,
         span_of(outcome_words[q->answer.outcome]),
         q->error_code ? span_of(q->error_code) : SPAN_NONE,
@@ -696,25 +780,40 @@ static int64_t next_us(const struct asker *a, const struct question *q)
     return again_us > q->account->until_us ? again_us : q->account->until_us;
 }
 
-/* Those that an answer has blocked. Whose token was no good is found out again, without asking. */
+/* Those that an answer has blocked, whose budget is used up, and whose questions took longer than the round: else one
+ * account with many would use up the time of all that stand behind it. Whose token was no good is found out again,
+ * without asking. */
 static void keep_barred(struct asker *a)
 {
-    for (const struct account *account = a->accounts; account; account = account->next) {
-        struct account *kept;
+    for (struct account *account = a->accounts; account; account = account->next) {
+        struct account *kept = find_account(a->barred, account->lane, account->user, account->name);
 
-        if (!account->until_us || find_account(a->barred, account->platform, account->user, account->name))
+        account->had_its_turn |= account->was_asked && is_free(account) && has_open(account);
+        if (!account->until_us && !account->held && !account->had_its_turn)
             continue;
-        kept = arena_zero(a->lasting, sizeof(*kept));
-        *kept = (struct account){
-            .platform = account->platform,
-            .user = arena_copy(a->lasting, account->user),
-            .name = arena_copy(a->lasting, account->name),
-            .blocked = account->blocked,
-            .until_us = account->until_us,
-            .next = a->barred,
-        };
-        a->barred = kept;
+        if (!kept) {
+            kept = arena_zero(a->lasting, sizeof(*kept));
+            *kept = (struct account){
+                .lane = account->lane,
+                .user = arena_copy(a->lasting, account->user),
+                .name = arena_copy(a->lasting, account->name),
+                .next = a->barred,
+            };
+            a->barred = kept;
+        }
+        kept->blocked = account->blocked;
+        kept->until_us = account->until_us;
+        kept->held = account->held;
+        kept->had_its_turn = account->had_its_turn;
     }
+}
+
+static bool has_open(const struct account *account)
+{
+    for (size_t i = 0; i < account->n; i++)
+        if (!account->questions[i]->answered)
+            return true;
+    return false;
 }
 
 static void close_page(struct asker *a)

@@ -1,6 +1,7 @@
 /*
  * ask: asks platforms what became of the publications that no webhook has decided, and stores what they answer: decisive
- * answers as reports, of the others when to ask again. No network within a transaction; every write under the fence.
+ * answers as reports, of the others when to ask again. No network within a transaction; what is stored of answers is so under the
+ * fence. Budgets and breakers are shared by all who ask, and written outside of it.
  */
 #ifndef SETTLE_RECONCILER_ASK_H
 #define SETTLE_RECONCILER_ASK_H

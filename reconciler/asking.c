@@ -32,7 +32,8 @@ void asking_log_try(struct span platform, const struct fetch_answer *answer, enu
              LOG_TEXT("why", answer->why));
 }
 
-void asking_log_held(struct span platform, enum missing why)
+void asking_log_held(struct span platform, unsigned attempt, unsigned backoff_s, enum missing why)
 {
-    log_warn("circuit_open", LOG_SPAN("platform", platform), LOG_TEXT("error_code", missing_name(why)));
+    log_warn("circuit_open", LOG_SPAN("platform", platform), LOG_INT("attempt", attempt),
+             LOG_INT("backoff_seconds", backoff_s), LOG_TEXT("error_code", missing_name(why)));
 }

@@ -15,7 +15,8 @@ struct fetch_config asking_config(const struct config *c);
 /* A try that brought nothing, and why: poll_retry_scheduled if there will be another, else fetch_error. One that brought
  * something, or was not sent, writes no line. Never a URL, a header, a body. */
 void asking_log_try(struct span platform, const struct fetch_answer *answer, enum missing why);
-/* The breaker did not let it go: circuit_open, with why as its error_code. Once a pass and platform will do. */
-void asking_log_held(struct span platform, enum missing why);
+/* From now on the breaker lets none go, and backoff_s at most until it lets one try: circuit_open, with why as its
+ * error_code. attempt: the try that opened it or was held. Once a run, platform and reason. */
+void asking_log_held(struct span platform, unsigned attempt, unsigned backoff_s, enum missing why);
 
 #endif

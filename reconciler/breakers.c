@@ -152,6 +152,13 @@ static enum status write_breaker(const struct breakers *b, const struct reading 
     return OK;
 }
 
+unsigned breakers_wait_s(const struct breakers *b, struct span platform, enum missing why)
+{
+    const struct breaker_options options = options_of(b->config, platform);
+
+    return why == MISSING_CIRCUIT_OPEN ? options.open_cooldown_s : (options.permit_ms + 999) / 1000;
+}
+
 enum missing breakers_missing(const struct fetch_answer *answer)
 {
     if (answer->status == 429)

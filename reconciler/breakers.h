@@ -23,6 +23,9 @@ enum status breakers_take(const struct breakers *b, struct span platform, enum m
 enum status breakers_note(const struct breakers *b, struct span platform, int64_t era, enum breaker_word word,
                           enum breaker_state *ret_state, struct err *err) MUST_CHECK;
 
+/* For how long at most a breaker refuses for this reason. */
+unsigned breakers_wait_s(const struct breakers *b, struct span platform, enum missing why);
+
 /* What a try says: of the reason nothing was learned, and of the platform. The reader of an answer may know better
  * (MISSING_INVALID_ADAPTER_RETURN, which is a BREAKER_FAILURE). */
 enum missing breakers_missing(const struct fetch_answer *answer);

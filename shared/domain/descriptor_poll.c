@@ -1,5 +1,6 @@
 #include "domain/descriptor_reader.h"
 #include "domain/poll.h"
+#include "domain/shape.h"
 
 enum {
     URL_TEMPLATE_BYTES = 512, /* so that with all its posts put in it stays below POLL_URL_BYTES */
@@ -74,6 +75,10 @@ enum status descriptor_poll(struct reader *r, struct platform *p)
 
     if (from->nrequests > POLL_REQUESTS_MAX)
         return form_wrong(r->form, r->err, "poll.requests", "at most %d", POLL_REQUESTS_MAX);
+    if (budget < from->nrequests)
+        return form_wrong(r->form, r->err, "poll.budget_per_minute",
+                          "at least %u: a post that needs all the requests must be answered within a minute",
+                          from->nrequests);
     poll->nrequests = from->nrequests;
     poll->requests = arena_zero(r->arena, poll->nrequests * sizeof(*poll->requests));
     for (size_t i = 0; i < poll->nrequests; i++)
@@ -303,7 +308,7 @@ static enum status read_batch(struct reader *r, const char *path, const struct r
     size_t one = count_place(&s->url, POLL_POST) + count_place(&s->body, POLL_POST);
     size_t several = count_place(&s->url, POLL_POSTS) + count_place(&s->body, POLL_POSTS);
     const char *separator = reader_path(r, path, "separator");
-    uint64_t batch = 1;
+    uint64_t batch = 1, digits = 0;
 
     if ((one > 0) == (several > 0))
         return form_wrong(r->form, r->err, reader_path(r, path, "url"),
@@ -313,6 +318,9 @@ static enum status read_batch(struct reader *r, const char *path, const struct r
     if (batch > 1 && several == 0)
         return form_wrong(r->form, r->err, reader_path(r, path, "batch"), "more than one post needs {posts}");
     s->batch = (unsigned)batch;
+    if (reader_number(r, reader_path(r, path, "post_digits"), from->post_digits, 1, POST_BYTES, &digits))
+        return INVALID;
+    s->post_digits = (unsigned)digits;
 
     s->separator = from->separator ? reader_copy(r, from->separator) : SPAN(",");
     if (from->separator && count_place(&s->url, POLL_POSTS) == 0)

@@ -159,6 +159,7 @@ static const cyaml_schema_field_t poll_request_fields[] = {
     TEXT("body", MAY_LACK, raw_request, body),
     TEXT("separator", MAY_LACK, raw_request, separator),
     TEXT("batch", MAY_LACK, raw_request, batch),
+    TEXT("post_digits", MAY_LACK, raw_request, post_digits),
     LIST("rules", MAY_LACK, raw_request, rules, &poll_rule, 1),
     LIST("answers", NEEDED, raw_request, answers, &poll_answer, 1),
     LIST("success", NEEDED, raw_request, success, &word, 0),

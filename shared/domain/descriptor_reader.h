@@ -60,7 +60,7 @@ struct raw {
     struct raw_poll {
         char *budget_per_minute, *give_up_minutes;
         struct raw_request {
-            char *method, *url, *body, *separator, *batch, *missing;
+            char *method, *url, *body, *separator, *batch, *post_digits, *missing;
             struct raw_header {
                 char *name, *value;
             } * headers;

@@ -185,6 +185,7 @@ struct poll_step {
     struct poll_template body; /* JSON */
     struct span separator;     /* between the posts of a URL */
     unsigned batch;            /* posts a request at most; 1 unless it names {posts} */
+    unsigned post_digits;      /* a post's id is a number of at most so many; 0: any text */
     struct poll_rule *rules;   /* the first that holds decides, before answers are looked at */
     size_t nrules;
     struct payload

@@ -40,6 +40,7 @@ struct reading {
 };
 
 static bool fits(struct span id, size_t most);
+static bool is_number(struct span id, size_t most);
 static bool fits_url(struct span id);
 static bool is_unreserved(char c);
 static size_t encoded_length(struct span text);
@@ -71,13 +72,10 @@ static bool has_word(const struct span *words, size_t n, struct span word);
 const char *poll_error_name(enum poll_error error)
 {
     static const char *const names[] = {
-        [POLL_ERROR_NONE] = NULL,
-        [POLL_AUTH_ERROR] = "auth_error",
-        [POLL_RATE_LIMITED] = "rate_limited",
-        [POLL_FETCH_ERROR] = "fetch_error",
-        [POLL_INVALID_RETURN] = "invalid_adapter_return",
-        [POLL_NOT_FOUND] = "not_found",
-        [POLL_BAD_POST] = "invalid_post_id",
+        [POLL_ERROR_NONE] = NULL,           [POLL_AUTH_ERROR] = "auth_error",
+        [POLL_FORBIDDEN] = "auth_error",    [POLL_RATE_LIMITED] = "rate_limited",
+        [POLL_FETCH_ERROR] = "fetch_error", [POLL_INVALID_RETURN] = "invalid_adapter_return",
+        [POLL_NOT_FOUND] = "not_found",     [POLL_BAD_POST] = "invalid_post_id",
     };
 
     return names[error];
@@ -88,7 +86,7 @@ bool poll_fits(const struct poll *poll, size_t request, struct span post)
     const struct poll_step *step = &poll->requests[request];
     bool listed = has_place(&step->url, POLL_POSTS);
 
-    if (!fits(post, POST_BYTES))
+    if (!fits(post, POST_BYTES) || (step->post_digits > 0 && !is_number(post, step->post_digits)))
         return false;
     if ((listed || has_place(&step->url, POLL_POST)) && !fits_url(post))
         return false;
@@ -104,6 +102,14 @@ static bool fits(struct span id, size_t most)
         if ((unsigned char)id.at[i] < ' ' || id.at[i] == 0x7f)
             return false;
     return true;
+}
+
+static bool is_number(struct span id, size_t most)
+{
+    for (size_t i = 0; i < id.len; i++)
+        if (id.at[i] < '0' || id.at[i] > '9')
+            return false;
+    return id.len <= most;
 }
 
 /* Servers and proxies resolve these after decoding, and then the path is another. */
@@ -401,8 +407,10 @@ static enum poll_error by_rule(struct reading *r, const struct poll_rule *rule)
 /* What no rule speaks of. A redirect is not followed: it would take the token along. */
 static enum poll_error by_status(struct reading *r)
 {
-    if (r->reply->status == 401 || r->reply->status == 403)
+    if (r->reply->status == 401)
         return answer_all(r, POLL_COULD_NOT_ASK, POLL_AUTH_ERROR);
+    if (r->reply->status == 403)
+        return answer_all(r, POLL_COULD_NOT_ASK, POLL_FORBIDDEN);
     if (r->reply->status == 429)
         return answer_all(r, POLL_COULD_NOT_ASK, POLL_RATE_LIMITED);
     return answer_all(r, POLL_COULD_NOT_ASK, POLL_FETCH_ERROR);

@@ -33,7 +33,8 @@ struct poll_question {
 /* Codes that are stored and shown; poll_error_name gives the words. */
 enum poll_error {
     POLL_ERROR_NONE,
-    POLL_AUTH_ERROR,   /* "auth_error": the token is refused, lacks a right, or cannot be sent */
+    POLL_AUTH_ERROR, /* "auth_error": the token is refused, lacks a right, or cannot be sent */
+    POLL_FORBIDDEN, /* "auth_error": 403, and no rule says more; perhaps of this post alone, so others may be asked */
     POLL_RATE_LIMITED, /* "rate_limited" */
     POLL_FETCH_ERROR,  /* "fetch_error": the platform could not, or did not say why not */
     POLL_INVALID_RETURN, /* "invalid_adapter_return": an answer that cannot be read, or a word that nobody knows */
@@ -44,7 +45,8 @@ const char *poll_error_name(enum poll_error error); /* NULL for POLL_ERROR_NONE 
 
 /* Whether this post can be asked about by this request. An id is 1 to 255 bytes of UTF-8 without control characters;
  * one that stands in a URL is neither "." nor ".." and holds no "/" nor "\", which servers resolve even when encoded;
- * one of several in a URL does not hold the separator and takes at most 64 bytes there. */
+ * one of several in a URL does not hold the separator and takes at most 64 bytes there; and it is of digits where the
+ * descriptor says so (post_digits): a platform may refuse all of a batch for one id that cannot be. */
 bool poll_fits(const struct poll *poll, size_t request, struct span post);
 
 /* A request to send. Lives in one block of its own that holds the token: the caller owns it, sends it, and calls

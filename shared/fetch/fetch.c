@@ -80,6 +80,7 @@ static struct job *queue_take(struct queue *q);
 
 static bool is_over(const struct fetch *f);
 static void begin_due(struct fetch *f);
+static bool has_room(const struct fetch *f);
 static void queue_due(struct fetch *f);
 static bool begin_one(struct fetch *f, struct lane *l);
 static enum fetch_error check_url(const struct fetch *f, const char *url);
@@ -337,11 +338,17 @@ static void begin_due(struct fetch *f)
     bool any = true;
 
     queue_due(f);
-    while (any && f->n_on_wire < f->config.at_once) {
+    while (any && has_room(f)) {
         any = false;
-        for (size_t i = 0; i < f->nlanes && f->n_on_wire < f->config.at_once; i++)
+        for (size_t i = 0; i < f->nlanes && has_room(f); i++)
             any |= begin_one(f, &f->lanes[i]);
     }
+}
+
+/* Asked before each, as an owner's may() takes time. */
+static bool has_room(const struct fetch *f)
+{
+    return f->n_on_wire < f->config.at_once && !is_over(f);
 }
 
 /* Whose backoff is over waits again, behind those that came meanwhile. */

@@ -3,7 +3,8 @@
 
     done-* failed-* working-* unknown-*    its status
     garbage-*                              no JSON
-    e500-* e401-* e429-*                   an HTTP status; 429 with Retry-After: 120
+    media-*                                not one of those that /one/ is for; else done
+    e500-* e401-* e429-* ...               an HTTP status; 429 with Retry-After: 120
     redirect-*                             302 to 127.0.0.2, where all is done
     slow-*                                 no answer as long as the other side waits
 
@@ -15,7 +16,7 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-WORDS = {'done': 'PUBLISH_COMPLETE', 'failed': 'FAILED', 'working': 'PROCESSING_UPLOAD', 'unknown': 'SOMETHING_NEW'}
+WORDS = {'done': 'PUBLISH_COMPLETE', 'media': 'PUBLISH_COMPLETE', 'failed': 'FAILED', 'working': 'PROCESSING_UPLOAD', 'unknown': 'SOMETHING_NEW'}
 
 
 class Platform(BaseHTTPRequestHandler):
@@ -32,6 +33,8 @@ class Platform(BaseHTTPRequestHandler):
             self.reply(200, b'<html>')
         elif kind == 'redirect':
             self.reply(302, b'', {'location': f'http://127.0.0.2:{server.server_address[1]}/'})
+        elif kind == 'media' and self.path == '/one/':
+            self.reply(400, b'{"error": {"code": "not_one"}}')
         elif kind[0] == 'e':
             self.reply(int(kind[1:]), b'{}', {'retry-after': '120'} if kind == 'e429' else {})
         else:

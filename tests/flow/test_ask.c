@@ -119,10 +119,11 @@ static int down(void **state)
     return 0;
 }
 
-/* user-1 is who world_publication publishes for. expires: SQL. */
-static void connect_to(struct world *w, const char *platform, const char *token, const char *expires)
+/* expires: SQL */
+static void connect_user(struct world *w, const char *user, const char *platform, const char *token,
+                         const char *expires)
 {
-    const struct span place[] = {SPAN("user-1"), span_of(platform), SPAN("default")};
+    const struct span place[] = {span_of(user), span_of(platform), SPAN("default")};
     struct arena *arena = arena_open(1024);
     struct err err = {0};
     struct seal_keys *keys = seal_keys_read(SPAN(KEY), &err);
@@ -134,10 +135,16 @@ static void connect_to(struct world *w, const char *platform, const char *token,
     world_sql(w,
               "insert into settle.platform_connections (user_id_str, platform, account, token, key_id, "
               "expires_at, connected)"
-              " values ('user-1', '%s', 'default', decode('%s', 'hex'), '%.*s', %s, true)",
-              platform, hex, SPAN_ARG(seal_key_id(keys)), expires);
+              " values ('%s', '%s', 'default', decode('%s', 'hex'), '%.*s', %s, true)",
+              user, platform, hex, SPAN_ARG(seal_key_id(keys)), expires);
     seal_keys_close(keys);
     arena_close(arena);
+}
+
+/* user-1 is who world_publication publishes for. */
+static void connect_to(struct world *w, const char *platform, const char *token, const char *expires)
+{
+    connect_user(w, "user-1", platform, token, expires);
 }
 
 static void connect_account(struct world *w, const char *token, const char *expires)
@@ -454,9 +461,245 @@ static void test_a_stored_answer_counts_though_its_publication_had_changed(void 
     }
 }
 
+static void publications(struct world *w, const char *kind, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        char post[32];
+
+        snprintf(post, sizeof(post), "%s-%u", kind, i);
+        publication(w, post);
+    }
+}
+
+static long successes(struct world *w)
+{
+    return world_count(w, "select count(*) from settle.publish_logs where status = 'success'");
+}
+
+/* Such as a post that is hidden from the account it is asked for. */
+static void test_what_is_said_of_one_post_is_not_of_its_account(void **state)
+{
+    struct world *w = *state;
+
+    connect_account(w, "token-1", "null");
+    publications(w, "e403", 3);
+    publications(w, "done", 20);
+    assert_int_equal(world_reconcile(w, NULL).status, 0);
+    assert_int_equal(successes(w), 20);
+    assert_int_equal(
+        world_count(w, "select count(*) from settle.publish_polls where error_code = 'auth_error'"), 3);
+}
+
+/* Whoever answers that, works. */
+static void test_posts_that_a_platform_does_not_know_open_no_breaker(void **state)
+{
+    struct world *w = *state;
+
+    setenv("SETTLE_RECONCILE_FAILURE_THRESHOLD", "5", 1);
+    connect_account(w, "token-1", "null");
+    publications(w, "e404", 4);
+    publications(w, "e400", 4);
+    publications(w, "done", 4);
+    assert_int_equal(world_reconcile(w, NULL).status, 0);
+    assert_int_equal(successes(w), 4);
+    assert_int_equal(world_count(w, "select count(*) from settle.breakers where state <> 'closed'"), 0);
+}
+
+/* As Instagram's: what the first request is not for is asked by the second. */
+static void write_two_requests(struct world *w, unsigned budget)
+{
+    static const char *const paths[] = {"one", "two"};
+    char path[200], command[500];
+    FILE *file;
+
+    snprintf(path, sizeof(path), "%s/platforms/tiktok.yaml", w->dir);
+    snprintf(command, sizeof(command), "sed '/^poll:/,$d' %s/shared/platforms/tiktok.yaml > %s",
+             getenv("SETTLE_TOP"), path);
+    assert_int_equal(system(command), 0);
+    file = fopen(path, "ae");
+    assert_non_null(file);
+    fprintf(file, "poll:\n  budget_per_minute: %u\n  requests:\n", budget);
+    for (size_t i = 0; i < countof(paths); i++)
+        fprintf(file,
+                "    - method: post\n"
+                "      url: http://127.0.0.1:%u/%s/\n"
+                "      headers: [{name: authorization, value: \"Bearer {token}\"},\n"
+                "        {name: content-type, value: application/json}]\n"
+                "      body: '{\"publish_id\":{post}}'\n"
+                "      rules: [{at: /error/code, is: [not_one], means: %s}]\n"
+                "      answers: [{when: /error/code, is: [ok], each: /data, status: {at: /data/status}}]\n"
+                "      success: [PUBLISH_COMPLETE]\n"
+                "      failure: [FAILED]\n",
+                server.port, paths[i], i == 0 ? "not_mine" : "missing");
+    fclose(file);
+}
+
+static void test_a_question_that_is_begun_can_be_ended(void **state)
+{
+    struct world *w = *state;
+
+    write_two_requests(w, 3);
+    connect_account(w, "token-1", "null");
+    publications(w, "media", 4);
+    for (long i = 1; i <= 4; i++) {
+        world_sql(w, "delete from settle.poll_budgets"); /* the next minute */
+        assert_int_equal(world_reconcile(w, NULL).status, 0);
+        assert_true(successes(w) >= i);
+    }
+    write_descriptor(w);
+}
+
+/* Counted though the transaction does not stay. */
+static void count_spending(struct world *w)
+{
+    world_sql(w, "create sequence public.spent;"
+                 "create function public.count_spent() returns trigger language plpgsql security definer as"
+                 " 'begin perform nextval(''public.spent''); return new; end';"
+                 "create trigger count_spent before insert on settle.poll_budgets for each row"
+                 " execute function public.count_spent()");
+}
+
+static void count_no_more(struct world *w)
+{
+    world_sql(w, "drop trigger count_spent on settle.poll_budgets; drop function public.count_spent();"
+                 "drop sequence public.spent");
+}
+
+/* What cannot be asked costs nothing, however much there is of it, and those behind it are asked. */
+static void test_a_used_up_budget_is_asked_for_once(void **state)
+{
+    enum { BUDGET = 7, MANY = 1500 };
+    struct world *w = *state;
+    const char *of_others;
+    char command[300];
+
+    snprintf(command, sizeof(command),
+             "sed -i 's|budget_per_minute: 600|budget_per_minute: %d|' %s/platforms/tiktok.yaml", BUDGET,
+             w->dir);
+    assert_int_equal(system(command), 0);
+    write_descriptor_of(w, "steady", NULL);
+    connect_account(w, "token-1", "null");
+    connect_to(w, "steady", "token-2", "null");
+    world_sql(w,
+              "insert into settle.publish_logs (platform, user_id_str, status, external_post_id, updated_at)"
+              " select 'tiktok', 'user-1', 'processing', 'working-' || g, now() - interval '2 hours'"
+              " from generate_series(1, %d) as g",
+              MANY);
+    of_others = world_publication(w, "steady", "done-0", "processing", 30);
+    count_spending(w);
+    assert_int_equal(world_reconcile(w, NULL).status, 0);
+    assert_true(world_count(w, "select last_value from public.spent") <=
+                2 * (BUDGET + 1) + 1); /* two minutes */
+    count_no_more(w);
+    assert_string_equal(state_of(w, of_others), "success|poll_confirmed");
+    write_descriptor(w);
+    unlink_descriptor(w, "steady");
+}
+
+/* A round has 22 s, so this is of ops/test --long. */
+static void test_one_account_does_not_use_up_the_time_of_all(void **state)
+{
+    struct world *w = *state;
+    const char *of_others;
+
+    if (!getenv("SETTLE_TEST_LONG"))
+        return;
+    write_descriptor_of(w, "steady", NULL);
+    connect_account(w, "token-1", "null");
+    connect_to(w, "steady", "token-2", "null");
+    world_sql(w,
+              "insert into settle.publish_logs (platform, user_id_str, status, external_post_id, updated_at)"
+              " select 'tiktok', 'user-1', 'processing', 'slow-' || g, now() - interval '2 hours'"
+              " from generate_series(1, 3000) as g");
+    of_others = world_publication(w, "steady", "done-0", "processing", 30);
+    assert_int_equal(world_reconcile(w, NULL).status, 0);
+    assert_string_equal(state_of(w, of_others), "success|poll_confirmed");
+    unlink_descriptor(w, "steady");
+}
+
+/* Else each run would begin with it. */
+static void test_what_was_tried_in_vain_is_noted_though_time_was_up(void **state)
+{
+    struct world *w = *state;
+
+    connect_account(w, "token-1", "null");
+    publications(w, "slow", 1);
+    setenv("SETTLE_RECONCILE_POLL_SECONDS", "1", 1); /* two tries of half a second do not fit in */
+    assert_int_equal(world_reconcile(w, NULL).status, 0);
+    unsetenv("SETTLE_RECONCILE_POLL_SECONDS");
+    assert_string_equal(world_sql(w, "select error_code from settle.publish_polls"), "timeout");
+}
+
+static unsigned times_said(const char *text, const char *what)
+{
+    unsigned n = 0;
+
+    while ((text = strstr(text, what))) {
+        text += strlen(what);
+        n++;
+    }
+    return n;
+}
+
+/* A half-open breaker has one permit, and those who come first have no budget to use it. */
+static void test_no_permit_for_who_does_not_go(void **state)
+{
+    static const char *const users[] = {"user-0", "user-1", "user-2"}, *const posts[] = {"done-0", "done-1",
+                                                                                         "done-2"};
+    struct world *w = *state;
+
+    setenv("SETTLE_RECONCILE_HALF_OPEN_PROBE_COUNT", "1", 1);
+    for (size_t i = 0; i < countof(users); i++) {
+        connect_user(w, users[i], "tiktok", "token-1", "null");
+        world_sql(
+            w,
+            "update settle.publish_logs set user_id_str = '%s', updated_at = now() - interval '%zu minutes'"
+            " where id = '%s'",
+            users[i], 50 - i, publication(w, posts[i]));
+    }
+    world_sql(w,
+              "create function public.refuse() returns trigger language plpgsql as 'begin return null; end';"
+              "create trigger refuse before insert on settle.poll_budgets for each row"
+              " when (new.user_id_str <> 'user-1') execute function public.refuse();"
+              "insert into settle.breakers (platform, state, failures, opened_at, transitions, probes_until)"
+              " values ('tiktok', 'open', 5, now() - interval '1 hour', 1, '{}')");
+    assert_int_equal(world_reconcile(w, NULL).status, 0);
+    world_sql(w, "drop trigger refuse on settle.poll_budgets; drop function public.refuse()");
+    unsetenv("SETTLE_RECONCILE_HALF_OPEN_PROBE_COUNT");
+    assert_int_equal(successes(w), 1);
+    assert_string_equal(world_sql(w, "select state from settle.breakers"), "closed");
+}
+
+/* Of several accounts one may try; the others wait for what comes of it. */
+static void test_those_who_wait_for_a_probe_go_when_it_was_good(void **state)
+{
+    static const char *const users[] = {"user-0", "user-1", "user-2"}, *const posts[] = {"done-0", "done-1",
+                                                                                         "done-2"};
+    struct world *w = *state;
+    struct outcome run;
+
+    setenv("SETTLE_RECONCILE_HALF_OPEN_PROBE_COUNT", "1", 1);
+    for (size_t i = 0; i < countof(users); i++) {
+        connect_user(w, users[i], "tiktok", "token-1", "null");
+        world_sql(w, "update settle.publish_logs set user_id_str = '%s' where id = '%s'", users[i],
+                  publication(w, posts[i]));
+    }
+    world_sql(w,
+              "insert into settle.breakers (platform, state, failures, opened_at, transitions, probes_until)"
+              " values ('tiktok', 'open', 5, now() - interval '1 hour', 1, '{}')");
+    run = world_wait(w, world_spawn(w, "settle-reconciler", "publications", "--json", NULL));
+    unsetenv("SETTLE_RECONCILE_HALF_OPEN_PROBE_COUNT");
+    assert_int_equal(run.status, 0);
+    assert_int_equal(successes(w), countof(users));
+    assert_int_equal(times_said(run.err, "\"event\":\"circuit_open\""), 1);
+    assert_non_null(
+        strstr(run.err, "\"attempt\":1,\"backoff_seconds\":6,\"error_code\":\"half_open_probe_exhausted\""));
+}
+
 static void test_the_breaker_opens_and_other_publications_wait(void **state)
 {
     struct world *w = *state;
+    struct outcome run;
 
     setenv("SETTLE_RECONCILE_FAILURE_THRESHOLD", "5", 1);
     connect_account(w, "token-1", "null");
@@ -466,8 +709,11 @@ static void test_the_breaker_opens_and_other_publications_wait(void **state)
         snprintf(post, sizeof(post), "e500-%u", i);
         publication(w, post);
     }
-    assert_int_equal(world_reconcile(w, NULL).status, 0);
-    assert_true(times_asked(w) >= 5 && times_asked(w) < 20); /* those already on the wire may come too */
+    run = world_wait(w, world_spawn(w, "settle-reconciler", "publications", "--json", NULL));
+    assert_int_equal(run.status, 0);
+    assert_int_equal(times_asked(w), 5);
+    assert_int_equal(times_said(run.err, "\"event\":\"circuit_open\""), 1);
+    assert_non_null(strstr(run.err, "\"attempt\":2,\"backoff_seconds\":300,\"error_code\":\"circuit_open\""));
     assert_string_equal(world_sql(w, "select state from settle.breakers where platform = 'tiktok'"), "open");
     assert_int_equal(world_count(w, "select count(*) from settle.publish_logs where status = 'processing'"),
                      20);
@@ -600,6 +846,14 @@ int main(void)
         cmocka_unit_test_setup(test_retry_after_is_kept, reset),
         cmocka_unit_test_setup(test_a_rate_limit_holds_for_the_rest_of_the_run, reset),
         cmocka_unit_test_setup(test_a_stored_answer_counts_though_its_publication_had_changed, reset),
+        cmocka_unit_test_setup(test_what_is_said_of_one_post_is_not_of_its_account, reset),
+        cmocka_unit_test_setup(test_posts_that_a_platform_does_not_know_open_no_breaker, reset),
+        cmocka_unit_test_setup(test_a_question_that_is_begun_can_be_ended, reset),
+        cmocka_unit_test_setup(test_a_used_up_budget_is_asked_for_once, reset),
+        cmocka_unit_test_setup(test_one_account_does_not_use_up_the_time_of_all, reset),
+        cmocka_unit_test_setup(test_what_was_tried_in_vain_is_noted_though_time_was_up, reset),
+        cmocka_unit_test_setup(test_no_permit_for_who_does_not_go, reset),
+        cmocka_unit_test_setup(test_those_who_wait_for_a_probe_go_when_it_was_good, reset),
         cmocka_unit_test_setup(test_the_breaker_opens_and_other_publications_wait, reset),
         cmocka_unit_test_setup(test_a_budget_is_a_budget, reset),
         cmocka_unit_test_setup(test_no_token_shows, reset),

@@ -340,7 +340,7 @@ static void test_log_lines(void **state)
         "\"event\":\"fetch_error\"",
         "\"attempt\":3,\"backoff_seconds\":0,\"error_code\":\"timeout\",\"cause\":\"timeout\"",
         "\"event\":\"circuit_open\"",
-        "\"error_code\":\"half_open_probe_exhausted\"",
+        "\"attempt\":2,\"backoff_seconds\":25,\"error_code\":\"half_open_probe_exhausted\"",
     };
     FILE *file = tmpfile();
     int before = dup(2);
@@ -354,7 +354,7 @@ static void test_log_lines(void **state)
     asking_log_try(SPAN("tiktok"), &last, breakers_missing(&last));
     asking_log_try(SPAN("tiktok"), &good, breakers_missing(&good));
     asking_log_try(SPAN("tiktok"), &held, breakers_missing(&held));
-    asking_log_held(SPAN("tiktok"), MISSING_HALF_OPEN_PROBE_EXHAUSTED);
+    asking_log_held(SPAN("tiktok"), 2, 25, MISSING_HALF_OPEN_PROBE_EXHAUSTED);
     dup2(before, 2);
     close(before);
     rewind(file);

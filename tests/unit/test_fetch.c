@@ -741,6 +741,52 @@ static void its_owner_may_hold_it_back(void **state)
     assert_int_equal(asked("/status/507"), 1);
 }
 
+static bool is_late;
+static unsigned granted;
+
+static bool is_late_now(void)
+{
+    return is_late;
+}
+
+static bool may_and_is_late(void *ctx, unsigned attempt)
+{
+    (void)ctx;
+    (void)attempt;
+    granted++;
+    return is_late = true;
+}
+
+/* An owner who takes his time does so for one request, not for all that wait. */
+static void none_is_begun_when_time_is_up(void **state)
+{
+    struct fetch_config c = usual();
+    struct seen seen[8] = {{0}};
+    struct err err = {0};
+    struct fetch *f;
+
+    (void)state;
+    is_late = false;
+    granted = 0;
+    c.stopping = is_late_now;
+    f = open_with(&c);
+    for (size_t i = 0; i < countof(seen); i++) {
+        const char *lane = i % 2 ? "x" : "y";
+        const struct fetch_request r = {.method = "GET",
+                                        .lane = span_of(lane),
+                                        .url = span_of(at("/ok")),
+                                        .may = may_and_is_late,
+                                        .tried = tried,
+                                        .ctx = &seen[i]};
+        assert_int_equal(fetch_add(f, &r, &err), OK);
+    }
+    run(f);
+    fetch_close(f);
+    assert_int_equal(granted, 1);
+    for (size_t i = 0; i < countof(seen); i++)
+        assert_int_equal(seen[i].lasts, 1);
+}
+
 static void more_may_come_meanwhile(void **state)
 {
     struct fetch_config c = usual();
@@ -908,6 +954,7 @@ int main(void)
         cmocka_unit_test(stops_when_told),
         cmocka_unit_test(ends_at_its_deadline),
         cmocka_unit_test(its_owner_may_hold_it_back),
+        cmocka_unit_test(none_is_begun_when_time_is_up),
         cmocka_unit_test(more_may_come_meanwhile),
         cmocka_unit_test(refused_requests),
         cmocka_unit_test(no_certificates),

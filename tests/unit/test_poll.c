@@ -305,6 +305,20 @@ static void test_a_post_that_cannot_be_asked_about_is_never_sent(void **state)
     assert_false(poll_fits(q->poll, 0, (struct span){long_post, 256}));
 }
 
+/* One of another form, and the platform may refuse all that are asked about with it. */
+static void test_where_ids_are_numbers_no_other_is_sent(void **state)
+{
+    static const char *const unfit[] = {"12345678901234567890", "12a", "-1", "1 ", "١"};
+    struct world *w = *state;
+    const struct poll_question *q =
+        given(w, ASKS("https://a.example/v?id={posts}", "batch: 100, post_digits: 19, " LISTED));
+
+    assert_true(poll_fits(q->poll, 0, SPAN("1234567890123456789")));
+    assert_true(poll_fits(q->poll, 0, SPAN("0")));
+    for (size_t i = 0; i < countof(unfit); i++)
+        assert_false(poll_fits(q->poll, 0, span_of(unfit[i])));
+}
+
 static void test_a_listed_post_cannot_be_two(void **state)
 {
     struct world *w = *state;
@@ -561,7 +575,7 @@ static void test_an_http_status_says_what_it_says_everywhere(void **state)
         {304, POLL_FETCH_ERROR },
         {400, POLL_FETCH_ERROR },
         {401, POLL_AUTH_ERROR  },
-        {403, POLL_AUTH_ERROR  },
+        {403, POLL_FORBIDDEN   },
         {404, POLL_FETCH_ERROR },
         {410, POLL_FETCH_ERROR },
         {429, POLL_RATE_LIMITED},
@@ -706,6 +720,7 @@ int main(void)
         TEST(test_each_answer_says_what_its_file_says),
         TEST(test_a_post_cannot_leave_its_place_in_a_url),
         TEST(test_a_post_that_cannot_be_asked_about_is_never_sent),
+        TEST(test_where_ids_are_numbers_no_other_is_sent),
         TEST(test_a_listed_post_cannot_be_two),
         TEST(test_the_longest_batch_stays_below_the_cap),
         TEST(test_one_post_too_many_is_refused),
