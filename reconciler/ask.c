@@ -91,7 +91,7 @@ struct asker {
     struct arena
         *reading; /* of the answer at work: as large as the platform likes, within fetch.max_answer_bytes */
     struct pg_rows *rows;
-    struct account *accounts;
+    struct account *accounts, **accounts_end;
     size_t naccounts;
     struct arena
         *lasting; /* of the run, with lanes and barred: those of earlier pages that are not asked any more */
@@ -163,6 +163,7 @@ enum status ask_all(struct session *s, const struct ask_scope *scope, struct ask
     enum status status = OK;
 
     *ret = (struct asked){.asked = 0};
+    a.accounts_end = &a.accounts;
     if (s->config->reconcile.poll_seconds == 0 || !anyone_can_be_asked(scope, s->arena))
         return OK;
     a.arena = arena_open(1 << 16);
@@ -299,8 +300,9 @@ static struct account *account_of(struct asker *a, size_t at)
     account->lane = lane;
     account->user = user;
     account->name = name;
-    account->next = a->accounts;
-    a->accounts = account;
+    account->next = NULL;
+    *a->accounts_end = account; /* in the order of their oldest question: that one has the least time left */
+    a->accounts_end = &account->next;
     a->naccounts++;
     return account;
 }
@@ -441,7 +443,12 @@ static void send_call(struct call *c)
         .account = span_eq(account->name, SPAN("default")) ? SPAN_NONE : account->name,
     };
     struct fetch_request request = {
-        .lane = account->lane->platform->name, .may = may_go, .tried = after_try, .ctx = c};
+        .lane = account->lane->platform->name,
+        .ahead = c->request > 0, /* or a crowd of accounts would spend each run on first requests alone */
+        .may = may_go,
+        .tried = after_try,
+        .ctx = c,
+    };
     struct poll_call call;
     struct err err = {0};
 
@@ -821,6 +828,7 @@ static void close_page(struct asker *a)
     connection_close(a->connections);
     a->connections = NULL;
     a->accounts = NULL;
+    a->accounts_end = &a->accounts;
     a->naccounts = 0;
     a->nquestions = 0;
     a->more = false;

@@ -71,7 +71,6 @@ static enum status read_resumes(struct deadlines *d, struct session *s, struct e
     struct pg_args args;
 
     pg_args_init(&args, s->arena);
-    pg_arg_time(&args, s->began_us);
     if (pg_run(s->pg, SQL_RESUME_LIST, &args, WAIT_MS, &d->resumes, err))
         return err_in(err, "reading when platforms went on");
     for (size_t i = 0; i < pg_nrows(d->resumes); i++)

@@ -76,6 +76,7 @@ static struct job *job_make(const struct fetch_request *r);
 static const char *keep(char **at, struct span text);
 static size_t lane_of(struct fetch *f, struct span name);
 static void queue_add(struct queue *q, struct job *j);
+static void queue_put_first(struct queue *q, struct job *j);
 static struct job *queue_take(struct queue *q);
 
 static bool is_over(const struct fetch *f);
@@ -202,7 +203,10 @@ enum status fetch_add(struct fetch *f, const struct fetch_request *request, stru
     j->lane = lane_of(f, request->lane);
     if (j->whole_ms == 0 || j->whole_ms > f->config.whole_ms)
         j->whole_ms = f->config.whole_ms;
-    queue_add(&f->lanes[j->lane].waiting, j);
+    if (request->ahead)
+        queue_put_first(&f->lanes[j->lane].waiting, j);
+    else
+        queue_add(&f->lanes[j->lane].waiting, j);
     f->njobs++;
     return OK;
 }
@@ -297,6 +301,14 @@ static void queue_add(struct queue *q, struct job *j)
     j->next = NULL;
     *q->last = j;
     q->last = &j->next;
+}
+
+static void queue_put_first(struct queue *q, struct job *j)
+{
+    j->next = q->first;
+    q->first = j;
+    if (!j->next)
+        q->last = &j->next;
 }
 
 static struct job *queue_take(struct queue *q)

@@ -90,6 +90,7 @@ struct fetch_request {
     struct span headers[FETCH_HEADERS_MAX]; /* "Name: value", without line ends */
     size_t nheaders;
     struct span body;  /* absent: none */
+    bool ahead;        /* of those of its lane that wait: what it goes on with has been paid for */
     unsigned whole_ms; /* 0, or more than the config's: as in the config */
     fetch_may *may;
     fetch_tried *tried;

@@ -802,6 +802,40 @@ static void more_may_come_meanwhile(void **state)
     assert_int_equal(next.attempts, 2);
 }
 
+static void what_goes_on_is_begun_ahead(void **state)
+{
+    struct fetch_config c = usual();
+    struct fetch *f = open_with(&c);
+    struct seen first = {.held = true}, second = {.held = true}, third = {.held = true},
+                ahead = {.held = true};
+    struct fetch_request r = {.method = "GET",
+                              .lane = SPAN("x"),
+                              .url = span_of(at("/held")),
+                              .ahead = true,
+                              .may = may,
+                              .tried = tried,
+                              .ctx = &ahead};
+    struct err err = {0};
+
+    (void)state;
+    add(f, "x", at("/held"), &first);
+    add(f, "x", at("/held"), &second);
+    assert_int_equal(fetch_add(f, &r, &err), OK);
+    add(f, "x", at("/held"), &third);
+    run(f);
+    assert_int_equal(ahead.place, 0);
+    assert_int_equal(first.place, 1);
+    assert_int_equal(second.place, 2);
+    assert_int_equal(third.place, 3);
+    ahead = first = (struct seen){.held = true}; /* before an empty lane's others */
+    assert_int_equal(fetch_add(f, &r, &err), OK);
+    add(f, "x", at("/held"), &first);
+    run(f);
+    fetch_close(f);
+    assert_int_equal(ahead.place, 4);
+    assert_int_equal(first.place, 5);
+}
+
 static void ignore(void *ctx, const struct fetch_answer *a)
 {
     *(int *)ctx = a->status;
@@ -956,6 +990,7 @@ int main(void)
         cmocka_unit_test(its_owner_may_hold_it_back),
         cmocka_unit_test(none_is_begun_when_time_is_up),
         cmocka_unit_test(more_may_come_meanwhile),
+        cmocka_unit_test(what_goes_on_is_begun_ahead),
         cmocka_unit_test(refused_requests),
         cmocka_unit_test(no_certificates),
     };
