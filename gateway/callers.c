@@ -123,10 +123,10 @@ static struct known *find(struct callers *callers, struct span key_id)
 
 static void note_use(const struct caller *c, int64_t wall_us, struct redis *redis)
 {
-    char name[sizeof(CALLER_USED_PREFIX) + APIKEY_ID_CHARS], time[24], keep[12];
+    char name[sizeof(APIKEY_USED_PREFIX) + APIKEY_ID_CHARS], time[24], keep[12];
     const struct span words[] = {
         SPAN("SET"),
-        {name, (size_t)snprintf(name, sizeof(name), CALLER_USED_PREFIX "%.*s", SPAN_ARG(c->key_id))},
+        {name, (size_t)snprintf(name, sizeof(name), APIKEY_USED_PREFIX "%.*s", SPAN_ARG(c->key_id))},
         {time, (size_t)snprintf(time, sizeof(time), "%" PRId64,                wall_us)            },
         SPAN("EX"),
         {keep, (size_t)snprintf(keep, sizeof(keep), "%d",                      USED_KEPT_S)        },

@@ -41,7 +41,4 @@ void callers_close(struct callers *callers); /* NULL is fine */
 bool callers_count(struct callers *callers, const struct caller *c, int64_t boot_us, int64_t wall_us,
                    struct redis *redis);
 
-/* Where Redis keeps the time of a key's last use, as text in us since 1970. */
-#define CALLER_USED_PREFIX "settle:key:used:"
-
 #endif

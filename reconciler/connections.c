@@ -48,7 +48,6 @@ struct place {
 static int run(int argc, char **argv);
 static error_t parse_option(int key, char *value, struct argp_state *state);
 static void check_options(const struct options *o, const struct argp_state *state);
-static bool is_good_text(const char *text, size_t most);
 static enum status open_job(struct job *j, struct err *err);
 static int close_job(struct job *j, int code);
 
@@ -199,21 +198,14 @@ static void check_options(const struct options *o, const struct argp_state *stat
         argp_error(state, "say what to do: set, list, remove or rekey");
     else if (v->names_one && (!o->user || !o->platform))
         argp_error(state, "%s wants --user and --platform", v->name);
-    else if (o->user && !is_good_text(o->user, CONNECTION_USER_MAX))
+    else if (o->user && !utf8_names(span_of(o->user), CONNECTION_USER_MAX))
         argp_error(state, "--user: want 1 to %d bytes of UTF-8 without control characters",
                    CONNECTION_USER_MAX);
     else if (o->platform && !name_is_good(span_of(o->platform), CONNECTION_PLATFORM_MAX))
         argp_error(state, "--platform: want at most %d of a-z 0-9 -", CONNECTION_PLATFORM_MAX);
-    else if (!is_good_text(o->account, CONNECTION_ACCOUNT_MAX))
+    else if (!utf8_names(span_of(o->account), CONNECTION_ACCOUNT_MAX))
         argp_error(state, "--account: want 1 to %d bytes of UTF-8 without control characters",
                    CONNECTION_ACCOUNT_MAX);
-}
-
-static bool is_good_text(const char *text, size_t most)
-{
-    struct span span = span_of(text);
-
-    return span.len > 0 && span.len <= most && utf8_printable(span);
 }
 
 static enum status open_job(struct job *j, struct err *err)

@@ -27,8 +27,6 @@ enum {
     HOUR_S = 3600,
 };
 
-#define USED_PREFIX "settle:key:used:" /* as the gateway writes it (callers.h) */
-
 struct options {
     const char *verb, *id, *config_path, *name, *user, *actor;
     unsigned scopes, grace_hours;
@@ -47,7 +45,6 @@ struct job {
 static int run(int argc, char **argv);
 static error_t parse_option(int key, char *value, struct argp_state *state);
 static void check_options(const struct options *o, const struct argp_state *state);
-static bool is_good_text(const char *text, size_t most);
 static bool is_key_id(const char *text);
 static enum status open_job(struct job *j, struct err *err);
 static void close_job(struct job *j);
@@ -200,9 +197,9 @@ static void check_options(const struct options *o, const struct argp_state *stat
         argp_error(state, v->names_one ? "%s wants the id of a key" : "%s takes no id", v->name);
     else if (o->id && !is_key_id(o->id))
         argp_error(state, "\"%s\" is no key's id: want its 16 hex digits", o->id);
-    else if (o->user && !is_good_text(o->user, USER_MAX_BYTES))
+    else if (o->user && !utf8_names(span_of(o->user), USER_MAX_BYTES))
         argp_error(state, "--user: want 1 to %d bytes of UTF-8 without control characters", USER_MAX_BYTES);
-    else if (v->run == create && !(o->name && is_good_text(o->name, NAME_MAX_BYTES)))
+    else if (v->run == create && !(o->name && utf8_names(span_of(o->name), NAME_MAX_BYTES)))
         argp_error(state, "create wants a --name of 1 to %d bytes", NAME_MAX_BYTES);
     else if (v->run == create && !o->scopes)
         argp_error(state, "create wants --scopes");
@@ -210,13 +207,6 @@ static void check_options(const struct options *o, const struct argp_state *stat
         argp_error(state, "scope admin sees all tenants: leave out --user");
     else if (v->run == create && !(o->scopes & SCOPE_ADMIN) && !o->user)
         argp_error(state, "whose key is it? want --user, or --scopes admin");
-}
-
-static bool is_good_text(const char *text, size_t most)
-{
-    struct span span = span_of(text);
-
-    return span.len > 0 && span.len <= most && utf8_printable(span);
 }
 
 static bool is_key_id(const char *text)
@@ -443,7 +433,7 @@ static json_t *time_or_null(int64_t us)
 static json_t *last_used(struct job *j, struct span id)
 {
     const struct span words[] = {SPAN("GET"),
-                                 span_of(arena_print(j->arena, USED_PREFIX "%.*s", SPAN_ARG(id)))};
+                                 span_of(arena_print(j->arena, APIKEY_USED_PREFIX "%.*s", SPAN_ARG(id)))};
     struct redis_reply reply;
     struct err err = {0};
     uint64_t us;

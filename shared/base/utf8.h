@@ -49,4 +49,10 @@ static inline bool utf8_printable(struct span s)
     return true;
 }
 
+/* Such a name of 1 to most bytes. */
+static inline bool utf8_names(struct span s, size_t most)
+{
+    return s.len > 0 && s.len <= most && utf8_printable(s);
+}
+
 #endif

@@ -49,4 +49,7 @@ unsigned apikey_scopes(struct span words);
 enum { SCOPES_TEXT_BYTES = 32 };
 void apikey_scopes_text(unsigned scopes, char ret[SCOPES_TEXT_BYTES]);
 
+/* Where Redis keeps the time of a key's last use, as text in us since 1970; the id follows. */
+#define APIKEY_USED_PREFIX "settle:key:used:"
+
 #endif
