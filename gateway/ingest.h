@@ -63,12 +63,13 @@ struct ingest {
     struct refused *refused;
     struct senders *senders;
     struct reload *reload;
-    struct settings *settings;                /* its platforms are the present set too: one share for both */
-    struct admit *admit;                      /* of handshakes */
-    struct span public_url;                   /* what senders call, without a path; absent: not known */
-    size_t max_body_bytes;                    /* of a platform that names none of its own */
-    struct deadlines commit_deadlines;        /* then it goes to the spool, if there is one */
-    struct deadlines answer_deadlines;        /* since it came */
+    struct settings *settings;         /* its platforms are the present set too: one share for both */
+    struct admit *admit;               /* of handshakes */
+    struct span public_url;            /* what senders call, without a path; absent: not known */
+    size_t max_body_bytes;             /* of a platform that names none of its own */
+    struct deadlines commit_deadlines; /* then it goes to the spool, if there is one */
+    struct deadlines answer_deadlines; /* since it came */
+    int64_t began_us;
     int64_t pg_seen_us;                       /* when a connection to Postgres was last seen to work */
     struct arena *spare_arenas[SPARE_ARENAS]; /* of deliveries that ended: the next ones take them */
     size_t nspare_arenas;

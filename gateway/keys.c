@@ -62,9 +62,9 @@ void keys_take(const struct platforms *set)
         atomic_store_explicit(&shared->places[i].present, false, memory_order_relaxed);
     for (size_t i = 0; i < platforms_count(set); i++) {
         const struct platform *p = platforms_at(set, i);
-        for (const struct source *s = p->sources; s < p->sources + p->nsources; s++)
-            for (size_t secret = 0; secret < s->nsecrets; secret++)
-                take(p, s, secret);
+        for (size_t k = 0; k < p->nsources; k++)
+            for (size_t secret = 0; secret < p->sources[k].nsecrets; secret++)
+                take(p, &p->sources[k], secret);
     }
 }
 

@@ -54,6 +54,7 @@ struct links {
     struct links_config config;
     struct link *all; /* npg of Postgres, then perhaps one of Redis */
     size_t nall;
+    bool pg_was_tried;
 };
 
 static void connect_again(struct link *k);
@@ -168,6 +169,11 @@ bool links_pg_is_up(const struct links *l)
     return links_pg_least(l) != NULL;
 }
 
+bool links_pg_is_new(const struct links *l)
+{
+    return !l->pg_was_tried;
+}
+
 void links_drop_pg(struct links *l, const struct pg *pg)
 {
     for (struct link *k = l->all; k < l->all + l->config.npg; k++)
@@ -248,6 +254,7 @@ static void after_attempt(void *link)
     else
         stay_down(k, &a->err);
     attempt_free(a);
+    k->links->pg_was_tried |= k->store == STORE_POSTGRES;
 }
 
 static void come_up(struct link *k)

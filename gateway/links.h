@@ -42,6 +42,8 @@ struct pg *links_pg_idle(const struct links *l); /* one on which nothing waits; 
 int64_t links_pg_deadline_us(const struct links *l);
 struct redis *links_redis(const struct links *l); /* NULL while it is down */
 bool links_pg_is_up(const struct links *l);       /* any of them */
+bool links_pg_is_new(
+    const struct links *l); /* since links_open no connection to Postgres has come up, or failed to */
 
 /* This connection is no good (read-only after a failover, say): closed at the end of the turn, opened again. */
 void links_drop_pg(struct links *l, const struct pg *pg);

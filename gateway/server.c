@@ -76,7 +76,7 @@ struct server {
     unsigned drain_ms;
     int signals;
     struct watch *signal_watch;
-    bool listening, again, killed, broken;
+    bool shut, listening, again, killed, broken;
 };
 
 static void configure(struct server *s, const struct server_limits *limits);
@@ -141,6 +141,7 @@ struct server *server_open(int listener, const struct server_limits *limits, str
     s->peers = peers_open(limits->max_per_address, limits->exempt, limits->nexempt, s->max_connections);
     s->max_per_address = limits->max_per_address;
     s->drain_ms = limits->drain_ms;
+    s->shut = limits->begins_shut;
     configure(s, limits);
     h2o_context_init(&s->context, s->loop, &s->config);
     s->accept = (h2o_accept_ctx_t){.ctx = &s->context, .hosts = s->config.hosts};
@@ -150,6 +151,12 @@ struct server *server_open(int listener, const struct server_limits *limits, str
     s->listener->data = s;
     listen_if_room(s);
     return s;
+}
+
+void server_let_in(struct server *s)
+{
+    s->shut = false;
+    listen_if_room(s);
 }
 
 static void configure(struct server *s, const struct server_limits *limits)
@@ -382,7 +389,7 @@ static void on_connection_closed(void *connected)
 
 static void listen_if_room(struct server *s)
 {
-    bool room = s->listener && s->nconnections < s->max_connections && s->accept_again_us == 0;
+    bool room = s->listener && !s->shut && s->nconnections < s->max_connections && s->accept_again_us == 0;
 
     if (room == s->listening)
         return;

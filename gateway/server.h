@@ -26,11 +26,14 @@ struct server_limits {
     size_t nexempt;
     unsigned request_ms; /* for head and body together, and for idle keep-alive */
     unsigned drain_ms;
+    bool begins_shut; /* who calls before server_let_in waits in the backlog */
 };
 
 /* listener: a listening socket that is the server's from now on. Blocks the signals that server_run takes. */
 struct server *server_open(int listener, const struct server_limits *limits, struct err *err) MUST_CHECK;
 void server_close(struct server *s); /* NULL is fine; the chores' owners are closed before */
+
+void server_let_in(struct server *s); /* again and again, if you like */
 
 /* Every request whose framing holds comes to on_request. It must be answered once, now or later; never left.
  * on_malformed is told of the others, which are answered already; may be NULL. */

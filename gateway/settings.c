@@ -271,9 +271,9 @@ void settings_each_idle(const struct platforms *set, int64_t wall_us, settings_i
 
     for (size_t i = 0; i < platforms_count(set); i++) {
         const struct platform *p = platforms_at(set, i);
-        for (const struct source *s = p->sources; s < p->sources + p->nsources; s++)
-            if (is_idle(s, wall_us, why, sizeof(why)))
-                tell(p, s, why, ctx);
+        for (size_t k = 0; k < p->nsources; k++)
+            if (is_idle(&p->sources[k], wall_us, why, sizeof(why)))
+                tell(p, &p->sources[k], why, ctx);
     }
 }
 

@@ -59,9 +59,9 @@ void storms_take(const struct platforms *set)
 {
     for (size_t i = 0; shared && i < platforms_count(set); i++) {
         const struct platform *p = platforms_at(set, i);
-        for (const struct source *s = p->sources; s < p->sources + p->nsources; s++)
-            if (storms_find(p, s) == STORMS_MAX)
-                take(p, s);
+        for (size_t k = 0; k < p->nsources; k++)
+            if (storms_find(p, &p->sources[k]) == STORMS_MAX)
+                take(p, &p->sources[k]);
     }
 }
 

@@ -24,10 +24,12 @@ enum {
     LINE_WAIT_MS = 100, /* for a store that is at work: what does not fit in is turned away */
     LINE_BYTES_MAX = 64 * 1024 * 1024,
     SPOOL_LINE_LEAST = 512, /* they share one sync */
+    LET_IN_MS = 1000,       /* at the latest, whether Postgres has answered or not */
     FLIGHTS_AT_LEAST = 2,   /* of a connection: one under way, one to follow */
 };
 
 static void add_chores(struct ingest *g);
+static void let_in(void *ingest);
 static void lock_secrets(struct platforms *set);
 static struct server *open_server(const struct process *self, struct err *err);
 static void open_stores(struct ingest *g, const struct config *config);
@@ -86,6 +88,16 @@ static void add_chores(struct ingest *g)
     server_add_chore(g->server, ingest_turn, g);       /* who had to wait shows what the stores can take */
     server_add_chore(g->server, refused_turn, g->refused); /* if Postgres has nothing better to do */
     server_add_chore(g->server, links_turn, g->links);     /* and all of it leaves */
+    server_add_chore(g->server, let_in, g);
+}
+
+/* While Postgres is first dialled nobody needs to be refused, nor the spool to be used: who calls has not been waiting long. */
+static void let_in(void *ingest)
+{
+    struct ingest *g = ingest;
+
+    if (!links_pg_is_new(g->links) || server_boot_us(g->server) - g->began_us > LET_IN_MS * INT64_C(1000))
+        server_let_in(g->server);
 }
 
 static void lock_secrets(struct platforms *set)
@@ -105,6 +117,7 @@ static struct server *open_server(const struct process *self, struct err *err)
         .nexempt = self->settings->config->ingest.trusted_proxies.n,
         .request_ms = self->settings->config->ingest.request_timeout_ms,
         .drain_ms = DRAIN_MS,
+        .begins_shut = true,
     };
 
     struct server *server = server_open(self->listener, &limits, err);
@@ -116,6 +129,9 @@ static struct server *open_server(const struct process *self, struct err *err)
 
 static void open_stores(struct ingest *g, const struct config *config)
 {
+    /* A worker that starts anew under load cannot wait until a hundred others are prepared, nor has each backend room for them. */
+    static const enum sql mine[] = {SQL_RECEIPT_ACCEPT, SQL_RECEIPT_ACCEPT_SHARED, SQL_REFUSED_ADD,
+                                    SQL_HINT_KEY, SQL_DATABASE_CLOCK};
     const struct links_config links = {
         .pg = {.url = config->database.url,
                .user = "settle_gateway",
@@ -123,6 +139,9 @@ static void open_stores(struct ingest *g, const struct config *config)
                .connect_timeout_s = CONNECT_TIMEOUT_S,
                .statement_timeout_ms = config->ingest.commit_timeout_ms,
                .prepare = config->database.prepare,
+               .lazy = true,
+               .eager = mine,
+               .neager = sizeof(mine) / sizeof(*mine),
                .unsafe_ok = config->unsafe_ok},
         .npg = config->ingest.connections,
         .takes_webhooks = true,
@@ -138,7 +157,7 @@ static void open_stores(struct ingest *g, const struct config *config)
     };
 
     g->links = links_open(g->server, &links);
-    g->pg_seen_us = server_boot_us(g->server); /* at least, it is being looked for */
+    g->began_us = g->pg_seen_us = server_boot_us(g->server); /* at least, it is being looked for */
     g->dedupe = dedupe_open(g->server, g->links);
     g->clocks = clocks_open(g->server, g->links);
     g->batch = batch_open(g->server, g->links, &batch);

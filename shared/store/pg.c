@@ -63,7 +63,7 @@ static enum status set_session(struct pg *pg, const struct pg_config *config, un
 static enum status check_server(struct pg *pg, const struct pg_config *config, unsigned wait_ms,
                                 struct err *err);
 static enum status check_schema(struct pg *pg, unsigned wait_ms, struct err *err);
-static enum status prepare_all(struct pg *pg, bool named, unsigned wait_ms, struct err *err);
+static enum status prepare(struct pg *pg, const struct pg_config *config, unsigned wait_ms, struct err *err);
 static void after_prepare(void *ctx, const struct pg_rows *rows, const struct err *err);
 
 static bool send_query(struct pg *pg, enum sql sql, const struct pg_args *args);
@@ -104,7 +104,7 @@ struct pg *pg_connect(const struct pg_config *config, struct err *err)
     pg->conn = conn;
     pg->end = &pg->oldest;
     if (set_session(pg, config, wait_ms, err) || check_server(pg, config, wait_ms, err) ||
-        check_schema(pg, wait_ms, err) || (!config->lazy && prepare_all(pg, config->prepare, wait_ms, err))) {
+        check_schema(pg, wait_ms, err) || prepare(pg, config, wait_ms, err)) {
         pg_close(pg);
         return NULL;
     }
@@ -233,15 +233,19 @@ static enum status check_schema(struct pg *pg, unsigned wait_ms, struct err *err
 }
 
 /* Also unnamed, one after the other: a statement that does not fit the schema must fail the start in any case. */
-static enum status prepare_all(struct pg *pg, bool named, unsigned wait_ms, struct err *err)
+static enum status prepare(struct pg *pg, const struct pg_config *config, unsigned wait_ms, struct err *err)
 {
     struct err first = {.code = OK};
+    size_t n = config->lazy ? config->neager : NSQL;
 
-    for (int i = 0; i < NSQL; i++)
-        queue(pg, PQsendPrepare(pg->conn, named ? sql_texts[i].name : "", sql_texts[i].text, 0, NULL),
-              sql_texts[i].name, boot_us_in(wait_ms), after_prepare, &first);
+    for (size_t i = 0; i < n; i++) {
+        enum sql sql = config->lazy ? config->eager[i] : (enum sql)i;
+        const struct sql_text *s = &sql_texts[sql];
+        queue(pg, PQsendPrepare(pg->conn, config->prepare ? s->name : "", s->text, 0, NULL), s->name,
+              boot_us_in(wait_ms), after_prepare, &first);
+        pg->known[sql] = config->prepare;
+    }
     wait_until_answered(pg);
-    memset(pg->known, named, sizeof(pg->known));
     if (first.code && first.code != UNAVAILABLE)
         first.code = BROKEN;
     if (first.code)

@@ -32,13 +32,15 @@ struct pg_config {
     unsigned statement_timeout_ms; /* server side; the client gives up at each statement's own deadline */
     bool prepare;                  /* false: unnamed statements */
     bool
-        lazy; /* nothing is prepared at connect: for programs that send few of the statements, and few times */
+        lazy; /* only `eager` is prepared at connect, the rest when first used: for who sends few of the statements */
+    const enum sql *eager; /* borrowed */
+    size_t neager;
     bool read_only; /* default_transaction_read_only = on */
     bool unsafe_ok; /* accept a server that can lose what it has committed (tests) */
 };
 
 /* Blocking, name look-up included: not for a loop's thread. Checks the server's safety settings and the
- * schema version, and prepares, unless it is lazy. NULL on failure: INVALID: a URL we cannot read; UNAVAILABLE: not reachable, or
+ * schema version, and prepares. NULL on failure: INVALID: a URL we cannot read; UNAVAILABLE: not reachable, or
  * takes no writes (cause "read_only"); BROKEN: cause "unsafe_server", cause "schema_missing" (the changes are named),
  * or a statement that does not prepare. */
 struct pg *pg_connect(const struct pg_config *config, struct err *err) MUST_CHECK;

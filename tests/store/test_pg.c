@@ -580,6 +580,35 @@ static void test_a_lazy_connection_prepares_what_it_uses(void **state)
     pg_close(pg);
 }
 
+/* What a program lives on is known to fit before it takes work; of the rest it takes none. */
+static void test_a_lazy_connection_prepares_at_connect_what_is_eager(void **state)
+{
+    static const enum sql eager[] = {SQL_BREAKER_LIST, SQL_HINT_KEY};
+    struct world *w = *state;
+    struct pg_config c = config(w);
+    struct err err;
+
+    c.lazy = true;
+    c.eager = eager;
+    c.neager = countof(eager);
+    world_sql(w, "alter table settle.alerts rename to elsewhere");
+    for (int round = 0; round < 2; round++) {
+        struct pg *pg;
+        c.prepare = round == 0;
+        pg = connect_as(&c);
+        command(pg, c.prepare ? "select 1 / (count(*) = 2)::integer from pg_prepared_statements"
+                              : "select 1 / (count(*) = 0)::integer from pg_prepared_statements");
+        assert_int_equal(pg_run(pg, SQL_BREAKER_LIST, NULL, WAIT_MS, NULL, &err), OK);
+        pg_close(pg);
+    }
+    world_sql(w, "alter table settle.breakers rename to elsewhere_too");
+    err = refusal(&c);
+    assert_int_equal(err.code, BROKEN);
+    assert_non_null(strstr(err.text, "breaker_list"));
+    world_sql(w, "alter table settle.elsewhere rename to alerts");
+    world_sql(w, "alter table settle.elsewhere_too rename to breakers");
+}
+
 static void send_behind(struct pg *pg, const char *role, enum sql sql, struct answer *to)
 {
     struct arena *arena = arena_open(256);
@@ -761,6 +790,7 @@ int main(void)
         cmocka_unit_test(test_a_missing_change_is_named),
         cmocka_unit_test(test_a_statement_that_does_not_fit_is_named),
         cmocka_unit_test(test_a_lazy_connection_prepares_what_it_uses),
+        cmocka_unit_test(test_a_lazy_connection_prepares_at_connect_what_is_eager),
         cmocka_unit_test(test_a_statement_in_front_lasts_as_long_as_the_other),
         cmocka_unit_test(test_without_prepared_statements),
         cmocka_unit_test(test_statements_use_types_that_we_speak),
