@@ -41,7 +41,7 @@ with due as (
                     from settle.publish_leases as l
                     where l.id = o.id
                       and l.source = o.source
-                      and l.lease_until > now())
+                      and settle.worker_lease(l.lease_until) > now())
   order by o.id
   limit $3::bigint
   for update of p skip locked
