@@ -63,6 +63,7 @@ struct question {
     struct account *account;
     unsigned tries;
     size_t request; /* of the descriptor, by which it is asked next */
+    bool begun;     /* one was answered, and another has to go on with it */
     bool answered;  /* there is something to write */
     struct poll_answer answer;
     const char *error_code; /* NULL: none */
@@ -144,9 +145,10 @@ static void take_answers(struct call *c, const struct fetch_answer *answer, cons
 static void give_up(struct call *c, enum missing why);
 static void could_not(struct question *q, enum missing why, const char *word);
 static enum missing missing_of(enum poll_error error);
-static void count(struct asker *a);
 static void keep_barred(struct asker *a);
 static bool has_open(const struct account *account);
+static void note_cut_off(struct asker *a);
+static void count(struct asker *a);
 static enum status write_page(struct asker *a, struct err *err);
 static enum status write_some(void *asker, size_t rows, struct err *err);
 static void put_answers(struct asker *a, const struct question *first, size_t n, struct pg_args *args);
@@ -210,8 +212,10 @@ static enum status ask_page(struct asker *a, struct err *err)
     round_ends_us = now_boot_us() + ROUND_US;
     if (fetch_run(a->fetch, round_ends_us < a->ends_boot_us ? round_ends_us : a->ends_boot_us, err))
         return err->code;
-    count(a);
     keep_barred(a);
+    if (!session_stopping())
+        note_cut_off(a);
+    count(a);
     return write_page(a, err);
 }
 
@@ -628,10 +632,11 @@ static void take_answers(struct call *c, const struct fetch_answer *answer, cons
         q->answer.reason = arena_copy(a->arena, answers[i].reason);
         q->answer.url = arena_copy(a->arena, answers[i].url);
         q->answer.extras = arena_copy(a->arena, answers[i].extras);
-        if (q->answer.outcome == POLL_COULD_NOT_ASK)
-            could_not(q, missing_of(q->answer.error), poll_error_name(q->answer.error));
-        else if (q->answer.outcome == POLL_NOT_MINE)
+        q->begun = q->answer.outcome == POLL_NOT_MINE;
+        if (q->begun)
             ask_by(q, c->request + 1);
+        else if (q->answer.outcome == POLL_COULD_NOT_ASK)
+            could_not(q, missing_of(q->answer.error), poll_error_name(q->answer.error));
         else
             q->answered = true;
     }
@@ -664,6 +669,54 @@ static enum missing missing_of(enum poll_error error)
 }
 
 /* ---- what was learned ---- */
+
+/* Those that an answer has blocked, whose budget is used up, and whose questions took longer than the round: else one
+ * account with many would use up the time of all that stand behind it. Whose token was no good is found out again,
+ * without asking. */
+static void keep_barred(struct asker *a)
+{
+    for (struct account *account = a->accounts; account; account = account->next) {
+        struct account *kept = find_account(a->barred, account->lane, account->user, account->name);
+
+        account->had_its_turn |= account->was_asked && is_free(account) && has_open(account);
+        if (!account->until_us && !account->held && !account->had_its_turn)
+            continue;
+        if (!kept) {
+            kept = arena_zero(a->lasting, sizeof(*kept));
+            *kept = (struct account){
+                .lane = account->lane,
+                .user = arena_copy(a->lasting, account->user),
+                .name = arena_copy(a->lasting, account->name),
+                .next = a->barred,
+            };
+            a->barred = kept;
+        }
+        kept->blocked = account->blocked;
+        kept->until_us = account->until_us;
+        kept->held = account->held;
+        kept->had_its_turn = account->had_its_turn;
+    }
+}
+
+static bool has_open(const struct account *account)
+{
+    for (size_t i = 0; i < account->n; i++)
+        if (!account->questions[i]->answered)
+            return true;
+    return false;
+}
+
+/* Time was up before the request that was to go on with it had its answer. Were it not noted, each run would begin it
+ * anew, before all that stand behind it. */
+static void note_cut_off(struct asker *a)
+{
+    for (size_t i = 0; i < a->nquestions; i++) {
+        struct question *q = &a->questions[i];
+
+        if (q->begun && !q->answered && !q->account->held && !q->account->lane->held)
+            could_not(q, MISSING_TIMEOUT, missing_name(MISSING_TIMEOUT));
+    }
+}
 
 static void count(struct asker *a)
 {
@@ -785,42 +838,6 @@ static int64_t next_us(const struct asker *a, const struct question *q)
     int64_t again_us = now_us + (minutes < AGAIN_MINUTES_MAX ? minutes : AGAIN_MINUTES_MAX) * MINUTE_US;
 
     return again_us > q->account->until_us ? again_us : q->account->until_us;
-}
-
-/* Those that an answer has blocked, whose budget is used up, and whose questions took longer than the round: else one
- * account with many would use up the time of all that stand behind it. Whose token was no good is found out again,
- * without asking. */
-static void keep_barred(struct asker *a)
-{
-    for (struct account *account = a->accounts; account; account = account->next) {
-        struct account *kept = find_account(a->barred, account->lane, account->user, account->name);
-
-        account->had_its_turn |= account->was_asked && is_free(account) && has_open(account);
-        if (!account->until_us && !account->held && !account->had_its_turn)
-            continue;
-        if (!kept) {
-            kept = arena_zero(a->lasting, sizeof(*kept));
-            *kept = (struct account){
-                .lane = account->lane,
-                .user = arena_copy(a->lasting, account->user),
-                .name = arena_copy(a->lasting, account->name),
-                .next = a->barred,
-            };
-            a->barred = kept;
-        }
-        kept->blocked = account->blocked;
-        kept->until_us = account->until_us;
-        kept->held = account->held;
-        kept->had_its_turn = account->had_its_turn;
-    }
-}
-
-static bool has_open(const struct account *account)
-{
-    for (size_t i = 0; i < account->n; i++)
-        if (!account->questions[i]->answered)
-            return true;
-    return false;
 }
 
 static void close_page(struct asker *a)
