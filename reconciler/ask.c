@@ -37,6 +37,7 @@ struct lane {
     const struct platform *platform;
     enum missing held; /* by its breaker: none of its accounts is asked any more */
     enum missing told; /* what the log has of that */
+    bool kept_waiting; /* accounts of this page, perhaps */
     struct lane *next;
 };
 
@@ -137,7 +138,7 @@ static void hold(struct call *c, enum missing why, unsigned attempt);
 static void after_try(void *call, const struct fetch_answer *answer);
 static enum missing note_try(struct call *c, const struct fetch_answer *answer, enum poll_error error);
 static enum breaker_word word_of(enum poll_error error);
-static void release(struct asker *a, struct lane *lane);
+static void release(struct asker *a, struct lane *lane, bool one);
 static void end_call(struct call *c, const struct fetch_answer *answer, const struct poll_answer *answers,
                      enum poll_error whole);
 static void take_answers(struct call *c, const struct fetch_answer *answer, const struct poll_answer *answers,
@@ -537,6 +538,7 @@ static void hold(struct call *c, enum missing why, unsigned attempt)
         asking_log_held(lane->platform->name, attempt,
                         breakers_wait_s(&c->asker->breakers, lane->platform->name, why), why);
     lane->held = lane->told = why;
+    lane->kept_waiting = true;
 }
 
 static void after_try(void *call, const struct fetch_answer *answer)
@@ -578,8 +580,10 @@ static enum missing note_try(struct call *c, const struct fetch_answer *answer, 
         log_warn("breaker_not_noted", LOG_SPAN("platform", platform), LOG_ERR(&err));
     else if (word == BREAKER_FAILURE && state == BREAKER_OPEN)
         hold(c, MISSING_CIRCUIT_OPEN, answer->attempt);
-    else if (word == BREAKER_SUCCESS && state == BREAKER_CLOSED && lane->held)
-        release(c->asker, lane);
+    else if (word == BREAKER_SUCCESS && state == BREAKER_CLOSED && lane->kept_waiting)
+        release(c->asker, lane, false);
+    else if (word == BREAKER_NEITHER && state == BREAKER_HALF_OPEN && lane->kept_waiting)
+        release(c->asker, lane, true);
     return why;
 }
 
@@ -590,13 +594,18 @@ static enum breaker_word word_of(enum poll_error error)
     return error == POLL_ERROR_NONE ? BREAKER_SUCCESS : BREAKER_FAILURE;
 }
 
-/* The probe of a half-open breaker has closed it: those go that waited for it. */
-static void release(struct asker *a, struct lane *lane)
+/* The probe of a half-open breaker has closed it, or given its permit back: those go that waited for it, or one of them. */
+static void release(struct asker *a, struct lane *lane, bool one)
 {
+    bool any = false;
+
     lane->held = MISSING_NONE;
-    for (struct account *account = a->accounts; account; account = account->next)
-        if (account->lane == lane)
+    lane->kept_waiting = one;
+    for (struct account *account = a->accounts; account && !(any && one); account = account->next)
+        if (account->lane == lane && !account->on_its_way) {
             start_next(a, account);
+            any |= account->on_its_way;
+        }
 }
 
 /* What was tried in vain is noted though a further try was held or cut off: else each run would begin with it. */

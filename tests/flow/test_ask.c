@@ -730,6 +730,33 @@ static void test_those_who_wait_for_a_probe_go_when_it_was_good(void **state)
         strstr(run.err, "\"attempt\":1,\"backoff_seconds\":6,\"error_code\":\"half_open_probe_exhausted\""));
 }
 
+/* A half-open breaker has one permit, and whoever has it is told something about his own account alone. */
+static void test_a_probe_that_says_nothing_leaves_its_place_to_the_next(void **state)
+{
+    static const char *const users[] = {"user-0", "user-1", "user-2", "user-3"}, *const posts[] = {
+                                                                                     "e401-0", "e429-1",
+                                                                                     "e403-2", "done-3"};
+    struct world *w = *state;
+
+    setenv("SETTLE_RECONCILE_HALF_OPEN_PROBE_COUNT", "1", 1);
+    for (size_t i = 0; i < countof(users); i++) {
+        connect_user(w, users[i], "tiktok", "token-1", "null");
+        world_sql(
+            w,
+            "update settle.publish_logs set user_id_str = '%s', updated_at = now() - interval '%zu minutes'"
+            " where id = '%s'",
+            users[i], 50 - i, publication(w, posts[i]));
+    }
+    world_sql(w,
+              "insert into settle.breakers (platform, state, failures, opened_at, transitions, probes_until)"
+              " values ('tiktok', 'open', 5, now() - interval '1 hour', 1, '{}')");
+    assert_int_equal(world_reconcile(w, NULL).status, 0);
+    unsetenv("SETTLE_RECONCILE_HALF_OPEN_PROBE_COUNT");
+    assert_int_equal(successes(w), 1);
+    assert_string_equal(world_sql(w, "select state from settle.breakers"), "closed");
+    assert_int_equal(times_asked(w), countof(users));
+}
+
 static void test_the_breaker_opens_and_other_publications_wait(void **state)
 {
     struct world *w = *state;
@@ -889,6 +916,7 @@ int main(void)
         cmocka_unit_test_setup(test_what_was_tried_in_vain_is_noted_though_time_was_up, reset),
         cmocka_unit_test_setup(test_no_permit_for_who_does_not_go, reset),
         cmocka_unit_test_setup(test_those_who_wait_for_a_probe_go_when_it_was_good, reset),
+        cmocka_unit_test_setup(test_a_probe_that_says_nothing_leaves_its_place_to_the_next, reset),
         cmocka_unit_test_setup(test_the_breaker_opens_and_other_publications_wait, reset),
         cmocka_unit_test_setup(test_a_budget_is_a_budget, reset),
         cmocka_unit_test_setup(test_no_token_shows, reset),
