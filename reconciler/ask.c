@@ -37,6 +37,7 @@ struct lane {
     const struct platform *platform;
     enum missing held; /* by its breaker: none of its accounts is asked any more */
     enum missing told; /* what the log has of that */
+    bool kept_waiting; /* accounts of this page, perhaps */
     struct lane *next;
 };
 
@@ -63,6 +64,7 @@ struct question {
     struct account *account;
     unsigned tries;
     size_t request; /* of the descriptor, by which it is asked next */
+    bool begun;     /* one was answered, and another has to go on with it */
     bool answered;  /* there is something to write */
     struct poll_answer answer;
     const char *error_code; /* NULL: none */
@@ -136,7 +138,7 @@ static void hold(struct call *c, enum missing why, unsigned attempt);
 static void after_try(void *call, const struct fetch_answer *answer);
 static enum missing note_try(struct call *c, const struct fetch_answer *answer, enum poll_error error);
 static enum breaker_word word_of(enum poll_error error);
-static void release(struct asker *a, struct lane *lane);
+static void release(struct asker *a, struct lane *lane, bool one);
 static void end_call(struct call *c, const struct fetch_answer *answer, const struct poll_answer *answers,
                      enum poll_error whole);
 static void take_answers(struct call *c, const struct fetch_answer *answer, const struct poll_answer *answers,
@@ -144,9 +146,10 @@ static void take_answers(struct call *c, const struct fetch_answer *answer, cons
 static void give_up(struct call *c, enum missing why);
 static void could_not(struct question *q, enum missing why, const char *word);
 static enum missing missing_of(enum poll_error error);
-static void count(struct asker *a);
 static void keep_barred(struct asker *a);
 static bool has_open(const struct account *account);
+static void note_cut_off(struct asker *a);
+static void count(struct asker *a);
 static enum status write_page(struct asker *a, struct err *err);
 static enum status write_some(void *asker, size_t rows, struct err *err);
 static void put_answers(struct asker *a, const struct question *first, size_t n, struct pg_args *args);
@@ -210,8 +213,10 @@ static enum status ask_page(struct asker *a, struct err *err)
     round_ends_us = now_boot_us() + ROUND_US;
     if (fetch_run(a->fetch, round_ends_us < a->ends_boot_us ? round_ends_us : a->ends_boot_us, err))
         return err->code;
-    count(a);
     keep_barred(a);
+    if (!session_stopping())
+        note_cut_off(a);
+    count(a);
     return write_page(a, err);
 }
 
@@ -533,6 +538,7 @@ static void hold(struct call *c, enum missing why, unsigned attempt)
         asking_log_held(lane->platform->name, attempt,
                         breakers_wait_s(&c->asker->breakers, lane->platform->name, why), why);
     lane->held = lane->told = why;
+    lane->kept_waiting = true;
 }
 
 static void after_try(void *call, const struct fetch_answer *answer)
@@ -574,8 +580,10 @@ static enum missing note_try(struct call *c, const struct fetch_answer *answer, 
         log_warn("breaker_not_noted", LOG_SPAN("platform", platform), LOG_ERR(&err));
     else if (word == BREAKER_FAILURE && state == BREAKER_OPEN)
         hold(c, MISSING_CIRCUIT_OPEN, answer->attempt);
-    else if (word == BREAKER_SUCCESS && state == BREAKER_CLOSED && lane->held)
-        release(c->asker, lane);
+    else if (word == BREAKER_SUCCESS && state == BREAKER_CLOSED && lane->kept_waiting)
+        release(c->asker, lane, false);
+    else if (word == BREAKER_NEITHER && state == BREAKER_HALF_OPEN && lane->kept_waiting)
+        release(c->asker, lane, true);
     return why;
 }
 
@@ -586,13 +594,18 @@ static enum breaker_word word_of(enum poll_error error)
     return error == POLL_ERROR_NONE ? BREAKER_SUCCESS : BREAKER_FAILURE;
 }
 
-/* The probe of a half-open breaker has closed it: those go that waited for it. */
-static void release(struct asker *a, struct lane *lane)
+/* The probe of a half-open breaker has closed it, or given its permit back: those go that waited for it, or one of them. */
+static void release(struct asker *a, struct lane *lane, bool one)
 {
+    bool any = false;
+
     lane->held = MISSING_NONE;
-    for (struct account *account = a->accounts; account; account = account->next)
-        if (account->lane == lane)
+    lane->kept_waiting = one;
+    for (struct account *account = a->accounts; account && !(any && one); account = account->next)
+        if (account->lane == lane && !account->on_its_way) {
             start_next(a, account);
+            any |= account->on_its_way;
+        }
 }
 
 /* What was tried in vain is noted though a further try was held or cut off: else each run would begin with it. */
@@ -628,10 +641,11 @@ static void take_answers(struct call *c, const struct fetch_answer *answer, cons
         q->answer.reason = arena_copy(a->arena, answers[i].reason);
         q->answer.url = arena_copy(a->arena, answers[i].url);
         q->answer.extras = arena_copy(a->arena, answers[i].extras);
-        if (q->answer.outcome == POLL_COULD_NOT_ASK)
-            could_not(q, missing_of(q->answer.error), poll_error_name(q->answer.error));
-        else if (q->answer.outcome == POLL_NOT_MINE)
+        q->begun = q->answer.outcome == POLL_NOT_MINE;
+        if (q->begun)
             ask_by(q, c->request + 1);
+        else if (q->answer.outcome == POLL_COULD_NOT_ASK)
+            could_not(q, missing_of(q->answer.error), poll_error_name(q->answer.error));
         else
             q->answered = true;
     }
@@ -664,6 +678,54 @@ static enum missing missing_of(enum poll_error error)
 }
 
 /* ---- what was learned ---- */
+
+/* Those that an answer has blocked, whose budget is used up, and whose questions took longer than the round: else one
+ * account with many would use up the time of all that stand behind it. Whose token was no good is found out again,
+ * without asking. */
+static void keep_barred(struct asker *a)
+{
+    for (struct account *account = a->accounts; account; account = account->next) {
+        struct account *kept = find_account(a->barred, account->lane, account->user, account->name);
+
+        account->had_its_turn |= account->was_asked && is_free(account) && has_open(account);
+        if (!account->until_us && !account->held && !account->had_its_turn)
+            continue;
+        if (!kept) {
+            kept = arena_zero(a->lasting, sizeof(*kept));
+            *kept = (struct account){
+                .lane = account->lane,
+                .user = arena_copy(a->lasting, account->user),
+                .name = arena_copy(a->lasting, account->name),
+                .next = a->barred,
+            };
+            a->barred = kept;
+        }
+        kept->blocked = account->blocked;
+        kept->until_us = account->until_us;
+        kept->held = account->held;
+        kept->had_its_turn = account->had_its_turn;
+    }
+}
+
+static bool has_open(const struct account *account)
+{
+    for (size_t i = 0; i < account->n; i++)
+        if (!account->questions[i]->answered)
+            return true;
+    return false;
+}
+
+/* Time was up before the request that was to go on with it had its answer. Were it not noted, each run would begin it
+ * anew, before all that stand behind it. */
+static void note_cut_off(struct asker *a)
+{
+    for (size_t i = 0; i < a->nquestions; i++) {
+        struct question *q = &a->questions[i];
+
+        if (q->begun && !q->answered && !q->account->held && !q->account->lane->held)
+            could_not(q, MISSING_TIMEOUT, missing_name(MISSING_TIMEOUT));
+    }
+}
 
 static void count(struct asker *a)
 {
@@ -785,42 +847,6 @@ static int64_t next_us(const struct asker *a, const struct question *q)
     int64_t again_us = now_us + (minutes < AGAIN_MINUTES_MAX ? minutes : AGAIN_MINUTES_MAX) * MINUTE_US;
 
     return again_us > q->account->until_us ? again_us : q->account->until_us;
-}
-
-/* Those that an answer has blocked, whose budget is used up, and whose questions took longer than the round: else one
- * account with many would use up the time of all that stand behind it. Whose token was no good is found out again,
- * without asking. */
-static void keep_barred(struct asker *a)
-{
-    for (struct account *account = a->accounts; account; account = account->next) {
-        struct account *kept = find_account(a->barred, account->lane, account->user, account->name);
-
-        account->had_its_turn |= account->was_asked && is_free(account) && has_open(account);
-        if (!account->until_us && !account->held && !account->had_its_turn)
-            continue;
-        if (!kept) {
-            kept = arena_zero(a->lasting, sizeof(*kept));
-            *kept = (struct account){
-                .lane = account->lane,
-                .user = arena_copy(a->lasting, account->user),
-                .name = arena_copy(a->lasting, account->name),
-                .next = a->barred,
-            };
-            a->barred = kept;
-        }
-        kept->blocked = account->blocked;
-        kept->until_us = account->until_us;
-        kept->held = account->held;
-        kept->had_its_turn = account->had_its_turn;
-    }
-}
-
-static bool has_open(const struct account *account)
-{
-    for (size_t i = 0; i < account->n; i++)
-        if (!account->questions[i]->answered)
-            return true;
-    return false;
 }
 
 static void close_page(struct asker *a)

@@ -2,12 +2,12 @@
 #include "command.h"
 #include "connection.h"
 #include "session.h"
+#include "tool.h"
 
 #include "base/file.h"
 #include "base/log.h"
 #include "base/now.h"
 #include "base/utf8.h"
-#include "domain/moment.h"
 #include "domain/name.h"
 
 #include <inttypes.h>
@@ -19,22 +19,21 @@
 #include <jansson.h>
 #include <sodium.h>
 
-enum { PAGE_ROWS = 500 /* of connection_walk */, PAGE_BYTES = 1 << 16 };
+enum { PAGE_ROWS = 500 /* of connection_walk */ };
 
 /* The arrays that a page is written back as. */
 enum { USER, PLATFORM, ACCOUNT, HAD, FRESH, REKEY_COLUMNS };
 
 struct options {
-    const char *verb, *config_path, *user, *platform, *account, *token_file, *actor;
+    struct tool_options common;
+    const char *verb, *user, *platform, *account, *token_file;
     int64_t expires_us;
-    bool disconnected, json, dry_run;
+    bool disconnected;
 };
 
 struct job {
     const struct options *options;
-    struct config *config;
-    struct pg *pg;
-    struct arena *arena;
+    struct tool tool;
     struct seal_keys *keys; /* NULL: no key file is set */
     char *token;            /* locked; NULL: none is given */
     struct span plain;      /* what it holds */
@@ -69,34 +68,27 @@ static enum status walk(struct job *j, struct place *behind, struct pg_rows **re
 const struct command connections_command = {"connections", "the tokens that platforms are asked with", run};
 
 enum {
-    OPTION_CONFIG = 1,
-    OPTION_USER,
+    OPTION_USER = 1,
     OPTION_PLATFORM,
     OPTION_ACCOUNT,
     OPTION_TOKEN_FILE,
     OPTION_EXPIRES,
     OPTION_DISCONNECTED,
-    OPTION_ACTOR,
-    OPTION_DRY_RUN,
-    OPTION_JSON,
 };
 
 static const struct argp_option option_table[] = {
-    {"config",       OPTION_CONFIG,       "FILE", 0, "Read settings from FILE (default: $SETTLE_CONFIG)",      1},
     {"user",         OPTION_USER,         "ID",   0, "Whose account (user_id_str); of list: only theirs",      1},
     {"platform",     OPTION_PLATFORM,     "NAME", 0, "On which platform",                                      1},
     {"account",      OPTION_ACCOUNT,      "NAME", 0, "The publications' social_account_id (default: default)", 1},
     {"token-file",   OPTION_TOKEN_FILE,   "FILE", 0, "Its token; - is stdin. Left out: the present one stays", 1},
     {"expires",      OPTION_EXPIRES,      "TIME", 0, "When the token ends, as 2027-01-31T12:00:00Z",           1},
     {"disconnected", OPTION_DISCONNECTED, NULL,   0, "Keep it, but do not ask with it",                        1},
-    {"actor",        OPTION_ACTOR,        "NAME", 0, "Who asked for it, for the record (default: cli)",        2},
-    {"dry-run",      OPTION_DRY_RUN,      NULL,   0, "Change nothing, print what would be done",               2},
-    {"json",         OPTION_JSON,         NULL,   0, "Print the list as JSON",                                 2},
     {NULL,           0,                   NULL,   0, NULL,                                                     0},
 };
 static const struct argp argp = {
     .options = option_table,
     .parser = parse_option,
+    .children = tool_children,
     .args_doc = "set|list|remove|rekey",
     .doc = "Tokens of the tenants' accounts, sealed with the newest key of connections.key_file; none is "
            "ever shown."
@@ -120,11 +112,12 @@ static const struct verb {
 
 static int run(int argc, char **argv)
 {
-    struct options o = {.account = "default", .actor = "cli", .expires_us = TIME_NONE};
+    struct options o = {.account = "default", .expires_us = TIME_NONE};
     struct job j = {.options = &o};
     struct err err = {0};
     int code = -1;
 
+    tool_options_init(&o.common);
     argp_parse(&argp, argc, argv, 0, NULL, &o);
     if (sodium_init() < 0)
         abort();
@@ -144,8 +137,8 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
     struct options *o = state->input;
 
     switch (key) {
-    case OPTION_CONFIG:
-        o->config_path = value;
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &o->common;
         return 0;
     case OPTION_USER:
         o->user = value;
@@ -160,20 +153,10 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
         o->token_file = strcmp(value, "-") == 0 ? "/dev/stdin" : value;
         return 0;
     case OPTION_EXPIRES:
-        if (!moment_parse(span_of(value), &o->expires_us))
-            argp_error(state, "--expires: \"%s\" is no time such as 2027-01-31T12:00:00Z", value);
+        o->expires_us = option_time(value, "expires", state);
         return 0;
     case OPTION_DISCONNECTED:
         o->disconnected = true;
-        return 0;
-    case OPTION_ACTOR:
-        o->actor = value;
-        return 0;
-    case OPTION_DRY_RUN:
-        o->dry_run = true;
-        return 0;
-    case OPTION_JSON:
-        o->json = true;
         return 0;
     case ARGP_KEY_ARG:
         if (o->verb)
@@ -210,36 +193,19 @@ static void check_options(const struct options *o, const struct argp_state *stat
 
 static enum status open_job(struct job *j, struct err *err)
 {
-    struct pg_config pg = {
-        .user = "settle_reconciler",
-        .application = "settle-reconciler connections",
-        .connect_timeout_s = 5,
-        .statement_timeout_ms = STATEMENT_MS,
-        .lazy = true,
-        .read_only = j->options->dry_run,
-    };
-
-    j->arena = arena_open(PAGE_BYTES);
-    j->config = config_open(j->options->config_path, environ, NULL, 0, err);
-    if (!j->config)
+    if (tool_open(&j->tool, &j->options->common, err))
         return err->code;
-    log_open("settle-reconciler", j->config->log.level);
-    if (j->config->connections.key_file && !(j->keys = seal_keys_load(j->config->connections.key_file, err)))
+    if (j->tool.config->connections.key_file &&
+        !(j->keys = seal_keys_load(j->tool.config->connections.key_file, err)))
         return err_in(err, "connections.key_file");
-    pg.url = j->config->database.url;
-    pg.prepare = j->config->database.prepare;
-    pg.unsafe_ok = j->config->unsafe_ok;
-    j->pg = pg_connect(&pg, err);
-    return j->pg ? OK : err->code;
+    return tool_connect(&j->tool, "settle_reconciler", "settle-reconciler connections", err);
 }
 
 static int close_job(struct job *j, int code)
 {
     sodium_free(j->token); /* wipes it */
     seal_keys_close(j->keys);
-    pg_close(j->pg);
-    config_close(j->config);
-    arena_close(j->arena);
+    tool_close(&j->tool);
     return code;
 }
 
@@ -256,11 +222,11 @@ static int set(struct job *j, struct err *err)
         log_error("connections_failed", LOG_ERR(err));
         return EX_DATAERR;
     }
-    if (!o->dry_run && store(j, &rows, err))
+    if (!o->common.dry_run && store(j, &rows, err))
         return -1;
-    if (!o->dry_run)
+    if (!o->common.dry_run)
         pg_rows_free(rows);
-    printf("%s of %s on %s: %s%s\n", o->account, o->user, o->platform, o->dry_run ? "would be " : "",
+    printf("%s of %s on %s: %s%s\n", o->account, o->user, o->platform, o->common.dry_run ? "would be " : "",
            o->token_file ? "stored with its token" : "set, its token stays as it is");
     return EX_OK;
 }
@@ -291,11 +257,11 @@ static enum status store(struct job *j, struct pg_rows **ret, struct err *err)
     const struct span place[] = {span_of(o->user), span_of(o->platform), span_of(o->account)};
     struct pg_args args;
 
-    pg_args_init(&args, j->arena);
+    pg_args_init(&args, j->tool.arena);
     for (size_t i = 0; i < countof(place); i++)
         pg_arg_text(&args, place[i]);
     if (j->token) {
-        pg_arg_bytes(&args, seal_make(j->keys, place, countof(place), j->plain, j->arena));
+        pg_arg_bytes(&args, seal_make(j->keys, place, countof(place), j->plain, j->tool.arena));
         pg_arg_text(&args, seal_key_id(j->keys));
     } else {
         pg_arg_bytes(&args, SPAN_NONE);
@@ -303,8 +269,8 @@ static enum status store(struct job *j, struct pg_rows **ret, struct err *err)
     }
     pg_arg_time(&args, o->expires_us);
     pg_arg_bool(&args, !o->disconnected);
-    pg_arg_text(&args, span_of(o->actor));
-    if (pg_run(j->pg, SQL_CONNECTION_SET, &args, WAIT_MS, ret, err))
+    pg_arg_text(&args, span_of(o->common.actor));
+    if (pg_run(j->tool.pg, SQL_CONNECTION_SET, &args, WAIT_MS, ret, err))
         return err_in(err, "storing the connection");
     if (pg_int(*ret, 0, 0) == 200)
         return OK;
@@ -318,7 +284,7 @@ static int list(struct job *j, struct err *err)
     size_t n = PAGE_ROWS;
     bool first = true;
 
-    if (j->options->json)
+    if (j->options->common.json)
         printf("[");
     while (n == PAGE_ROWS) {
         struct pg_rows *rows;
@@ -330,7 +296,7 @@ static int list(struct job *j, struct err *err)
             show(j, rows, i, first);
         pg_rows_free(rows);
     }
-    if (j->options->json)
+    if (j->options->common.json)
         printf("]\n");
     return EX_OK;
 }
@@ -348,7 +314,7 @@ static void show(const struct job *j, const struct pg_rows *rows, size_t row, bo
         time_text(expires_us, expires, sizeof(expires));
     snprintf(key_id, sizeof(key_id), "%.*s", SPAN_ARG(key));
     time_text(pg_time(rows, row, 6), updated, sizeof(updated));
-    if (!j->options->json) {
+    if (!j->options->common.json) {
         printf("%.*s\t%.*s\t%.*s\t%s\t%s\t%s\n", SPAN_ARG(user), SPAN_ARG(platform), SPAN_ARG(account),
                connected ? "connected" : "disconnected", key.at ? "token" : "no token",
                expires[0] ? expires : "-");
@@ -373,16 +339,16 @@ static int drop(struct job *j, struct err *err)
     struct pg_args args;
     bool there = false;
 
-    if (o->dry_run) {
+    if (o->common.dry_run) {
         if (is_there(j, &there, err))
             return -1;
     } else {
-        pg_args_init(&args, j->arena);
+        pg_args_init(&args, j->tool.arena);
         pg_arg_text(&args, span_of(o->user));
         pg_arg_text(&args, span_of(o->platform));
         pg_arg_text(&args, span_of(o->account));
-        pg_arg_text(&args, span_of(o->actor));
-        if (pg_run(j->pg, SQL_CONNECTION_REMOVE, &args, WAIT_MS, &rows, err)) {
+        pg_arg_text(&args, span_of(o->common.actor));
+        if (pg_run(j->tool.pg, SQL_CONNECTION_REMOVE, &args, WAIT_MS, &rows, err)) {
             err_in(err, "removing the connection");
             return -1;
         }
@@ -390,9 +356,9 @@ static int drop(struct job *j, struct err *err)
         pg_rows_free(rows);
     }
     printf("%s of %s on %s: %s\n", o->account, o->user, o->platform,
-           !there       ? "there is none"
-           : o->dry_run ? "would be removed"
-                        : "removed");
+           !there              ? "there is none"
+           : o->common.dry_run ? "would be removed"
+                               : "removed");
     return EX_OK;
 }
 
@@ -403,10 +369,10 @@ static enum status is_there(struct job *j, bool *ret, struct err *err)
     struct pg_rows *rows;
     struct pg_args args;
 
-    pg_args_init(&args, j->arena);
+    pg_args_init(&args, j->tool.arena);
     for (size_t i = 0; i < countof(names); i++)
         pg_arg_texts(&args, &names[i], 1);
-    if (pg_run(j->pg, SQL_CONNECTION_FIND, &args, WAIT_MS, &rows, err))
+    if (pg_run(j->tool.pg, SQL_CONNECTION_FIND, &args, WAIT_MS, &rows, err))
         return err_in(err, "looking for the connection");
     *ret = pg_nrows(rows) > 0;
     pg_rows_free(rows);
@@ -436,8 +402,8 @@ static int rekey(struct job *j, struct err *err)
         if (status)
             return -1;
     }
-    printf("%" PRId64 " tokens %ssealed again with key %.*s\n", done, j->options->dry_run ? "would be " : "",
-           SPAN_ARG(seal_key_id(j->keys)));
+    printf("%" PRId64 " tokens %ssealed again with key %.*s\n", done,
+           j->options->common.dry_run ? "would be " : "", SPAN_ARG(seal_key_id(j->keys)));
     if (lost > 0)
         printf("%" PRId64 " could not be opened: their key is not in the file, or they were changed\n", lost);
     return lost > 0 ? EX_DATAERR : EX_OK;
@@ -452,18 +418,18 @@ static enum status rekey_page(struct job *j, const struct pg_rows *page, int64_t
     struct pg_args args;
 
     *lost += (int64_t)(pg_nrows(page) - n);
-    if (j->options->dry_run || n == 0) {
+    if (j->options->common.dry_run || n == 0) {
         *done += (int64_t)n;
         return OK;
     }
-    pg_args_init(&args, j->arena);
+    pg_args_init(&args, j->tool.arena);
     for (size_t i = USER; i <= ACCOUNT; i++)
         pg_arg_texts(&args, columns[i], n);
     for (size_t i = HAD; i <= FRESH; i++)
         pg_arg_bytess(&args, columns[i], n);
     pg_arg_text(&args, seal_key_id(j->keys));
-    pg_arg_text(&args, span_of(j->options->actor));
-    if (pg_run(j->pg, SQL_CONNECTION_REKEY, &args, WAIT_MS, &rows, err))
+    pg_arg_text(&args, span_of(j->options->common.actor));
+    if (pg_run(j->tool.pg, SQL_CONNECTION_REKEY, &args, WAIT_MS, &rows, err))
         return err_in(err, "storing what was sealed again");
     *done += pg_int(rows, 0, 0);
     pg_rows_free(rows);
@@ -501,7 +467,7 @@ static bool seal_again(struct job *j, const struct pg_rows *page, size_t row, ch
         log_warn("token_not_opened", LOG_SPAN("platform", place[1]), LOG_ERR(&err));
         return false;
     }
-    *ret = seal_make(j->keys, place, countof(place), plain, j->arena);
+    *ret = seal_make(j->keys, place, countof(place), plain, j->tool.arena);
     return true;
 }
 
@@ -516,15 +482,15 @@ static enum status walk(struct job *j, struct place *behind, struct pg_rows **re
     for (size_t i = 0; i < countof(at); i++) /* they lie in the arena */
         if (at[i]->at)
             memcpy(last[i], at[i]->at, at[i]->len);
-    arena_reset(j->arena);
-    pg_args_init(&args, j->arena);
+    arena_reset(j->tool.arena);
+    pg_args_init(&args, j->tool.arena);
     for (size_t i = 0; i < countof(at); i++)
         pg_arg_text(&args, at[i]->at ? (struct span){last[i], at[i]->len} : SPAN_NONE);
     pg_arg_text(&args, all ? span_of(j->options->user) : SPAN_NONE);
     pg_arg_text(&args, all ? SPAN_NONE : seal_key_id(j->keys));
-    if (pg_run(j->pg, SQL_CONNECTION_WALK, &args, WAIT_MS, ret, err))
+    if (pg_run(j->tool.pg, SQL_CONNECTION_WALK, &args, WAIT_MS, ret, err))
         return err_in(err, "reading the connections");
     for (size_t i = 0; i < countof(at) && pg_nrows(*ret) > 0; i++)
-        *at[i] = arena_copy(j->arena, pg_bytes(*ret, pg_nrows(*ret) - 1, i));
+        *at[i] = arena_copy(j->tool.arena, pg_bytes(*ret, pg_nrows(*ret) - 1, i));
     return OK;
 }

@@ -1,13 +1,13 @@
 /* keys: makes, shows, replaces and ends the keys of the API. A key's text is printed once, when it is made. */
 #include "command.h"
 #include "session.h"
+#include "tool.h"
 
 #include "base/log.h"
 #include "base/now.h"
 #include "base/number.h"
 #include "base/utf8.h"
 #include "domain/apikey.h"
-#include "domain/moment.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,18 +28,16 @@ enum {
 };
 
 struct options {
-    const char *verb, *id, *config_path, *name, *user, *actor;
+    struct tool_options common;
+    const char *verb, *id, *name, *user;
     unsigned scopes, grace_hours;
     int64_t expires_us;
-    bool dry_run, json;
 };
 
 struct job {
     const struct options *options;
-    struct config *config;
-    struct pg *pg;
+    struct tool tool;
     struct redis *redis; /* of list; NULL: none is set, or it is down */
-    struct arena *arena;
 };
 
 static int run(int argc, char **argv);
@@ -65,19 +63,14 @@ static void print_row(const json_t *key);
 const struct command keys_command = {"keys", "the keys of the API", run};
 
 enum {
-    OPTION_CONFIG = 1,
-    OPTION_NAME,
+    OPTION_NAME = 1,
     OPTION_USER,
     OPTION_SCOPES,
     OPTION_EXPIRES,
     OPTION_GRACE,
-    OPTION_ACTOR,
-    OPTION_DRY_RUN,
-    OPTION_JSON,
 };
 
 static const struct argp_option option_table[] = {
-    {"config",      OPTION_CONFIG,  "FILE",  0, "Read settings from FILE (default: $SETTLE_CONFIG)",              1},
     {"name",        OPTION_NAME,    "TEXT",  0, "create: what it is for, as people will see it",                  1},
     {"user",        OPTION_USER,    "ID",    0, "create: the tenant (user_id_str) it is held to; list: theirs",   1},
     {"scopes",      OPTION_SCOPES,  "WORDS", 0,
@@ -85,14 +78,12 @@ static const struct argp_option option_table[] = {
     {"expires",     OPTION_EXPIRES, "TIME",  0, "create: when it ends, as 2027-01-31T12:00:00Z (default: never)",
      1                                                                                                             },
     {"grace-hours", OPTION_GRACE,   "N",     0, "rotate: how long the present key is still good (default: 24)",   1},
-    {"actor",       OPTION_ACTOR,   "NAME",  0, "Who asked for it, for the record (default: cli)",                2},
-    {"dry-run",     OPTION_DRY_RUN, NULL,    0, "Change nothing, print what would be done",                       2},
-    {"json",        OPTION_JSON,    NULL,    0, "Print JSON",                                                     2},
     {NULL,          0,              NULL,    0, NULL,                                                             0},
 };
 static const struct argp argp = {
     .options = option_table,
     .parser = parse_option,
+    .children = tool_children,
     .args_doc = "create\nlist\nrotate ID\nrevoke ID",
     .doc = "Keys of the API. Each is held to one tenant, or is an operator's, and is printed once, when it "
            "is made: "
@@ -116,10 +107,11 @@ static const struct verb {
 
 static int run(int argc, char **argv)
 {
-    struct options o = {.actor = "cli", .expires_us = TIME_NONE, .grace_hours = GRACE_HOURS};
+    struct options o = {.expires_us = TIME_NONE, .grace_hours = GRACE_HOURS};
     struct job j = {.options = &o};
     struct err err = {0};
 
+    tool_options_init(&o.common);
     argp_parse(&argp, argc, argv, 0, NULL, &o);
     if (sodium_init() < 0)
         abort();
@@ -143,8 +135,8 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
     struct options *o = state->input;
 
     switch (key) {
-    case OPTION_CONFIG:
-        o->config_path = value;
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &o->common;
         return 0;
     case OPTION_NAME:
         o->name = value;
@@ -157,20 +149,10 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
             argp_error(state, "--scopes: want words of read, write, reconcile and admin, not \"%s\"", value);
         return 0;
     case OPTION_EXPIRES:
-        if (!moment_parse(span_of(value), &o->expires_us))
-            argp_error(state, "--expires: \"%s\" is no time such as 2027-01-31T12:00:00Z", value);
+        o->expires_us = option_time(value, "expires", state);
         return 0;
     case OPTION_GRACE:
-        o->grace_hours = option_number(value, 0, GRACE_HOURS_MAX, "--grace-hours", state);
-        return 0;
-    case OPTION_ACTOR:
-        o->actor = value;
-        return 0;
-    case OPTION_DRY_RUN:
-        o->dry_run = true;
-        return 0;
-    case OPTION_JSON:
-        o->json = true;
+        o->grace_hours = option_number(value, 0, GRACE_HOURS_MAX, "grace-hours", state);
         return 0;
     case ARGP_KEY_ARG:
         if (state->arg_num > 1)
@@ -216,28 +198,13 @@ static bool is_key_id(const char *text)
 
 static enum status open_job(struct job *j, struct err *err)
 {
-    struct pg_config pg = {
-        .user = "settle_keys",
-        .application = "settle-reconciler keys",
-        .connect_timeout_s = 5,
-        .statement_timeout_ms = STATEMENT_MS,
-        .read_only = j->options->dry_run,
-    };
     struct err away = {0};
 
-    j->arena = arena_open(1024);
-    j->config = config_open(j->options->config_path, environ, NULL, 0, err);
-    if (!j->config)
+    if (tool_open(&j->tool, &j->options->common, err) ||
+        tool_connect(&j->tool, "settle_keys", "settle-reconciler keys", err))
         return err->code;
-    log_open("settle-reconciler", j->config->log.level);
-    pg.url = j->config->database.url;
-    pg.prepare = j->config->database.prepare;
-    pg.unsafe_ok = j->config->unsafe_ok;
-    j->pg = pg_connect(&pg, err);
-    if (!j->pg)
-        return err->code;
-    if (strcmp(j->options->verb, "list") == 0 && j->config->redis.url &&
-        !(j->redis = redis_open(j->config->redis.url, REDIS_WAIT_MS, &away)))
+    if (strcmp(j->options->verb, "list") == 0 && j->tool.config->redis.url &&
+        !(j->redis = redis_open(j->tool.config->redis.url, REDIS_WAIT_MS, &away)))
         log_warn("redis_away", LOG_ERR(&away),
                  LOG_TEXT("consequence", "when keys were last used is not known"));
     return OK;
@@ -246,9 +213,7 @@ static enum status open_job(struct job *j, struct err *err)
 static void close_job(struct job *j)
 {
     redis_close(j->redis);
-    pg_close(j->pg);
-    config_close(j->config);
-    arena_close(j->arena);
+    tool_close(&j->tool);
 }
 
 static enum status create(struct job *j, struct err *err)
@@ -263,17 +228,17 @@ static enum status create(struct job *j, struct err *err)
     apikey_scopes_text(o->scopes, scopes);
     if (!apikey_read((struct span){key, sizeof(key)}, &made))
         abort();
-    pg_args_init(&args, j->arena);
+    pg_args_init(&args, j->tool.arena);
     pg_arg_text(&args, made.id);
     pg_arg_text(&args, span_of(o->name));
     pg_arg_bytes(&args, (struct span){(char *)made.hash, sizeof(made.hash)});
     pg_arg_text(&args, user);
     pg_arg_text(&args, span_of(scopes));
     pg_arg_time(&args, o->expires_us);
-    pg_arg_text(&args, span_of(o->actor));
-    if (o->dry_run)
+    pg_arg_text(&args, span_of(o->common.actor));
+    if (o->common.dry_run)
         printf("a key \"%s\" of scopes %s would be made\n", o->name, scopes);
-    else if (pg_run(j->pg, SQL_KEY_CREATE, &args, WAIT_MS, NULL, err) == OK)
+    else if (pg_run(j->tool.pg, SQL_KEY_CREATE, &args, WAIT_MS, NULL, err) == OK)
         show_new(j, key, user, span_of(scopes));
     sodium_memzero(key, sizeof(key));
     return err->code;
@@ -287,20 +252,20 @@ static enum status rotate(struct job *j, struct err *err)
     struct pg_rows *rows;
     struct pg_args args;
 
-    if (o->dry_run) {
+    if (o->common.dry_run) {
         printf("%s would get a successor and end in %u hours\n", o->id, o->grace_hours);
         return OK;
     }
     apikey_make(key);
     if (!apikey_read((struct span){key, sizeof(key)}, &next))
         abort();
-    pg_args_init(&args, j->arena);
+    pg_args_init(&args, j->tool.arena);
     pg_arg_text(&args, span_of(o->id));
     pg_arg_text(&args, next.id);
     pg_arg_bytes(&args, (struct span){(char *)next.hash, sizeof(next.hash)});
     pg_arg_int(&args, (int64_t)o->grace_hours * HOUR_S);
-    pg_arg_text(&args, span_of(o->actor));
-    if (pg_run(j->pg, SQL_KEY_ROTATE, &args, WAIT_MS, &rows, err) == OK) {
+    pg_arg_text(&args, span_of(o->common.actor));
+    if (pg_run(j->tool.pg, SQL_KEY_ROTATE, &args, WAIT_MS, &rows, err) == OK) {
         if (pg_nrows(rows) == 0)
             err_cause(err, REJECTED, "not_found", "there is no key %s, or it is no longer good", o->id);
         else
@@ -314,7 +279,7 @@ static enum status rotate(struct job *j, struct err *err)
 /* The one time that it is seen. */
 static void show_new(const struct job *j, const char key[APIKEY_CHARS], struct span user, struct span scopes)
 {
-    if (j->options->json) {
+    if (j->options->common.json) {
         json_t *root = json_pack("{ss% ss% so ss%}", "id", key + 7, (size_t)APIKEY_ID_CHARS, "key", key,
                                  (size_t)APIKEY_CHARS, "user_id_str",
                                  user.at ? json_stringn(user.at, user.len) : json_null(), "scopes", scopes.at,
@@ -336,18 +301,18 @@ static enum status end_key(struct job *j, struct err *err)
     struct pg_rows *rows;
     struct pg_args args;
 
-    if (o->dry_run) {
+    if (o->common.dry_run) {
         printf("%s would end at once\n", o->id);
         return OK;
     }
-    pg_args_init(&args, j->arena);
+    pg_args_init(&args, j->tool.arena);
     pg_arg_text(&args, span_of(o->id));
-    pg_arg_text(&args, span_of(o->actor));
-    if (pg_run(j->pg, SQL_KEY_REVOKE, &args, WAIT_MS, &rows, err))
+    pg_arg_text(&args, span_of(o->common.actor));
+    if (pg_run(j->tool.pg, SQL_KEY_REVOKE, &args, WAIT_MS, &rows, err))
         return err->code;
     if (pg_nrows(rows) == 0)
         err_cause(err, REJECTED, "not_found", "there is no key %s", o->id);
-    else if (o->json)
+    else if (o->common.json)
         printf("{\"id\":\"%s\",\"was_good\":%s}\n", o->id, pg_int(rows, 0, 0) ? "true" : "false");
     else
         printf("%s is revoked%s\n", o->id, pg_int(rows, 0, 0) ? "" : "; it was no longer good");
@@ -365,7 +330,7 @@ static enum status list(struct job *j, struct err *err)
         if (list_page(j, all, &behind, &rows, err))
             break;
     } while (rows == PAGE_ROWS);
-    if (err->code == OK && j->options->json) {
+    if (err->code == OK && j->options->common.json) {
         json_dumpf(all, stdout, JSON_COMPACT);
         puts("");
     } else if (err->code == OK && json_array_size(all) == 0) {
@@ -381,22 +346,22 @@ static enum status list_page(struct job *j, json_t *all, struct span *behind, si
     struct pg_rows *rows;
     struct pg_args args;
 
-    pg_args_init(&args, j->arena);
+    pg_args_init(&args, j->tool.arena);
     pg_arg_text(&args, j->options->user ? span_of(j->options->user) : SPAN_NONE);
     pg_arg_text(&args, *behind);
     pg_arg_int(&args, PAGE_ROWS);
-    if (pg_run(j->pg, SQL_KEY_LIST, &args, WAIT_MS, &rows, err))
+    if (pg_run(j->tool.pg, SQL_KEY_LIST, &args, WAIT_MS, &rows, err))
         return err->code;
     *ret_rows = pg_nrows(rows);
     for (size_t i = 0; i < *ret_rows; i++) {
         json_t *key = row_json(j, rows, i);
 
-        if (!j->options->json)
+        if (!j->options->common.json)
             print_row(key);
         json_array_append_new(all, key);
     }
     if (*ret_rows > 0)
-        *behind = arena_copy(j->arena, pg_bytes(rows, *ret_rows - 1, 0));
+        *behind = arena_copy(j->tool.arena, pg_bytes(rows, *ret_rows - 1, 0));
     pg_rows_free(rows);
     return OK;
 }
@@ -432,8 +397,8 @@ static json_t *time_or_null(int64_t us)
 /* Null: not in the time that Redis has known it, or Redis does not say. */
 static json_t *last_used(struct job *j, struct span id)
 {
-    const struct span words[] = {SPAN("GET"),
-                                 span_of(arena_print(j->arena, APIKEY_USED_PREFIX "%.*s", SPAN_ARG(id)))};
+    const struct span words[] = {
+        SPAN("GET"), span_of(arena_print(j->tool.arena, APIKEY_USED_PREFIX "%.*s", SPAN_ARG(id)))};
     struct redis_reply reply;
     struct err err = {0};
     uint64_t us;

@@ -29,6 +29,22 @@ static const struct row rows[] = {
 #undef METRIC
 };
 
+/* What the requirements call some of these, shown beside our own names. Where such a name suits another type, none is told. */
+static const struct alias {
+    const char *name, *type;
+    enum metric of;
+    bool by_platform;  /* else the sum of all */
+    const char *label; /* of the words; NULL: one word is shown, without a label */
+    const char *word;
+} aliases[] = {
+    {"reconciliation_status_total", "counter", RECONCILE_RESULTS, false, "status", NULL     },
+    {"breaker_state_total",         "untyped", BREAKER_STATE,     true,  "state",  NULL     },
+    {"total_checked",               "untyped", RECONCILE_CHECKED, false, NULL,     ""       },
+    {"marked_success",              "untyped", RECONCILE_RESULTS, false, NULL,     "success"},
+    {"marked_failed",               "untyped", RECONCILE_RESULTS, false, NULL,     "failed" },
+    {"skipped",                     "untyped", RECONCILE_RESULTS, false, NULL,     "skipped"},
+};
+
 /* Upper bounds of the histograms' buckets; the one behind the last holds the rest. Fine where a sender's
  * deadline or our own target lies (0.45 is what ingest promises), coarse elsewhere. */
 static const struct {
@@ -71,11 +87,14 @@ static size_t lay_out(void);
 static size_t nseries(enum metric m);
 static size_t count_words(const char *words);
 static cell *cell_of(enum metric m, size_t platform, size_t word);
+static bool is_known(enum metric m, size_t at, double *ret);
 static double combined(enum metric m, size_t at);
 static double value_of(enum kind kind, uint64_t bits);
 static void print_row(FILE *to, enum metric m);
-static void print_series(FILE *to, enum metric m, size_t platform, struct span word, size_t at);
+static void print_series(FILE *to, const struct row *r, size_t platform, struct span word, double value);
 static void print_histogram(FILE *to, enum metric m);
+static void print_alias(FILE *to, const struct alias *a);
+static bool sum_of(const struct alias *a, size_t platform, size_t word, double *ret);
 static void print_quoted(FILE *to, const char *text);
 
 enum status metric_open(const char *const *platforms, size_t nplatforms, size_t nslots, struct err *err)
@@ -180,6 +199,8 @@ void metric_page(FILE *to)
         return;
     for (enum metric m = 0; m < NMETRICS; m++)
         print_row(to, m);
+    for (size_t i = 0; i < countof(aliases); i++)
+        print_alias(to, &aliases[i]);
 }
 
 /* Returns the cells of one block, rounded up to whole cache lines: two processes never write the same one. */
@@ -219,6 +240,13 @@ static cell *cell_of(enum metric m, size_t platform, size_t word)
         platform = all.nplatforms;
     assert(platform <= all.nplatforms && word < all.row[m].nwords);
     return &all.cells[all.slot * all.stride + all.row[m].first + platform * all.row[m].nwords + word];
+}
+
+/* Not: a mirror that shows nothing yet. It has no line, as a 0 that becomes a large number would look like as many events. */
+static bool is_known(enum metric m, size_t at, double *ret)
+{
+    *ret = combined(m, all.row[m].first + at);
+    return rows[m].kind != MIRROR || (*ret)-- > 0;
 }
 
 static double combined(enum metric m, size_t at)
@@ -261,19 +289,18 @@ static void print_row(FILE *to, enum metric m)
     for (size_t at = 0; at < nseries(m);) {
         struct span rest = rows[m].words ? span_of(rows[m].words) : SPAN("");
 
-        for (size_t word = 0; word < all.row[m].nwords; word++, at++)
-            print_series(to, m, at / all.row[m].nwords, span_cut(&rest, ' '), at);
+        for (size_t i = 0; i < all.row[m].nwords; i++, at++) {
+            struct span word = span_cut(&rest, ' ');
+            double value;
+
+            if (is_known(m, at, &value))
+                print_series(to, &rows[m], at / all.row[m].nwords, word, value);
+        }
     }
 }
 
-/* A mirror that shows nothing yet has no line: a 0 that becomes a large number would look like as many events. */
-static void print_series(FILE *to, enum metric m, size_t platform, struct span word, size_t at)
+static void print_series(FILE *to, const struct row *r, size_t platform, struct span word, double value)
 {
-    const struct row *r = &rows[m];
-    double value = combined(m, all.row[m].first + at);
-
-    if (r->kind == MIRROR && value-- == 0)
-        return;
     fputs(r->name, to);
     if (r->by_platform) {
         fputs("{platform=\"", to);
@@ -299,6 +326,39 @@ static void print_histogram(FILE *to, enum metric m)
     fprintf(to, "%s_bucket{le=\"+Inf\"} %.16g\n", name, count);
     fprintf(to, "%s_sum %.16g\n", name, combined(m, all.row[m].first + NBUCKETS) / (double)SECOND_US);
     fprintf(to, "%s_count %.16g\n", name, count);
+}
+
+static void print_alias(FILE *to, const struct alias *a)
+{
+    const struct row shown = {.name = a->name, .by_platform = a->by_platform, .label = a->label};
+
+    fprintf(to, "# HELP %s The same as %s.\n# TYPE %s %s\n", a->name, rows[a->of].name, a->name, a->type);
+    for (size_t platform = 0; platform < (a->by_platform ? all.nplatforms + 1 : 1); platform++)
+        for (size_t i = 0; i < all.row[a->of].nwords; i++) {
+            struct span word = metric_word(a->of, i);
+            double value;
+
+            if ((a->label || span_eq(word, span_of(a->word))) && sum_of(a, platform, i, &value))
+                print_series(to, &shown, platform, word, value);
+        }
+}
+
+/* Of one platform, or of all. False: nothing is known of any. */
+static bool sum_of(const struct alias *a, size_t platform, size_t word, double *ret)
+{
+    size_t nwords = all.row[a->of].nwords;
+    bool any = false;
+
+    *ret = 0;
+    for (size_t at = word; at < nseries(a->of); at += nwords) {
+        double value;
+
+        if ((!a->by_platform || at / nwords == platform) && is_known(a->of, at, &value)) {
+            *ret += value;
+            any = true;
+        }
+    }
+    return any;
 }
 
 static void print_quoted(FILE *to, const char *text)

@@ -3,6 +3,7 @@
 #include "base/attr.h"
 
 static void go_to(struct breaker *b, enum breaker_state state, int64_t opened_us);
+static void give_back(struct breaker *b, const struct breaker_options *o, int64_t now_us);
 static void drop_expired(struct breaker *b, const struct breaker_options *o, int64_t now_us);
 
 static const char *const names[BREAKER_STATES] = {"closed", "open", "half_open"};
@@ -45,8 +46,12 @@ enum missing breaker_take(struct breaker *b, const struct breaker_options *o, in
 void breaker_note(struct breaker *b, const struct breaker_options *o, int64_t era, enum breaker_word word,
                   int64_t now_us)
 {
-    if (era != b->era || word == BREAKER_NEITHER)
+    if (era != b->era)
         return;
+    if (word == BREAKER_NEITHER) {
+        give_back(b, o, now_us);
+        return;
+    }
     if (word == BREAKER_SUCCESS) {
         b->failures = 0;
         if (b->state == BREAKER_HALF_OPEN)
@@ -56,6 +61,14 @@ void breaker_note(struct breaker *b, const struct breaker_options *o, int64_t er
     b->failures++;
     if (b->state == BREAKER_HALF_OPEN || b->failures >= o->failure_threshold)
         go_to(b, BREAKER_OPEN, now_us);
+}
+
+/* All permits are alike: the one goes that would be over first. */
+static void give_back(struct breaker *b, const struct breaker_options *o, int64_t now_us)
+{
+    drop_expired(b, o, now_us);
+    if (b->nprobes > 0)
+        memmove(b->probes_until_us, b->probes_until_us + 1, --b->nprobes * sizeof(b->probes_until_us[0]));
 }
 
 static void go_to(struct breaker *b, enum breaker_state state, int64_t opened_us)

@@ -4,9 +4,9 @@
  *
  * Closed: all may go. At failure_threshold failures in a row it opens. Open: nobody may, until open_cooldown_s have passed
  * since it opened; the next who asks makes it half-open. Half-open: half_open_probes may go at one time; one success closes
- * it, one failure opens it anew. A permit that is never reported is over after permit_ms. What came back counts only in the
- * era it was asked in: no straggler of a closed time can open a half-open breaker, and none close it. What was opened or
- * permitted later than can be, by a clock that was set back since, is over.
+ * it, one failure opens it anew; what says neither gives its permit back. A permit that is never reported is over after
+ * permit_ms. What came back counts only in the era it was asked in: no straggler of a closed time can open a half-open breaker,
+ * and none close it. What was opened or permitted later than can be, by a clock that was set back since, is over.
  */
 #ifndef SETTLE_DOMAIN_BREAKER_H
 #define SETTLE_DOMAIN_BREAKER_H

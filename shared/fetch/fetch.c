@@ -13,6 +13,7 @@
 
 enum {
     SLICE_MS = 250, /* longest wait: a signal that comes just before it is seen by then */
+    BEGIN_MS = 50,  /* so long those on the wire are left alone, however many may not go */
     HEAD_BYTES_MAX = 65536,
     FIRST_ANSWER_BYTES = 4096,
     LANE_BYTES = 51,
@@ -62,6 +63,7 @@ struct fetch {
     struct job *later;    /* in no order */
     size_t njobs;         /* all of them */
     unsigned n_on_wire;
+    size_t turn;              /* whose lane begins next */
     int64_t deadline_boot_us; /* of the run */
 };
 
@@ -83,7 +85,8 @@ static bool is_over(const struct fetch *f);
 static void begin_due(struct fetch *f);
 static bool has_room(const struct fetch *f);
 static void queue_due(struct fetch *f);
-static bool begin_one(struct fetch *f, struct lane *l);
+static bool can_begin(const struct lane *l, const struct fetch *f);
+static void begin_one(struct fetch *f, struct lane *l);
 static enum fetch_error check_url(const struct fetch *f, const char *url);
 static void set_options(struct job *j);
 static curl_socket_t open_socket(void *job, curlsocktype purpose, struct curl_sockaddr *address);
@@ -93,6 +96,7 @@ static void make_room(struct job *j, size_t more);
 
 static enum status wait_and_work(struct fetch *f, struct err *err);
 static int wait_ms(const struct fetch *f);
+static bool has_more(const struct fetch *f);
 static void take_done(struct fetch *f);
 static enum fetch_error error_of(const struct job *j, CURLcode code);
 static void end_try(struct job *j, struct fetch_answer *answer);
@@ -347,13 +351,20 @@ static bool is_over(const struct fetch *f)
 /* One of each lane in turn, so that none waits for another's. */
 static void begin_due(struct fetch *f)
 {
-    bool any = true;
+    int64_t until_us = now_boot_us() + BEGIN_MS * INT64_C(1000);
+    size_t idle = 0;
 
     queue_due(f);
-    while (any && has_room(f)) {
-        any = false;
-        for (size_t i = 0; i < f->nlanes && has_room(f); i++)
-            any |= begin_one(f, &f->lanes[i]);
+    while (idle < f->nlanes && has_room(f) && now_boot_us() < until_us) {
+        struct lane *l = &f->lanes[f->turn];
+
+        f->turn = (f->turn + 1) % f->nlanes;
+        if (can_begin(l, f)) {
+            begin_one(f, l);
+            idle = 0;
+        } else {
+            idle++;
+        }
     }
 }
 
@@ -380,23 +391,24 @@ static void queue_due(struct fetch *f)
     }
 }
 
-/* False: the lane has nothing to begin. */
-static bool begin_one(struct fetch *f, struct lane *l)
+static bool can_begin(const struct lane *l, const struct fetch *f)
+{
+    return l->waiting.first && l->on_wire < f->config.at_once_per_lane;
+}
+
+static void begin_one(struct fetch *f, struct lane *l)
 {
     size_t lane = (size_t)(l - f->lanes);
     enum fetch_error error;
-    struct job *j;
+    struct job *j = queue_take(&l->waiting);
 
-    if (!l->waiting.first || l->on_wire >= f->config.at_once_per_lane)
-        return false;
-    j = queue_take(&l->waiting);
     j->attempt++;
     error = check_url(f, j->url);
     if (error == FETCH_OK && j->may && !j->may(j->ctx, j->attempt))
         error = FETCH_HELD;
     if (error != FETCH_OK) {
         end_unsent(j, error);
-        return true;
+        return;
     }
     j->curl = curl_easy_init();
     if (!j->curl)
@@ -409,7 +421,6 @@ static bool begin_one(struct fetch *f, struct lane *l)
     f->lanes[lane].on_wire++; /* not l: may() may have added a lane, which moves them */
     if (curl_multi_add_handle(f->multi, j->curl) != CURLM_OK)
         abort(); /* a handle that is fresh and used once */
-    return true;
 }
 
 static enum fetch_error check_url(const struct fetch *f, const char *url)
@@ -560,7 +571,7 @@ static int wait_ms(const struct fetch *f)
 {
     int64_t now_us = now_boot_us(), until_us = now_us + SLICE_MS * INT64_C(1000);
 
-    if (f->njobs == 0)
+    if (f->njobs == 0 || has_more(f))
         return 0;
     if (f->deadline_boot_us < until_us)
         until_us = f->deadline_boot_us;
@@ -568,6 +579,16 @@ static int wait_ms(const struct fetch *f)
         if (j->again_boot_us < until_us)
             until_us = j->again_boot_us;
     return until_us > now_us ? (int)((until_us - now_us + 999) / 1000) : 0;
+}
+
+/* Some were left when those on the wire came to be looked at. */
+static bool has_more(const struct fetch *f)
+{
+    bool any = false;
+
+    for (size_t i = 0; i < f->nlanes && has_room(f); i++)
+        any |= can_begin(&f->lanes[i], f);
+    return any;
 }
 
 static void take_done(struct fetch *f)

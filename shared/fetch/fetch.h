@@ -74,7 +74,7 @@ struct fetch_answer {
 };
 
 /* May this try go out now? Asked before each, the first too. May run a statement, but must not take long: all others
- * wait. NULL: always. */
+ * wait for one; not for many in a row, between which those on the wire are served. NULL: always. */
 typedef bool fetch_may(void *ctx, unsigned attempt);
 /* Once a try, never from inside fetch_add. A request's last call has again == false; it comes exactly once, at the
  * latest from fetch_close. */

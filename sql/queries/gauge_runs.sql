@@ -5,9 +5,10 @@
 -- over float8 (each 1 or 0). Each run is found by one look into an index: most recent ones are looked at until one has ended.
 select f.name, extract(epoch from last.finished_at)::float8, extract(epoch from good.finished_at)::float8,
        extract(epoch from good.finished_at - good.started_at)::float8,
-       (f.holder is not null and f.lease_until >= now())::integer::float8,
-       (f.holder is not null and f.lease_until < now())::integer::float8
+       (f.holder is not null and held)::integer::float8,
+       (f.holder is not null and not held)::integer::float8
 from settle.job_fences as f
+cross join lateral (select coalesce(settle.job_lease(f.lease_until) >= now(), false) as held) as lease
 left join lateral (
   select finished_at
   from settle.job_runs

@@ -5,7 +5,8 @@
 -- One row: HTTP status, JSON text, null.
 -- Two that ask at once get different ones: what the other has locked is skipped, and what it has changed since this
 -- statement's snapshot fails the join on updated_at, or the lease's own column, when it is looked at again.
--- Read in the order of the index and no further than needed, however many wait: hence the limit within, which no plan knows.
+-- Read in the order of the index and no further than needed, however many wait: hence the limit within, which no plan knows,
+-- and the two comparisons of updated_at, of which a plan expects more rows than of an equality: it would sort all, as if few.
 with due as (
   select p.id, p.source, p.status, false as again
   from (
@@ -19,7 +20,8 @@ with due as (
     limit (select 100000)
   ) as o
   join settle.publish_logs as p
-    on p.id = o.id and p.source = o.source and p.status = o.status and p.updated_at = o.updated_at
+    on p.id = o.id and p.source = o.source and p.status = o.status
+    and p.updated_at >= o.updated_at and p.updated_at <= o.updated_at
   cross join lateral (
     select coalesce(e.receipt_decisive <> 0, false)
            or e.noted and coalesce(e.noted_status = 'published', false)
@@ -41,7 +43,7 @@ with due as (
                     from settle.publish_leases as l
                     where l.id = o.id
                       and l.source = o.source
-                      and l.lease_until > now())
+                      and settle.worker_lease(l.lease_until) > now())
   order by o.id
   limit $3::bigint
   for update of p skip locked

@@ -5,15 +5,19 @@
 -- $5 external_url text  $6 error text  $7 permanent bool  $8 happened_at timestamptz (null: now)  $9 actor text
 -- $10 id of the report uuid
 -- One row: HTTP status, JSON text or the cause of a refusal, null; none if there is no such publication.
--- What gives way to it is decided as in verdict_of of shared/domain/verdict.c; a test proves that they agree. A webhook that
--- outweighs it may have been looked at while the publication was too young to be settled, and would not be again. What is
--- told while a person's word stands is kept for when that is taken back; the post that it names is the publication's at once, so
--- that webhooks about it are found then, and nobody sends it again. What a time-out has failed is sent all the same when its
--- worker names the post only then: it waits anew, for that post.
+-- What gives way to it is decided as in verdict_of of shared/domain/verdict.c; a test proves that they agree. What
+-- outweighs it, a webhook or the platform's answer when asked, may have been looked at while the publication was too young to be
+-- settled, and would not be again. What is told while a person's word stands is kept for when that is taken back; the post that it
+-- names is the publication's at once, so that webhooks about it are found then, and nobody sends it again. What a time-out has
+-- failed is sent all the same when its worker names the post only then: it waits anew, for that post.
+-- A publication that has a post is its last worker's: whoever has the lease, or took it or spoke of it last. What another
+-- one says counts only if it names that very post; else it is of an earlier try, and refused: the ledger keeps what it named.
 with log as (
   select p.*,
          coalesce($4::text, p.external_post_id) as post,
          coalesce($8::timestamptz, now()) as at,
+         p.id::text as entity, -- cast here: a policy keeps a comparison with a cast from the index
+         $3::text = 'failed' and not coalesce($7::boolean, false) and p.retry_count + 1 < p.max_retries as may_try_again,
          p.status in ('pending', 'processing', 'retry') as open,
          p.status in ('success', 'failed')
          and coalesce(p.extra_metadata ->> 'reconciliation_reason' = 'manual_override', false) as overridden,
@@ -36,14 +40,29 @@ with log as (
            else false
          end as gives_way,
          leased_to is null
-         and (status = 'processing' and ($3::text = 'processing' or outweighed)
+         and (status = 'processing' and ($3 = 'processing' or outweighed)
               and post is not distinct from external_post_id
               or status = 'retry' and $3 = 'failed') as told_before,
          $3 = 'processing'
          and status = 'failed'
          and coalesce(extra_metadata ->> 'reconciliation_reason' = 'webhook_timeout', false)
          and post is not null
-         and (leased_to = $2::text or leased_to is null and post is distinct from external_post_id) as reopens
+         and (leased_to = $2::text or post is distinct from external_post_id) as may_reopen,
+         $4::text is distinct from external_post_id
+         and case
+               when external_post_id is not null
+               then coalesce(leased_to,
+                             (select l.worker_id
+                              from settle.social_sync_ledger as l
+                              where l.entity_id = log.entity
+                                and l.entity_type = 'publish_log'
+                                and l.source = log.source
+                                and l.event_type in ('publish_worker_log_taken', 'publish_worker_log_sent',
+                                                     'publish_worker_log_success', 'publish_worker_log_failed',
+                                                     'publish_worker_log_retry', 'publish_worker_log_named')
+                              order by l.timestamp desc, l.seq desc
+                              limit 1)) <> $2
+             end as is_anothers
   from log
   cross join lateral (select set_config('settle.post', coalesce(post, ''), true) as post_named) as named
   cross join lateral (
@@ -55,12 +74,23 @@ with log as (
                      and r.source = log.source
                      and r.parse_error is null
                      and r.decisive <> 0
-                     and (coalesce(r.happened_at, r.received_at), r.dedup_key) > (at, uuid_send($10::uuid))) as outweighed
+                     and (may_try_again
+                          or (coalesce(r.happened_at, r.received_at), r.dedup_key) > (at, uuid_send($10::uuid))))
+           or exists (select
+                      from settle.publication_reports as r
+                      where r.log_id = log.id
+                        and r.source = log.source
+                        and r.external_post_id = log.post
+                        and r.witness in ('poll', 'worker')
+                        and r.decisive <> 0
+                        and (may_try_again
+                             or (coalesce(r.happened_at, r.reported_at), uuid_send(r.id)) > (at, uuid_send($10))))
+           as outweighed
   ) as heard
 ), judged as (
   select *,
          case
-           when open and leased_to <> $2 then 'lease_lost'
+           when (open or may_reopen) and leased_to <> $2 or is_anothers then 'lease_lost'
            when exists (select
                         from settle.publish_logs as other
                         where other.external_post_id = weighed.post
@@ -69,10 +99,10 @@ with log as (
                           and other.id <> weighed.id) then 'post_taken'
          end as refusal,
          case
-           when reopens then 'processing'
+           when may_reopen then 'processing'
            when open and told_before or not open and not (gives_way and $3 <> 'processing') then null -- nothing changes
-           when open and outweighed then 'processing' -- the reconciler settles it by that webhook
-           when open and $3 = 'failed' and not coalesce($7::boolean, false) and retry_count + 1 < max_retries then 'retry'
+           when open and outweighed then 'processing' -- the reconciler settles it by that
+           when open and may_try_again then 'retry'
            else $3
          end as new_status
   from weighed
@@ -93,8 +123,8 @@ with log as (
   select $10, source, id, platform, post, 'worker', $3,
          case
            when $3 = 'success' then 1
-           when coalesce($7::boolean, false) or retry_count + 1 >= max_retries then -1
-           else 0
+           when may_try_again then 0
+           else -1
          end, at, $5, $6, $2
   from judged as j
   where refusal is null
@@ -143,7 +173,7 @@ with log as (
                          then settle.attempts_moved(p.extra_metadata)
                          else p.extra_metadata
                        end
-                       - case when a.reopens then array['reconciled', 'reconciled_at', 'reconciliation_reason'] else '{}' end
+                       - case when a.may_reopen then array['reconciled', 'reconciled_at', 'reconciliation_reason'] else '{}' end
                        || case
                             when a.settles
                             then jsonb_build_object(

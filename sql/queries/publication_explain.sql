@@ -38,7 +38,11 @@ select json_build_object(
          'reason', log.extra_metadata ->> 'reconciliation_reason',
          'decision', (select row_to_json(decision) from decision),
          'said', coalesce((select json_agg(said order by at) from said), '[]'),
-         'lease', (select row_to_json(l) from settle.publish_leases as l where l.id = log.id and l.source = log.source),
+         'lease', (select row_to_json(l)
+                   from settle.publish_leases as l
+                   where l.id = log.id
+                     and l.source = log.source
+                     and settle.worker_lease(l.lease_until) is not null),
          'poll', (select row_to_json(p) from settle.publish_polls as p where p.id = log.id and p.source = log.source),
          'pause', (select row_to_json(p) from settle.platform_pauses as p where p.platform = log.platform),
          'connection', (select json_build_object('account', c.account, 'connected', c.connected,

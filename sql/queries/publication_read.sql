@@ -27,7 +27,7 @@ cross join lateral (
   limit 1
 ) as e
 left join lateral (
-  select lease_until
+  select settle.worker_lease(lease_until) as lease_until
   from settle.publish_leases
   where id = e.id
     and source = e.source

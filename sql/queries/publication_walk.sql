@@ -33,7 +33,7 @@ with page as materialized (
     and decisive <> 0
   order by log_id, source, external_post_id, coalesce(happened_at, reported_at) desc, uuid_send(id) desc
 ), leased as materialized (
-  select id as leased_id, source as leased_source, lease_until
+  select id as leased_id, source as leased_source, settle.worker_lease(lease_until) as lease_until
   from settle.publish_leases
   where id = any (array(select id from page))
 ), wanted as (

@@ -4,7 +4,8 @@
 -- holder text of it, bool whether its lock still holds, error text of it, pace text, now timestamptz, bool whether it waits
 -- for nothing to do although receipts have come that it has not looked at.
 select s.job, s.cron, s.next_due, s.running, r.status, r.holder,
-       r.status = 'running' and f.epoch = r.fencing_token and f.holder is not null and f.lease_until > now() as alive,
+       r.status = 'running' and f.epoch = r.fencing_token and f.holder is not null
+       and coalesce(settle.job_lease(f.lease_until) > now(), false) as alive,
        coalesce(r.error_message, r.error_code, r.outcome), s.pace, now(),
        s.pace = 'idle' and s.running is null
        and coalesce((select max(stored_at) from settle.webhook_receipts) > f.watermark - interval '30 seconds', false) as wanted

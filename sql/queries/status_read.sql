@@ -9,7 +9,7 @@ with job as (
   select coalesce(jsonb_agg(jsonb_build_object(
            'job', job, 'schedule', s.cron, 'next_due', s.next_due, 'last_due', s.last_due, 'pace', s.pace,
            'skipped', coalesce(s.skipped, 0), 'running', current.id, 'running_since', current.started_at,
-           'lock_holder', case when f.holder is not null and f.lease_until > now() then f.holder end,
+           'lock_holder', case when f.holder is not null and settle.job_lease(f.lease_until) > now() then f.holder end,
            'epoch', f.epoch,
            'last_run', to_jsonb(last))
          order by job), '[]') as found
@@ -21,7 +21,7 @@ with job as (
     from settle.job_runs
     where job_name = job and status = 'running' and fencing_token = f.epoch
     order by started_at desc
-    limit 1) as current on f.holder is not null and f.lease_until > now()
+    limit 1) as current on f.holder is not null and settle.job_lease(f.lease_until) > now()
   left join lateral (
     select id, status, outcome, trigger, started_at, finished_at, error_message
     from settle.job_runs
@@ -41,7 +41,7 @@ with job as (
 select jsonb_build_object(
   'now', now(),
   'scheduler', (
-    select jsonb_build_object('leader', case when holder is not null and lease_until > now() then holder end,
+    select jsonb_build_object('leader', case when holder is not null and settle.job_lease(lease_until) > now() then holder end,
                               'epoch', epoch)
     from settle.job_fences
     where name = 'serve'),

@@ -14,7 +14,7 @@ with page as materialized (
   order by updated_at, id
   limit $5::bigint
 ), leased as materialized (
-  select id, source, lease_until
+  select id, source, settle.worker_lease(lease_until) as lease_until
   from settle.publish_leases
   where id = any (array(select id from page))
 ), page_end as (

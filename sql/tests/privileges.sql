@@ -140,6 +140,8 @@ select is_empty(
           and role in ('settle_reconciler', 'settle_operator', 'settle_tenant', 'settle_readonly')
           or p.proname in ('attempts_moved', 'retry_wait') and role in ('settle_reconciler', 'settle_operator', 'settle_tenant')
           or p.proname = 'time_noted' and role in ('settle_operator', 'settle_tenant')
+          or p.proname = 'worker_lease' and role in ('settle_reconciler', 'settle_operator', 'settle_tenant')
+          or p.proname = 'job_lease' and role in ('settle_reconciler', 'settle_operator', 'settle_maintain')
           or p.proname = 'tenant' and role = 'settle_tenant')$$,
   'functions are executable by those who read the views that call them or call them, and not by PUBLIC');
 

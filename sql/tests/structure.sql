@@ -15,7 +15,7 @@ select set_eq(
   'select change from settle.schema_version',
   array['foundation', 'publish_logs', 'receipts', 'ledger', 'jobs', 'alerts', 'live_views', 'deliveries', 'requarantine',
         'websub', 'breakers', 'connections', 'reports', 'schedule', 'retries', 'scheduled', 'asking', 'retention',
-        'run_totals', 'tenants', 'insights', 'patience', 'closings'],
+        'run_totals', 'tenants', 'insights', 'patience', 'closings', 'lease_ends'],
   'schema_version names every change');
 select is_empty(
   $$select role

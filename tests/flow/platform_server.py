@@ -3,7 +3,7 @@
 
     done-* failed-* working-* unknown-*    its status
     garbage-*                              no JSON
-    media-*                                not one of those that /one/ is for; else done
+    media-* late-*                         not one of those that /one/ is for; else done, or no answer as of slow-*
     e500-* e401-* e429-* ...               an HTTP status; 429 with Retry-After: 120
     redirect-*                             302 to 127.0.0.2, where all is done
     slow-*                                 no answer as long as the other side waits
@@ -27,13 +27,13 @@ class Platform(BaseHTTPRequestHandler):
         post = json.loads(body)['publish_id']
         kind = post.split('-')[0]
         self.log_line(f"{self.headers['authorization']} {post}")
-        if kind == 'slow':
+        if kind == 'slow' or (kind == 'late' and self.path != '/one/'):
             over.wait()
         elif kind == 'garbage':
             self.reply(200, b'<html>')
         elif kind == 'redirect':
             self.reply(302, b'', {'location': f'http://127.0.0.2:{server.server_address[1]}/'})
-        elif kind == 'media' and self.path == '/one/':
+        elif kind in ('media', 'late') and self.path == '/one/':
             self.reply(400, b'{"error": {"code": "not_one"}}')
         elif kind[0] == 'e':
             self.reply(int(kind[1:]), b'{}', {'retry-after': '120'} if kind == 'e429' else {})

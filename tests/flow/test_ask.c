@@ -549,6 +549,40 @@ static void test_a_question_that_is_begun_can_be_ended(void **state)
     write_descriptor(w);
 }
 
+/* What takes longer than there is time is begun by one run; the next one goes on with those behind it. */
+static void test_a_question_that_time_has_cut_off_lets_the_next_run_go_on(void **state)
+{
+    static const char *const users[] = {"user-0", "user-1", "user-2", "user-3"}, *const posts[] = {
+                                                                                     "late-0", "late-1",
+                                                                                     "media-2", "media-3"};
+    struct world *w = *state;
+
+    write_two_requests(w, 30);
+    for (size_t i = 0; i < countof(users); i++) {
+        connect_user(w, users[i], "tiktok", "token-1", "null");
+        world_sql(
+            w,
+            "update settle.publish_logs set user_id_str = '%s', updated_at = now() - interval '%zu minutes'"
+            " where id = '%s'",
+            users[i], 50 - i, publication(w, posts[i]));
+    }
+    setenv("SETTLE_RECONCILE_POLL_SECONDS", "1", 1);
+    setenv("SETTLE_FETCH_TIMEOUT_MS", "20000", 1);
+    setenv("SETTLE_FETCH_AT_ONCE_PER_PLATFORM", "2", 1);
+    assert_int_equal(world_reconcile(w, NULL).status, 0);
+    assert_int_equal(successes(w), 0);
+    assert_string_equal(world_sql(w, "select string_agg(external_post_id || ' ' || error_code, ',' order by"
+                                     " external_post_id) from settle.publish_polls"),
+                        "late-0 timeout,late-1 timeout");
+    setenv("SETTLE_RECONCILE_POLL_SECONDS", "10", 1);
+    assert_int_equal(world_reconcile(w, NULL).status, 0);
+    unsetenv("SETTLE_RECONCILE_POLL_SECONDS");
+    unsetenv("SETTLE_FETCH_AT_ONCE_PER_PLATFORM");
+    setenv("SETTLE_FETCH_TIMEOUT_MS", "500", 1);
+    assert_int_equal(successes(w), 2);
+    write_descriptor(w);
+}
+
 /* Counted though the transaction does not stay. */
 static void count_spending(struct world *w)
 {
@@ -694,6 +728,33 @@ static void test_those_who_wait_for_a_probe_go_when_it_was_good(void **state)
     assert_int_equal(times_said(run.err, "\"event\":\"circuit_open\""), 1);
     assert_non_null(
         strstr(run.err, "\"attempt\":1,\"backoff_seconds\":6,\"error_code\":\"half_open_probe_exhausted\""));
+}
+
+/* A half-open breaker has one permit, and whoever has it is told something about his own account alone. */
+static void test_a_probe_that_says_nothing_leaves_its_place_to_the_next(void **state)
+{
+    static const char *const users[] = {"user-0", "user-1", "user-2", "user-3"}, *const posts[] = {
+                                                                                     "e401-0", "e429-1",
+                                                                                     "e403-2", "done-3"};
+    struct world *w = *state;
+
+    setenv("SETTLE_RECONCILE_HALF_OPEN_PROBE_COUNT", "1", 1);
+    for (size_t i = 0; i < countof(users); i++) {
+        connect_user(w, users[i], "tiktok", "token-1", "null");
+        world_sql(
+            w,
+            "update settle.publish_logs set user_id_str = '%s', updated_at = now() - interval '%zu minutes'"
+            " where id = '%s'",
+            users[i], 50 - i, publication(w, posts[i]));
+    }
+    world_sql(w,
+              "insert into settle.breakers (platform, state, failures, opened_at, transitions, probes_until)"
+              " values ('tiktok', 'open', 5, now() - interval '1 hour', 1, '{}')");
+    assert_int_equal(world_reconcile(w, NULL).status, 0);
+    unsetenv("SETTLE_RECONCILE_HALF_OPEN_PROBE_COUNT");
+    assert_int_equal(successes(w), 1);
+    assert_string_equal(world_sql(w, "select state from settle.breakers"), "closed");
+    assert_int_equal(times_asked(w), countof(users));
 }
 
 static void test_the_breaker_opens_and_other_publications_wait(void **state)
@@ -849,11 +910,13 @@ int main(void)
         cmocka_unit_test_setup(test_what_is_said_of_one_post_is_not_of_its_account, reset),
         cmocka_unit_test_setup(test_posts_that_a_platform_does_not_know_open_no_breaker, reset),
         cmocka_unit_test_setup(test_a_question_that_is_begun_can_be_ended, reset),
+        cmocka_unit_test_setup(test_a_question_that_time_has_cut_off_lets_the_next_run_go_on, reset),
         cmocka_unit_test_setup(test_a_used_up_budget_is_asked_for_once, reset),
         cmocka_unit_test_setup(test_one_account_does_not_use_up_the_time_of_all, reset),
         cmocka_unit_test_setup(test_what_was_tried_in_vain_is_noted_though_time_was_up, reset),
         cmocka_unit_test_setup(test_no_permit_for_who_does_not_go, reset),
         cmocka_unit_test_setup(test_those_who_wait_for_a_probe_go_when_it_was_good, reset),
+        cmocka_unit_test_setup(test_a_probe_that_says_nothing_leaves_its_place_to_the_next, reset),
         cmocka_unit_test_setup(test_the_breaker_opens_and_other_publications_wait, reset),
         cmocka_unit_test_setup(test_a_budget_is_a_budget, reset),
         cmocka_unit_test_setup(test_no_token_shows, reset),

@@ -588,7 +588,7 @@ static const struct reopened {
     {"webhook_timeout",          NULL, "'post-1'", "processing post-2"},
     {"webhook_timeout",          "a",  "'post-2'", "processing post-2"},
     {"webhook_timeout",          NULL, "'post-2'", "failed post-2"    }, /* it had said so before */
-    {"webhook_timeout",          "b",  "null",     "failed"           },
+    {"webhook_timeout",          "b",  "null",     "failed"           }, /* refused: the other may still tell */
     {"webhook_reported_failure", "a",  "'post-1'", "failed post-1"    },
     {"",                         "a",  "null",     "failed"           },
 };
@@ -615,7 +615,8 @@ static void test_a_post_that_comes_after_the_time_out_opens_it_again(void **stat
         for (unsigned again = 0; again < 2; again++) {
             const char *found;
 
-            assert_int_equal(tell(w, id, "a", "processing", ",\"external_post_id\":\"post-2\"").status, 200);
+            assert_int_equal(tell(w, id, "a", "processing", ",\"external_post_id\":\"post-2\"").status,
+                             r->leased_to && *r->leased_to == 'b' ? 409 : 200);
             found = world_sql(w, "select concat_ws(' ', status, external_post_id) from settle.publish_logs");
             if (strcmp(found, r->want) != 0)
                 fail_msg("%s, leased to %s, post %s: %s", r->reason, r->leased_to ? r->leased_to : "none",
@@ -645,6 +646,134 @@ static void test_the_webhook_of_such_a_post_settles_it(void **state)
     assert_string_equal(status_of(w, id), "success");
 }
 
+/* ---- a worker that was thought dead ---- */
+
+/* What the late one says of a publication that its successor has sent, and in which state that is by then. */
+static const struct late {
+    const char *state, *word, *rest;
+} late[] = {
+    {"processing", "processing", ",\"external_post_id\":\"post-a\""},
+    {"processing", "success",    ",\"external_post_id\":\"post-a\""},
+    {"processing", "failed",     ""                                }, /* it would be sent once more */
+    {"retry",      "processing", ",\"external_post_id\":\"post-a\""},
+    {"failed",     "processing", ",\"external_post_id\":\"post-a\""},
+    {"failed",     "success",    ",\"external_post_id\":\"post-a\""},
+    {"success",    "failed",     ",\"permanent\":true"             },
+};
+
+static const char *sent_by_the_second(struct world *w)
+{
+    const char *id;
+
+    world_reset(w);
+    world_sql(w, "insert into settle.publish_logs (platform, user_id_str) values ('instagram', 'u')");
+    id = got(claim(w, "a", 1), 0, "id");
+    world_sql(w, "update settle.publish_leases set lease_until = now() - interval '1 second'");
+    assert_int_equal(ngot(claim(w, "b", 1)), 1);
+    assert_int_equal(tell(w, id, "b", "processing", ",\"external_post_id\":\"post-b\"").status, 200);
+    return id;
+}
+
+static void test_a_late_worker_does_not_take_its_successors_post(void **state)
+{
+    static const char row[] = "select to_jsonb(p)::text from settle.publish_logs as p";
+    struct world *w = *state;
+
+    for (size_t i = 0; i < countof(late); i++) {
+        const struct late *l = &late[i];
+        const char *id = sent_by_the_second(w);
+        char before[4096];
+        struct reply r;
+
+        world_sql(w,
+                  "update settle.publish_logs set status = '%s', extra_metadata = case '%s'"
+                  " when 'failed' then '{\"reconciliation_reason\": \"webhook_timeout\"}'::jsonb"
+                  " when 'success' then jsonb_build_object('reconciliation_reason', 'webhook_confirmed',"
+                  "  'evidence_at', now() - interval '1 minute', 'evidence_key', '') else '{}' end",
+                  l->state, l->state);
+        snprintf(before, sizeof(before), "%s", world_sql(w, row));
+        for (unsigned again = 0; again < 2; again++) {
+            r = tell(w, id, "a", l->word, l->rest);
+            assert_conflict(&r, "lease_lost");
+            assert_string_equal(world_sql(w, row), before);
+        }
+        assert_int_equal(world_count(w, "select count(*) from settle.social_sync_ledger where event_type ="
+                                        " 'publish_worker_log_refused' and worker_id = 'a'"
+                                        " and metadata ->> 'external_post_id' is not null"),
+                         2);
+        assert_int_equal(tell(w, id, "b", "success", ",\"external_post_id\":\"post-b2\"").status, 200);
+        assert_string_equal(world_sql(w, "select status || ' ' || external_post_id from settle.publish_logs"),
+                            "success post-b2");
+    }
+}
+
+static void test_whoever_names_the_post_may_speak_of_it(void **state)
+{
+    struct world *w = *state;
+    const char *id = sent_by_the_second(w);
+
+    assert_int_equal(tell(w, id, "c", "success", ",\"external_post_id\":\"post-b\"").status, 200);
+    assert_string_equal(status_of(w, id), "success");
+}
+
+/* ---- what the platform has said before ---- */
+
+/* An answer that is stored, how long after what the worker tells; a negative age: before. */
+static const struct answered {
+    const char *witness, *permanent;
+    int later_s;
+    const char *at_once, *after_a_run;
+} answered[] = {
+    {"poll",    "true",  60,  "processing", "success poll_confirmed"        },
+    {"poll",    "true",  -60, "failed",     "failed worker_reported_failure"},
+    {"poll",    "false", 60,  "processing", "success poll_confirmed"        },
+    {"poll",    "false", -60, "processing",
+     "success poll_confirmed"                                               }, /* what may be tried again decides nothing */
+    {"webhook", "false", -60, "processing", "success webhook_confirmed"     },
+};
+
+static void test_a_word_is_weighed_against_what_the_platform_has_answered(void **state)
+{
+    struct world *w = *state;
+
+    for (size_t i = 0; i < countof(answered); i++) {
+        const struct answered *a = &answered[i];
+        const char *id, *found;
+        char rest[128];
+
+        world_reset(w);
+        id = world_publication(w, "instagram", "post-1", "processing", 5);
+        if (strcmp(a->witness, "webhook") == 0)
+            world_sql(w,
+                      "insert into settle.webhook_receipts (dedup_key, source, platform, delivery_id,"
+                      "  external_post_id, decisive, event_status, happened_at, received_at, headers, body)"
+                      " values (decode(repeat('ab', 32), 'hex'), 'default', 'instagram', gen_random_uuid(),"
+                      "  'post-1', 1, 'published', '2026-01-01T00:00:00Z'::timestamptz + %d * interval '1 s',"
+                      "  now(), '', '')",
+                      a->later_s);
+        else
+            world_sql(w,
+                      "insert into settle.publication_reports (source, log_id, platform, external_post_id,"
+                      "  witness, status, decisive, happened_at, actor) values ('default', '%s', 'instagram',"
+                      "  'post-1', 'poll', 'FINISHED', 1,"
+                      "  '2026-01-01T00:00:00Z'::timestamptz + %d * interval '1 s', 'test')",
+                      id, a->later_s);
+        snprintf(rest, sizeof(rest), ",\"permanent\":%s,\"happened_at\":\"2026-01-01T00:00:00Z\"",
+                 a->permanent);
+        for (unsigned again = 0; again < 2; again++) {
+            assert_int_equal(tell(w, id, "a", "failed", rest).status, 200);
+            assert_string_equal(status_of(w, id), a->at_once);
+        }
+        assert_int_equal(ngot(claim(w, "b", 1)), 0);
+        world_sql(w, "update settle.publish_logs set updated_at = now() - interval '11 minutes'");
+        assert_int_equal(world_reconcile(w, NULL).status, 0);
+        found = world_sql(w, "select status || ' ' || (extra_metadata ->> 'reconciliation_reason')"
+                             " from settle.publish_logs");
+        if (strcmp(found, a->after_a_run) != 0)
+            fail_msg("%s %s %d: %s", a->witness, a->permanent, a->later_s, found);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -669,6 +798,9 @@ int main(void)
         cmocka_unit_test_setup(test_what_a_worker_holds_is_not_timed_out, reset),
         cmocka_unit_test_setup(test_a_post_that_comes_after_the_time_out_opens_it_again, reset),
         cmocka_unit_test_setup(test_the_webhook_of_such_a_post_settles_it, reset),
+        cmocka_unit_test_setup(test_a_late_worker_does_not_take_its_successors_post, reset),
+        cmocka_unit_test_setup(test_whoever_names_the_post_may_speak_of_it, reset),
+        cmocka_unit_test_setup(test_a_word_is_weighed_against_what_the_platform_has_answered, reset),
     };
 
     return cmocka_run_group_tests(tests, up, down);

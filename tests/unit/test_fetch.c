@@ -741,6 +741,46 @@ static void its_owner_may_hold_it_back(void **state)
     assert_int_equal(asked("/status/507"), 1);
 }
 
+static bool may_not(void *ctx, unsigned attempt)
+{
+    (void)ctx;
+    (void)attempt;
+    return false;
+}
+
+/* Whose place another takes that is refused as well, for as long as the first request of all has no answer. */
+static void refused_again(void *first, const struct fetch_answer *a)
+{
+    struct seen *s = first;
+    const struct fetch_request r = {.method = "GET",
+                                    .lane = SPAN("x"),
+                                    .url = span_of(at("/held")),
+                                    .may = may_not,
+                                    .tried = refused_again,
+                                    .ctx = s};
+    struct err err = {0};
+
+    if (a->error == FETCH_HELD && !s->lasts)
+        assert_int_equal(fetch_add(s->fetch, &r, &err), OK);
+}
+
+/* However many are held back in a row, and whatever that costs: what is on the wire is looked after. */
+static void who_is_on_the_wire_is_served_while_others_are_refused(void **state)
+{
+    struct fetch_config c = usual();
+    struct fetch *f = open_with(&c);
+    struct seen first = {0};
+    struct err err = {0};
+
+    (void)state;
+    add(f, "x", at("/ok"), &first);
+    refused_again(&first, &(struct fetch_answer){.error = FETCH_HELD});
+    assert_int_equal(fetch_run(f, now_boot_us() + 10 * SECOND_US, &err), OK);
+    fetch_close(f);
+    assert_string_equal(fetch_error_name(first.error), "ok");
+    assert_int_equal(asked("/held"), 0);
+}
+
 static bool is_late;
 static unsigned granted;
 
@@ -988,6 +1028,7 @@ int main(void)
         cmocka_unit_test(stops_when_told),
         cmocka_unit_test(ends_at_its_deadline),
         cmocka_unit_test(its_owner_may_hold_it_back),
+        cmocka_unit_test(who_is_on_the_wire_is_served_while_others_are_refused),
         cmocka_unit_test(none_is_begun_when_time_is_up),
         cmocka_unit_test(more_may_come_meanwhile),
         cmocka_unit_test(what_goes_on_is_begun_ahead),

@@ -115,6 +115,40 @@ static void test_a_mirror_shows_nothing_before_it_is_known_and_outlives_its_proc
     assert_null(strstr(page(), "settle_reconcile_results_total{platform=\"\""));
 }
 
+static void all_platforms(void)
+{
+    metric_set(RECONCILE_RESULTS, 1, 1, 5);
+    metric_set(RECONCILE_CHECKED, 0, 0, 20);
+    metric_set(RECONCILE_CHECKED, METRIC_NO_PLATFORM, 0, 2);
+    metric_set(BREAKER_STATE, 0, 1, 1);
+}
+
+/* The names of the requirements, beside our own. */
+static void test_aliases_show_the_same(void **state)
+{
+    static const char *const unknown[] = {"\nmarked_success ",
+                                          "\nreconciliation_status_total{status=\"success\"}"};
+
+    (void)state;
+    assert_null(strstr(page(), "\ntotal_checked "));
+    assert_line("marked_failed 7");
+    in_child(3, all_platforms);
+    assert_line("breaker_state_total{platform=\"instagram\",state=\"open\"} 1");
+    assert_line("breaker_state_total{platform=\"tik\\\"tok\",state=\"open\"} 0");
+    assert_line("reconciliation_status_total{status=\"failed\"} 12");
+    assert_line("reconciliation_status_total{status=\"skipped\"} 0");
+    assert_line("total_checked 22");
+    assert_line("marked_failed 12");
+    assert_line("skipped 0");
+    for (size_t i = 0; i < countof(unknown); i++) /* no run has said so */
+        assert_null(strstr(page(), unknown[i]));
+    in_child(3, nothing);
+    assert_line("breaker_state_total{platform=\"instagram\",state=\"open\"} 0");
+    assert_line("# TYPE reconciliation_status_total counter");
+    assert_line("# TYPE marked_failed untyped");
+    assert_line("# TYPE breaker_state_total untyped");
+}
+
 static void test_words_are_found(void **state)
 {
     (void)state;
@@ -159,6 +193,7 @@ int main(void)
         cmocka_unit_test(test_processes_add_up),
         cmocka_unit_test(test_a_restarted_worker_keeps_counters_and_drops_gauges),
         cmocka_unit_test(test_a_mirror_shows_nothing_before_it_is_known_and_outlives_its_process),
+        cmocka_unit_test(test_aliases_show_the_same),
         cmocka_unit_test(test_words_are_found),
         cmocka_unit_test(test_histogram_is_cumulative_and_complete),
         cmocka_unit_test(test_promtool_accepts_the_page),
