@@ -493,6 +493,15 @@ struct reply world_post(struct world *w, const char *platform, const char *sourc
     return world_http(w, "POST", url, world_sign(w, platform, source, span_of(body)), span_of(body));
 }
 
+void world_deliver(struct world *w, const char *platform, const char *source, const char *body)
+{
+    struct reply r;
+
+    world_until(START_S, (r = world_post(w, platform, source, body)).status != 503);
+    if (r.status != 200)
+        fail_msg("%s: %ld %s", platform, r.status, r.body);
+}
+
 struct reply world_api(struct world *w, const char *method, const char *path, const char *json)
 {
     const char *headers[] = {"content-type: application/json", NULL};
@@ -814,4 +823,9 @@ void world_look_again(int64_t until, const char *condition)
     if (now_boot_us() > until)
         fail_msg("waited in vain until %s", condition);
     nanosleep(&(struct timespec){.tv_nsec = LOOK_EVERY_US * 1000}, NULL);
+}
+
+bool world_times_count(void)
+{
+    return getenv("SETTLE_TEST_LONG") && !TEST_SANITIZED;
 }
