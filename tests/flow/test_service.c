@@ -372,7 +372,8 @@ static void test_restarts_under_load_cost_no_caller_anything(void **state)
     print_message("%u restarts, %u acknowledged, %u refused\n", restarts, count.acked, count.refused);
     assert_int_equal(count.wrong, 0);
     assert_true(count.refused == 0 || !world_times_count()); /* a new one may look for Postgres for long */
-    assert_int_equal(count.unknown, 0);
+    assert_in_range(count.unknown, 0,
+                    world_times_count() ? 0 : restarts); /* who came too late for the old one */
     assert_int_equal(count.unheard, 0);
     assert_int_equal(world_gateway_stop(w), 0);
 }

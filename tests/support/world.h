@@ -51,7 +51,7 @@ pid_t world_child(struct world *w,
                   const char *role);                /* the newest process of that name that the gateway has */
 void world_freeze(struct world *w, enum part part); /* STOP */
 void world_thaw(struct world *w, enum part part);   /* CONT */
-void world_servers(struct world *w);                /* starts again whichever server is down */
+void world_servers(struct world *w);                /* starts again whichever server is down, or frozen */
 
 /* HTTP. */
 
