@@ -241,7 +241,8 @@ static long retry_after(const char *answer)
 {
     const char *retry = strcasestr(answer, "\r\nretry-after: ");
 
-    assert_true(strncmp(answer, "HTTP/1.1 503 ", 13) == 0 || strncmp(answer, "HTTP/1.1 200 ", 13) == 0);
+    assert_true(strncmp(answer, "HTTP/1.1 503 ", 13) == 0 || strncmp(answer, "HTTP/1.1 200 ", 13) == 0 ||
+                strncmp(answer, "HTTP/1.1 429 ", 13) == 0);
     if (answer[9] == '2' || is_overdue(answer))
         return -1;
     assert_non_null(retry);

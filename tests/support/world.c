@@ -20,7 +20,15 @@
 #include <libpq-fe.h>
 #include <sodium.h>
 
-enum { ARGS_MAX = 64, LOOK_EVERY_US = 5000, START_S = 60, ANSWER_S = 30, PROGRAM_S = 600 };
+enum {
+    ARGS_MAX = 64,
+    LOOK_EVERY_US = 5000,
+    LOOKS_SOON = 40, /* then more rarely: who looks takes time from what is waited for */
+    LOOK_RARELY_US = 20000,
+    START_S = 60,
+    ANSWER_S = 30,
+    PROGRAM_S = 600
+};
 
 struct world_inner {
     struct arena *arena; /* what was handed out since the last reset */
@@ -827,9 +835,15 @@ int64_t world_deadline(double seconds)
 
 void world_look_again(int64_t until, const char *condition)
 {
+    static int64_t last;
+    static unsigned looks;
+
+    looks = until == last ? looks + 1 : 0;
+    last = until;
     if (now_boot_us() > until)
         fail_msg("waited in vain until %s", condition);
-    nanosleep(&(struct timespec){.tv_nsec = LOOK_EVERY_US * 1000}, NULL);
+    nanosleep(&(struct timespec){.tv_nsec = (looks < LOOKS_SOON ? LOOK_EVERY_US : LOOK_RARELY_US) * 1000},
+              NULL);
 }
 
 bool world_times_count(void)
