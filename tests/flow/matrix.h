@@ -11,12 +11,6 @@
 #include "support/proxy.h"
 #include "support/world.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#define MATRIX_SANITIZED 1
-#else
-#define MATRIX_SANITIZED 0
-#endif
-
 enum { MATRIX_SENDERS = 8, MATRIX_WORKERS = 2 };
 
 enum outcome_of_row {
@@ -59,8 +53,9 @@ void matrix_struck(struct load *l);                    /* see load_struck; load_
 /* Strikes under load, mends, waits until all is drained, and judges. */
 void matrix_run(struct world *w, const struct row *row);
 /* The same for who strikes by himself: mended is done; stops the load and judges it. Of a hundred answers one may be
- * late, or refused where none should be: disk and cores are shared with whatever else runs. Of a sanitizer's more. Of what
- * came between load_struck and load_mended likewise, or as many as there are senders. */
+ * late, or refused where none should be: disk and cores are shared with whatever else runs. Of what came between load_struck
+ * and load_mended likewise, or as many as there are senders. Where times do not count (world_times_count) each may be late, and
+ * half of them refused. */
 struct load_count matrix_judge(struct world *w, struct load *l, enum outcome_of_row outcome);
 
 /* Anything that must succeed: a shell's words. */

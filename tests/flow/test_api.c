@@ -581,7 +581,7 @@ static void test_reconcile_answers_with_the_report(void **state)
     world_publication(w, "instagram", "a", "processing", 30);
     world_publication(w, "tiktok", "b", "processing", 30);
     world_publication(w, "tiktok", "c", "processing", 15);
-    assert_int_equal(world_post(w, "instagram", NULL, "{\"external_post_id\":\"a\"}").status, 200);
+    world_deliver(w, "instagram", NULL, "{\"external_post_id\":\"a\"}");
     r = world_api(w, "POST", "/publishing/reconcile?since_minutes=20&dry_run=true", NULL);
     assert_int_equal(r.status, 200);
     assert_string_equal(text_of(r.json, "outcome"), "dry_run");

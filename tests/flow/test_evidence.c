@@ -283,8 +283,8 @@ static void order_of(unsigned nth, unsigned ret[NEVENTS])
 }
 
 /* What the event is, for the post of order nth: 0 the row, 1 a webhook, 2 its duplicate, 3 a stronger one that says
- * the opposite, 4 a late unclear one, 5 a still stronger one that agrees with that and brings a URL. */
-static void happen(FILE *sql, unsigned nth, unsigned event)
+ * the opposite, 4 a late unclear one, 5 a still stronger one that agrees with that and brings a URL. Each is one of VALUES. */
+static void happen(FILE *rows, FILE *receipts, unsigned nth, unsigned event)
 {
     static const struct {
         char key;
@@ -300,39 +300,44 @@ static void happen(FILE *sql, unsigned nth, unsigned event)
     };
 
     if (event == 0)
-        fprintf(
-            sql,
-            "insert into settle.publish_logs (platform, user_id_str, status, external_post_id, updated_at)"
-            " values ('instagram', 'u', 'processing', 'o%u', now() - interval '20 minutes');",
-            nth);
+        fprintf(rows, ", ('o%u')", nth);
     else
-        fprintf(
-            sql,
-            "insert into settle.webhook_receipts (dedup_key, source, platform, delivery_id, external_post_id,"
-            "  event_status, decisive, happened_at, received_at, url, headers, body)"
-            "values (decode('%c' || substr(md5('o%u') || md5('o%u'), 2), 'hex'), 'default', 'instagram',"
-            "  gen_random_uuid(), 'o%u', '%s', %d,"
-            "  timestamptz '2026-01-01 12:00:00Z' - interval '%d minutes', now(), nullif('%s', ''), '', '')"
-            "on conflict do nothing;",
-            webhooks[event].key, nth, nth, nth, webhooks[event].status, webhooks[event].decisive,
-            webhooks[event].minutes_ago, webhooks[event].url);
+        fprintf(receipts, ", ('o%u', '%c', '%s', %d, %d, '%s')", nth, webhooks[event].key,
+                webhooks[event].status, webhooks[event].decisive, webhooks[event].minutes_ago,
+                webhooks[event].url);
 }
 
 static void happen_to_all(struct world *w, unsigned step)
 {
-    char *text;
+    char *row_text, *receipt_text;
     size_t len;
-    FILE *sql = open_memstream(&text, &len);
+    FILE *rows = open_memstream(&row_text, &len), *receipts = open_memstream(&receipt_text, &len);
 
+    fputs("(null)", rows);
+    fputs("(null, null, null, null::smallint, null::int, null)", receipts);
     for (unsigned nth = 0; nth < NORDERS; nth++) {
         unsigned order[NEVENTS];
 
         order_of(nth, order);
-        happen(sql, nth, order[step]);
+        happen(rows, receipts, nth, order[step]);
     }
-    fclose(sql);
-    world_sql(w, "%s", text);
-    free(text);
+    fclose(rows);
+    fclose(receipts);
+    world_sql(
+        w,
+        "insert into settle.publish_logs (platform, user_id_str, status, external_post_id, updated_at)"
+        " select 'instagram', 'u', 'processing', post, now() - interval '20 minutes'"
+        " from (values %s) as happened (post) where post is not null;"
+        "insert into settle.webhook_receipts (dedup_key, source, platform, delivery_id, external_post_id,"
+        "  event_status, decisive, happened_at, received_at, url, headers, body)"
+        " select decode(key || substr(md5(post) || md5(post), 2), 'hex'), 'default', 'instagram',"
+        "  gen_random_uuid(), post, status, decisive,"
+        "  timestamptz '2026-01-01 12:00:00Z' - make_interval(mins => ago), now(), nullif(url, ''), '', ''"
+        " from (values %s) as happened (post, key, status, decisive, ago, url) where post is not null"
+        " on conflict do nothing",
+        row_text, receipt_text);
+    free(row_text);
+    free(receipt_text);
 }
 
 /* Plays all orders at once; a run comes before each step whose bit is set. */

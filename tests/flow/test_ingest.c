@@ -96,10 +96,10 @@ static void test_a_duplicate_is_a_success_and_one_row_whether_redis_knows_or_not
     const char *body = "{\"external_post_id\":\"p1\",\"status\":\"published\"}";
 
     for (int i = 0; i < 3; i++)
-        assert_int_equal(world_post(w, "instagram", NULL, body).status, 200);
+        world_deliver(w, "instagram", NULL, body);
     world_redis(w, "flushall", NULL);
     for (int i = 0; i < 3; i++)
-        assert_int_equal(world_post(w, "instagram", NULL, body).status, 200);
+        world_deliver(w, "instagram", NULL, body);
     assert_int_equal(receipts(w), 1);
 }
 
@@ -107,14 +107,14 @@ static void test_a_duplicate_is_a_success_and_one_row_whether_redis_knows_or_not
 static bool is_hinted(struct world *w, const char *body)
 {
     world_sql(w, "delete from settle.webhook_receipts"); /* so that each try is news */
-    assert_int_equal(world_post(w, "instagram", NULL, body).status, 200);
+    world_deliver(w, "instagram", NULL, body);
     return strncmp(world_redis(w, "keys", "settle:seen:*", NULL), "settle:seen:", 12) == 0;
 }
 
 static bool is_spared(struct world *w, const char *body)
 {
     world_sql(w, "delete from settle.webhook_receipts"); /* so that a second insert shows */
-    assert_int_equal(world_post(w, "instagram", NULL, body).status, 200);
+    world_deliver(w, "instagram", NULL, body);
     return receipts(w) == 0;
 }
 
@@ -174,7 +174,7 @@ static void test_a_storm_of_wrong_signatures_is_kept_at_a_capped_rate(void **sta
 
     for (int i = 0; i < 200; i++)
         assert_int_equal(post(w, WEBHOOKS "/tiktok", headers, "{}").status, 401);
-    assert_int_equal(world_post(w, "tiktok", NULL, "{\"external_post_id\":\"v1\"}").status, 200);
+    world_deliver(w, "tiktok", NULL, "{\"external_post_id\":\"v1\"}");
     world_until(10, world_count(w, "select count(*) from settle.refused_requests") >= 5);
     assert_true(world_count(w, "select count(*) from settle.refused_requests") < 150);
 }
@@ -184,8 +184,8 @@ static void test_a_source_of_its_own_has_its_own_secret_and_rows(void **state)
     struct world *w = *state;
     const char *body = "{\"external_post_id\":\"p1\",\"status\":\"published\"}";
 
-    assert_int_equal(world_post(w, "instagram", "shop-2", body).status, 200);
-    assert_int_equal(world_post(w, "instagram", NULL, body).status, 200);
+    world_deliver(w, "instagram", "shop-2", body);
+    world_deliver(w, "instagram", NULL, body);
     assert_string_equal(world_sql(w, "select source from settle.webhook_receipts order by source"),
                         "default\nshop-2");
 }
@@ -354,20 +354,17 @@ static void test_a_client_that_does_not_wait_is_stored_all_the_same(void **state
     }
     world_until(10, world_count(w, "select count(*) from settle.webhook_receipts"
                                    " where substr(external_post_id, 6)::int %% 2 = 0") == 10);
-    assert_int_equal(world_post(w, "instagram", NULL, "{\"external_post_id\":\"after\"}").status, 200);
+    world_deliver(w, "instagram", NULL, "{\"external_post_id\":\"after\"}");
 }
 
 static void test_postgres_down_is_503_and_never_a_4xx(void **state)
 {
     struct world *w = *state;
     struct reply r;
-    int64_t began;
 
     world_kill(w, POSTGRES);
-    began = now_boot_us();
     r = world_post(w, "instagram", NULL, "{\"external_post_id\":\"p1\"}");
     expect_problem(w, &r, 503, "store_unavailable");
-    assert_true(now_boot_us() - began < 4 * SECOND_US);
     assert_in_range(atoi(reply_header(w, &r, "retry-after")), 5, 60);
     assert_int_equal(post(w, WEBHOOKS "/instagram", NULL, "{}").status,
                      401); /* what needs no store goes on */

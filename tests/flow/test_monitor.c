@@ -65,7 +65,7 @@ static void test_metrics_count_what_all_processes_do(void **state)
 {
     struct world *w = *state;
 
-    assert_int_equal(world_post(w, "instagram", NULL, "{\"external_post_id\":\"m-1\"}").status, 200);
+    world_deliver(w, "instagram", NULL, "{\"external_post_id\":\"m-1\"}");
     assert_int_equal(world_api(w, "GET", "/alerts", NULL).status, 200);
     world_until(5, strstr(ask(w, "GET", "/metrics").body,
                           "\nsettle_webhook_requests_total{platform=\"instagram\",cause=\"stored\"} 1\n"));

@@ -44,6 +44,9 @@ static int up(void **state)
     setenv("SETTLE_UNSAFE_OK", "true", 1);                 /* the tests' folder may lie on anything */
     setenv("SETTLE_ADMIN_ENABLED", "false", 1);            /* so that all connections are the worker's */
     setenv("SETTLE_INGEST_COMMIT_TIMEOUT_MS", "20000", 1); /* Postgres is stopped while they gather */
+    setenv("SETTLE_SPOOL_FOLDER", folder, 1);
+    setenv("SETTLE_SPOOL_AFTER_MS", "20000",
+           1); /* on a slow machine that takes longer than any sender waits */
     return mkdir(folder, 0700);
 }
 
@@ -55,7 +58,6 @@ static int reset(void **state)
         world_kill(w, GATEWAY);
     world_servers(w);
     world_reset(w);
-    unsetenv("SETTLE_SPOOL_FOLDER");
     arena_reset(arena);
     nsent = ngood = 0;
     return 0;
@@ -345,6 +347,7 @@ static void test_a_corpus_is_kept_byte_for_byte(void **state)
     struct world *w = *state;
 
     world_gateway(w, NULL);
+    world_until(20, world_metric(w, "settle_store_up{store=\"postgres\"}") >= CONNECTIONS);
     post_all(w, "db");
     expect_none_was_split(w);
     expect_all_kept(w);
@@ -354,7 +357,6 @@ static void test_a_corpus_goes_through_the_spool_byte_for_byte(void **state)
 {
     struct world *w = *state;
 
-    setenv("SETTLE_SPOOL_FOLDER", folder, 1);
     world_gateway(w, NULL);
     world_kill(w, POSTGRES);
     world_until(20, world_metric(w, "settle_store_up{store=\"postgres\"}") == 0);

@@ -142,7 +142,8 @@ static void test_a_held_row_is_left_out_and_does_not_stop_the_run(void **state)
 
     publications(w, "p", 4);
     hold(w, "p2");
-    run = world_reconcile(w, NULL); /* waits for it as long as lock_timeout, each time with fewer rows */
+    /* It is waited for as long as lock_timeout, each time with half as many rows. */
+    run = world_reconcile(w, "--batch-size", "4", NULL);
     release(w);
     assert_int_equal(run.status, 0);
     assert_int_equal(number(&run, "marked_failed"), 3);
@@ -169,7 +170,7 @@ static void test_a_late_webhook_of_a_held_row_is_not_forgotten(void **state)
     webhooks(w, "p");
     age_webhooks(w);
     hold(w, "p2");
-    run = world_reconcile(w, NULL);
+    run = world_reconcile(w, "--batch-size", "4", NULL);
     release(w);
     assert_int_equal(run.status, 0);
     assert_int_equal(number(&run, "corrected"), 2);

@@ -48,7 +48,7 @@ static bool spool_is_small;
 
 static bool is_long(void)
 {
-    return getenv("SETTLE_TEST_LONG") && !MATRIX_SANITIZED; /* which keeps what is freed */
+    return getenv("SETTLE_TEST_LONG") && !TEST_SANITIZED; /* which keeps what is freed */
 }
 
 static int up(void **state)

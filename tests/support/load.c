@@ -100,6 +100,11 @@ struct load_count load_so_far(struct load *l)
     return count;
 }
 
+bool load_few_refused(struct load_count count)
+{
+    return world_times_count() ? count.refused == 0 : count.refused <= count.acked;
+}
+
 void load_struck(struct load *l, unsigned late_ms)
 {
     pthread_mutex_lock(&l->lock);

@@ -25,6 +25,9 @@ void load_aim(struct load *l, const struct world *w); /* the gateway has moved t
 void load_calls_anew(struct load *l);                 /* from now on a connection takes only a few posts */
 void load_pace(struct load *l, unsigned ms); /* from now on each sender rests so long behind each post */
 struct load_count load_so_far(struct load *l);
+/* Whether so few were refused as nobody may be: none where times count (world_times_count). Else a commit may come too late for
+ * the contract's time, and half may be. */
+bool load_few_refused(struct load_count count);
 
 /* What is under way from here on until a second after load_mended is counted of its own, too: else the many quick answers
  * before and after a fault hide what it cost. */

@@ -15,4 +15,10 @@
 #include "base/err.h"
 #include "base/span.h"
 
+#if defined(__SANITIZE_ADDRESS__)
+#define TEST_SANITIZED 1
+#else
+#define TEST_SANITIZED 0
+#endif
+
 #endif

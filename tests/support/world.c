@@ -20,7 +20,15 @@
 #include <libpq-fe.h>
 #include <sodium.h>
 
-enum { ARGS_MAX = 64, LOOK_EVERY_US = 5000, START_S = 60, ANSWER_S = 30, PROGRAM_S = 600 };
+enum {
+    ARGS_MAX = 64,
+    LOOK_EVERY_US = 5000,
+    LOOKS_SOON = 40, /* then more rarely: who looks takes time from what is waited for */
+    LOOK_RARELY_US = 20000,
+    START_S = 60,
+    ANSWER_S = 30,
+    PROGRAM_S = 600
+};
 
 struct world_inner {
     struct arena *arena; /* what was handed out since the last reset */
@@ -30,6 +38,7 @@ struct world_inner {
     pid_t servers;    /* ops/servers hold */
     int servers_hold; /* while this end of a pipe is open the servers stay */
     unsigned nspawned;
+    bool frozen[REDIS + 1];
     pid_t *groups; /* of processes: one a spawned program */
     size_t ngroups;
 };
@@ -321,11 +330,13 @@ void world_crash(struct world *w)
 void world_freeze(struct world *w, enum part part)
 {
     signal_part(w, part, "STOP");
+    w->inner->frozen[part] = true;
 }
 
 void world_thaw(struct world *w, enum part part)
 {
     signal_part(w, part, "CONT");
+    w->inner->frozen[part] = false;
 }
 
 /* Waits for one: it may just be starting. */
@@ -361,8 +372,12 @@ static pid_t newest_child(pid_t parent, const char *name)
     return newest;
 }
 
+/* One that a failed test left frozen would be waited for for ever. */
 void world_servers(struct world *w)
 {
+    for (enum part part = POSTGRES; part <= REDIS; part++)
+        if (w->inner->frozen[part])
+            world_thaw(w, part);
     servers_do(w, "start", NULL, NULL);
 }
 
@@ -491,6 +506,15 @@ struct reply world_post(struct world *w, const char *platform, const char *sourc
                                   source ? "/" : "", source ? source : "");
 
     return world_http(w, "POST", url, world_sign(w, platform, source, span_of(body)), span_of(body));
+}
+
+void world_deliver(struct world *w, const char *platform, const char *source, const char *body)
+{
+    struct reply r;
+
+    world_until(START_S, (r = world_post(w, platform, source, body)).status != 503);
+    if (r.status != 200)
+        fail_msg("%s: %ld %s", platform, r.status, r.body);
 }
 
 struct reply world_api(struct world *w, const char *method, const char *path, const char *json)
@@ -811,7 +835,18 @@ int64_t world_deadline(double seconds)
 
 void world_look_again(int64_t until, const char *condition)
 {
+    static int64_t last;
+    static unsigned looks;
+
+    looks = until == last ? looks + 1 : 0;
+    last = until;
     if (now_boot_us() > until)
         fail_msg("waited in vain until %s", condition);
-    nanosleep(&(struct timespec){.tv_nsec = LOOK_EVERY_US * 1000}, NULL);
+    nanosleep(&(struct timespec){.tv_nsec = (looks < LOOKS_SOON ? LOOK_EVERY_US : LOOK_RARELY_US) * 1000},
+              NULL);
+}
+
+bool world_times_count(void)
+{
+    return getenv("SETTLE_TEST_LONG") && !TEST_SANITIZED;
 }

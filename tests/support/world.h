@@ -51,7 +51,7 @@ pid_t world_child(struct world *w,
                   const char *role);                /* the newest process of that name that the gateway has */
 void world_freeze(struct world *w, enum part part); /* STOP */
 void world_thaw(struct world *w, enum part part);   /* CONT */
-void world_servers(struct world *w);                /* starts again whichever server is down */
+void world_servers(struct world *w);                /* starts again whichever server is down, or frozen */
 
 /* HTTP. */
 
@@ -65,6 +65,9 @@ const char *reply_header(struct world *w, const struct reply *r, const char *nam
 
 /* A webhook signed now with the platform's secret. source: NULL for the plain route. */
 struct reply world_post(struct world *w, const char *platform, const char *source, const char *body);
+/* The same as a platform does it, again after each 503 until it is stored: a machine that is slow enough has no commit in time.
+ * Fails the test if it is not stored. */
+void world_deliver(struct world *w, const char *platform, const char *source, const char *body);
 /* The admin API; json NULL: no body. */
 struct reply world_api(struct world *w, const char *method, const char *path, const char *json);
 /* Anything: url in full; headers "name: value", NULL ends the list, NULL for none; body NULL: none. */
@@ -109,10 +112,16 @@ bool world_said(struct world *w, struct process p, const char *text); /* on stde
 /* settle-reconciler publications --json with these arguments, NULL ends them. */
 struct outcome world_reconcile(struct world *w, ...) __attribute__((sentinel));
 
-/* Waits until the condition holds, looking every few milliseconds; fails the test after deadline_s. */
+/* Waits until the condition holds, looking every few milliseconds; fails the test after deadline_s, but not within a minute: a
+ * machine may be slow. */
 #define world_until(deadline_s, condition)                                                                   \
-    for (int64_t until_ = world_deadline(deadline_s); !(condition); world_look_again(until_, #condition))
+    for (int64_t until_ = world_deadline((deadline_s) > 60 ? (deadline_s) : 60); !(condition);               \
+         world_look_again(until_, #condition))
 int64_t world_deadline(double seconds);
 void world_look_again(int64_t until, const char *condition);
+
+/* Whether times may be judged: on a machine that does nothing else (ops/test --long), and not under a sanitizer. On any other
+ * they say how fast that is; they are printed only. */
+bool world_times_count(void);
 
 #endif
