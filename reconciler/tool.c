@@ -29,6 +29,7 @@ void tool_options_init(struct tool_options *o)
     *o = (struct tool_options){.actor = "cli"};
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): argp's own */
 static error_t parse_option(int key, char *value, struct argp_state *state)
 {
     struct tool_options *o = state->input;
