@@ -200,7 +200,7 @@ begin
       ('scheduler_stats_baseline', 'true', false),
       ('job_schedule', 'job = ''insights''', false),
       ('job_fences', 'name = ''serve''', false),
-      ('scheduler_event_logs', 'user_id = settle.tenant() or user_id is null', true),
+      ('scheduler_event_logs', 'user_id is null or user_id = settle.tenant()', true),
       ('platform_insights_execution_logs',
        'exists (select from settle.platform_insights_tasks as t where t.id = platform_insights_execution_logs.task_id)', false),
       ('task_execution_logs',
@@ -243,27 +243,18 @@ with job as (
          coalesce(cron, '') <> '' and exists (select from settle.job_fences where name = 'serve' and lease_until > now()) as led
   from job
   left join settle.job_schedule on job_schedule.job = name
-), started as (
-  select case name when 'insights' then 'check_due_tasks' else name end as id,
-         case when led then 'cron' else 'external' end as trigger_type,
-         case when led then next_due end as next_run_time,
-         null::text as user_id,
-         null::bigint as task_id,
-         null::text as platform
-  from planned
-  union all
-  select 'platform_insights_' || platform || '_' || user_id, 'interval', coalesce(next_check, now()), user_id, id, platform
-  from settle.platform_insights_tasks
-  where status in ('active', 'failed')
 )
-select id, next_run_time, user_id, task_id,
-       jsonb_build_object('id', id, 'name', id, 'trigger_type', trigger_type, 'next_run_time', next_run_time, 'user_id', user_id,
-                          'job_store', 'default', 'user_job_store', 'default', 'is_database_task', task_id is not null)
-       || case when task_id is null then '{}'
-               else jsonb_build_object('function_name', platform || '_insights', 'platform', platform, 'task_id', task_id,
-                                       'frequency', 'Weekly', 'task_category', 'platform_insights')
-          end as shown
-from started;
+select case name when 'insights' then 'check_due_tasks' else name end as id,
+       case when led then 'cron' else 'external' end as trigger_type,
+       case when led then next_due end as next_run_time,
+       null::text as user_id,
+       null::bigint as task_id,
+       null::text as platform
+from planned
+union all
+select 'platform_insights_' || platform || '_' || user_id, 'interval', coalesce(next_check, now()), user_id, id, platform
+from settle.platform_insights_tasks
+where status in ('active', 'failed');
 comment on view settle.scheduler_jobs is
   'what is started again and again: the jobs (the loop that looks for due tasks is check_due_tasks) and the tasks that the loop finds';
 
