@@ -95,7 +95,7 @@ static void assert_members(json_t *object, const char *path, const char *names)
         fail_msg("%s: more than %s in %s", path, names, json_dumps(object, 0));
 }
 
-/* The first element of an array that is like what the names say. */
+/* Elements of one array are alike. */
 static json_t *first(json_t *array)
 {
     return json_array_get(array, 0);
