@@ -146,6 +146,8 @@ void world_reset(struct world *w)
            "  end loop;"
            "end $$;"
            "update settle.job_fences set holder = null, lease_until = '-infinity', watermark = null;"
+           "insert into settle.scheduler_cumulative_stats (id) values (1);"
+           "insert into settle.scheduler_stats_baseline (id) values (1);"
            "set session_replication_role = default");
     world_redis(w, "flushall", NULL);
     arena_reset(w->inner->arena);
