@@ -47,7 +47,13 @@ from (values
   ('run_totals',          '-',                               'select insert update',   'select',                   'select insert update',
                                                                                                                                     'select', '-',             '-'),
   ('schema_version',      'select',                          'select',                 '-',                        'select',        'select', 'select',        'select'),
-  ('scheduler_event_logs','-',                               'insert',                 'select',                   'select delete', 'select', '-',             '-'),
+  ('monitoring_tasks',    '-',                               '-',                      'select',                   '-',             'select', '-',             '-'),
+  ('platform_insights_execution_logs','-',                   'select insert update',   'select',                   '-',             'select', '-',             '-'),
+  ('scheduler_cumulative_stats','-',                         'select update',          'select update',            '-',             'select', '-',             '-'),
+  ('scheduler_event_logs','-',                               'insert',                 'select delete',            'select delete', 'select', '-',             '-'),
+  ('scheduler_events',    '-',                               '-',                      'select',                   '-',             'select', '-',             '-'),
+  ('scheduler_stats_baseline','-',                           '-',                      'select update',            'select update', 'select', '-',             '-'),
+  ('task_execution_logs', '-',                               '-',                      'select',                   '-',             'select', '-',             '-'),
   ('social_sync_ledger',  '-',                               'select insert',          'select insert',            'select delete', 'select', '-',             '-'),
   ('webhook_deliveries',  'insert',                          '-',                      'select',                   'select delete', 'select', 'insert',        '-'),
   ('webhook_receipts',    'select(dedup_key, source, delivery_id) insert',
@@ -76,7 +82,11 @@ left join (values
   ('platform_connections','settle_tenant',
    'select(user_id_str, platform, account, key_id, expires_at, connected, created_at, updated_at) insert update(token, key_id, expires_at, connected, updated_at)'),
   ('insights_platforms',  'settle_tenant', 'select'),
+  ('job_fences',          'settle_tenant', 'select(name, lease_until)'),
   ('job_runs',            'settle_tenant', 'select insert'),
+  ('job_schedule',        'settle_tenant', 'select(job, cron, next_due, last_due, pace)'),
+  ('monitoring_tasks',    'settle_tenant', 'select'),
+  ('platform_insights_execution_logs', 'settle_tenant', 'select'),
   ('platform_insights_tasks', 'settle_tenant', 'select insert'),
   ('platform_pauses',     'settle_tenant', 'select'),
   ('publication_evidence','settle_tenant', 'select'),
@@ -88,7 +98,12 @@ left join (values
   ('publish_open',        'settle_tenant', 'select insert update delete'),
   ('publish_polls',       'settle_tenant', 'select'),
   ('publish_scheduled',   'settle_tenant', 'select insert delete'),
+  ('scheduler_cumulative_stats', 'settle_tenant', 'select'),
+  ('scheduler_event_logs', 'settle_tenant', 'select'),
+  ('scheduler_events',    'settle_tenant', 'select'),
+  ('scheduler_stats_baseline', 'settle_tenant', 'select'),
   ('social_sync_ledger',  'settle_tenant', 'select insert'),
+  ('task_execution_logs', 'settle_tenant', 'select'),
   ('webhook_deliveries',  'settle_tenant', 'select'),
   ('webhook_receipts',    'settle_tenant', 'select')
 ) as few (relation, role, may) using (relation, role);
@@ -140,7 +155,7 @@ select is_empty(
           and role in ('settle_reconciler', 'settle_operator', 'settle_tenant', 'settle_readonly')
           or p.proname in ('attempts_moved', 'retry_wait') and role in ('settle_reconciler', 'settle_operator', 'settle_tenant')
           or p.proname = 'time_noted' and role in ('settle_operator', 'settle_tenant')
-          or p.proname = 'tenant' and role = 'settle_tenant')$$,
+          or p.proname in ('tenant', 'tenant_number') and role = 'settle_tenant')$$,
   'functions are executable by those who read the views that call them or call them, and not by PUBLIC');
 
 select is_empty(

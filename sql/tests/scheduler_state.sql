@@ -1,0 +1,98 @@
+-- The scheduler's totals: each event counts once, whoever writes it, and goes on counting when it is forgotten; cycle_add,
+-- schedule_end, event_forget. Who sees which of its rows.
+begin;
+create extension if not exists pgtap;
+select plan(24);
+
+\set statement `cat sql/queries/cycle_add.sql`
+prepare cycle_add as :statement;
+\set statement `cat sql/queries/event_add.sql`
+prepare event_add as :statement;
+\set statement `cat sql/queries/event_forget.sql`
+prepare event_forget as :statement;
+
+create temporary view totals as
+select array[total_check_cycles, cumulative_tasks_found, cumulative_tasks_executed, cumulative_tasks_failed, cumulative_tasks_skipped,
+             cumulative_job_completed, cumulative_job_failed] as n
+from settle.scheduler_cumulative_stats;
+create temporary view forgotten as
+select array[check_cycles, tasks_found, tasks_executed, tasks_failed, tasks_skipped, job_completed, job_failed] as n
+from settle.scheduler_stats_baseline;
+grant select on totals, forgotten to public;
+create function pg_temp.totals_are(n bigint[], what text) returns text language sql as $$
+  select is((select n from totals), n, what)
+$$;
+
+select has_index('settle', 'platform_insights_execution_logs', 'platform_insights_execution_logs_task', 'a task''s logs are found');
+select has_index('settle', 'task_execution_logs', 'task_execution_logs_user', 'and a user''s');
+select pg_temp.totals_are('{0,0,0,0,0,0,0}', 'of no event: zeros');
+
+set local role settle_reconciler;
+execute cycle_add('15', 5, 3, 1, 1, '{"gsc": 5}', 1234, 2, 0, '{"holder": "h"}');
+execute cycle_add(null, 2, 2, 0, 0, '{}', 0, 2, 0, null);
+select pg_temp.totals_are('{2,7,5,1,1,0,0}', 'a cycle and what it adds are one statement');
+execute event_add('start', '{}');
+select pg_temp.totals_are('{2,7,5,1,1,0,0}', 'other events add nothing');
+insert into settle.scheduler_event_logs (event_type, tasks_found)
+select event_type, 9
+from unnest(array['job_completed', 'job_failed', 'job_completed', 'job_scheduled', 'job_cancelled']) as event_type;
+select pg_temp.totals_are('{2,7,5,1,1,2,1}', 'jobs that ended count as such, and what else they say does not');
+select throws_ok('delete from settle.scheduler_event_logs', '42501', null, 'who writes events removes none');
+select throws_ok('update settle.scheduler_stats_baseline set events = 0', '42501', null, 'nor says that he did');
+reset role;
+select results_eq(
+  $$select check_cycle_number, check_interval_minutes::int, check_duration_seconds::float, tasks_by_type
+    from settle.scheduler_event_logs where event_type = 'check_cycle' order by id$$,
+  $$values (1, 15, 1.234::float, '{"gsc": 5}'::jsonb), (2, null, 0, '{}')$$, 'cycles are numbered');
+select is((select last_check_cycle_id from settle.scheduler_cumulative_stats),
+          (select max(id) from settle.scheduler_event_logs where event_type = 'check_cycle'), 'the last one is known');
+
+-- Retention, and whoever removes rows by hand.
+update settle.scheduler_event_logs set event_date = now() - interval '401 days' where id in (
+  (select min(id) from settle.scheduler_event_logs), (select max(id) from settle.scheduler_event_logs where event_type = 'job_completed'));
+set local role settle_maintain;
+execute event_forget(400, 100, null, null);
+select results_eq('select n from forgotten', $$values ('{1,5,3,1,1,1,0}'::bigint[])$$, 'what is forgotten is kept as a number');
+reset role;
+delete from settle.scheduler_event_logs where event_type = 'job_failed';
+select results_eq('select n from forgotten', $$values ('{1,5,3,1,1,1,1}'::bigint[])$$, 'also what somebody removes by hand');
+select is((select events from settle.scheduler_stats_baseline), 3::bigint, 'as many as went');
+delete from settle.scheduler_event_logs where id < 0;
+select results_eq('select n from forgotten', $$values ('{1,5,3,1,1,1,1}'::bigint[])$$, 'nothing counts nothing');
+select pg_temp.totals_are('{2,7,5,1,1,2,1}', 'and the totals stay');
+
+-- Who sees what.
+insert into settle.scheduler_event_logs (event_type, user_id, event_data, error_message)
+values ('job_completed', 'anna', '{"of": "anna"}', 'hers'), ('job_completed', 'bert', '{"of": "bert"}', 'his'),
+       ('job_failed', null, '{"of": "bert"}', 'bert''s post 7 failed');
+insert into settle.platform_insights_tasks (user_id, platform) values ('anna', 'gsc'), ('bert', 'gsc'), ('7', 'gsc');
+insert into settle.platform_insights_execution_logs (task_id, status, result_data)
+select id, 'success', jsonb_build_object('of', user_id) from settle.platform_insights_tasks;
+insert into settle.monitoring_tasks (id, task_title) values (1, 'of anna and 7'), (2, 'of 456');
+insert into settle.task_execution_logs (task_id, user_id, user_id_str, status)
+values (1, null, 'anna', 'success'), (1, 7, null, 'success'), (2, 456, 'user_clerk_456', 'success'), (2, null, null, 'success');
+set local role settle_tenant;
+select set_config('settle.tenant', 'anna', true);
+select bag_eq(
+  $$select user_id::text, event_data ->> 'of', error_message from settle.scheduler_events where event_type like 'job_%ed'
+      and event_type not in ('job_scheduled', 'job_cancelled')$$,
+  $$values ('anna', 'anna', 'hers'), (null, null, null), (null, null, null)$$,
+  'a tenant sees its own events, and of those that are nobody''s no details');
+select results_eq('select result_data ->> ''of'' from settle.platform_insights_execution_logs', array['anna'], 'its own tasks'' logs');
+select results_eq('select task_title from settle.monitoring_tasks', array['of anna and 7'], 'what was monitored for it');
+select set_config('settle.tenant', '7', true);
+select results_eq('select user_id from settle.task_execution_logs', array[7], 'older rows name it by its number');
+select set_config('settle.tenant', '456', true);
+select is_empty('select from settle.task_execution_logs', 'but not where they name somebody by a text');
+select set_config('settle.tenant', '99999999999999999999', true);
+select is_empty('select from settle.task_execution_logs', 'a name of too many digits is no number');
+select results_eq('select name collate "default", lease_until from settle.job_fences', $$values ('serve', '-infinity'::timestamptz)$$,
+                  'whether anybody leads is for all to see');
+select throws_ok('select holder from settle.job_fences', '42501', null, 'who, is not');
+reset role;
+set local role settle_operator;
+select is((select count(*) from settle.scheduler_events where error_message is not null), 3::bigint, 'an operator sees the details');
+reset role;
+
+select * from finish();
+rollback;
