@@ -113,9 +113,10 @@ referencing old table as changed
 for each statement execute function settle.scheduler_events_count();
 
 -- Lists by type, and of a tenant; what all cycles together have done is read from an index alone.
-create index scheduler_event_logs_type on settle.scheduler_event_logs (event_type, event_date, id);
+-- user_id stands in both for the policy, which would have each row fetched for it.
+create index scheduler_event_logs_type on settle.scheduler_event_logs (event_type, event_date, id) include (user_id);
 create index scheduler_event_logs_cycles on settle.scheduler_event_logs (event_date, id)
-include (tasks_found, tasks_executed, tasks_failed, tasks_skipped)
+include (tasks_found, tasks_executed, tasks_failed, tasks_skipped, check_duration_seconds, user_id)
 where event_type = 'check_cycle';
 drop index settle.scheduler_event_logs_user;
 create index scheduler_event_logs_user on settle.scheduler_event_logs (user_id, event_date, id);
@@ -199,7 +200,7 @@ begin
       ('scheduler_stats_baseline', 'true', false),
       ('job_schedule', 'job = ''insights''', false),
       ('job_fences', 'name = ''serve''', false),
-      ('scheduler_event_logs', 'user_id = settle.tenant() or user_id is null', true),
+      ('scheduler_event_logs', 'user_id is null or user_id = settle.tenant()', true),
       ('platform_insights_execution_logs',
        'exists (select from settle.platform_insights_tasks as t where t.id = platform_insights_execution_logs.task_id)', false),
       ('task_execution_logs',
@@ -228,12 +229,42 @@ from settle.scheduler_event_logs;
 comment on view settle.scheduler_events is
   'events as who asks may see them: what the scheduler did for nobody or for all a tenant sees without the details, which may name others';
 
+-- A job is started by who leads, if anybody does; else by cron, a timer or a person, of whose plans nothing is known. To a
+-- tenant policies leave the loop and its own tasks.
+create view settle.scheduler_jobs with (security_invoker = true) as
+with job as (
+  select name
+  from settle.job_fences
+  where name not in ('serve', 'insights')
+  union all
+  select 'insights'
+), planned as (
+  select name, next_due,
+         coalesce(cron, '') <> '' and exists (select from settle.job_fences where name = 'serve' and lease_until > now()) as led
+  from job
+  left join settle.job_schedule on job_schedule.job = name
+)
+select case name when 'insights' then 'check_due_tasks' else name end as id,
+       case when led then 'cron' else 'external' end as trigger_type,
+       case when led then next_due end as next_run_time,
+       null::text as user_id,
+       null::bigint as task_id,
+       null::text as platform
+from planned
+union all
+select 'platform_insights_' || platform || '_' || user_id, 'interval', coalesce(next_check, now()), user_id, id, platform
+from settle.platform_insights_tasks
+where status in ('active', 'failed');
+comment on view settle.scheduler_jobs is
+  'what is started again and again: the jobs (the loop that looks for due tasks is check_due_tasks) and the tasks that the loop finds';
+
 grant select, update on settle.scheduler_cumulative_stats to settle_reconciler, settle_operator;
 grant select, update on settle.scheduler_stats_baseline to settle_maintain, settle_operator;
 grant delete on settle.scheduler_event_logs to settle_operator;
 grant select, insert, update on settle.platform_insights_execution_logs to settle_reconciler;
 grant select on settle.platform_insights_execution_logs, settle.task_execution_logs, settle.monitoring_tasks,
-  settle.scheduler_cumulative_stats, settle.scheduler_stats_baseline, settle.scheduler_events
+  settle.scheduler_cumulative_stats, settle.scheduler_stats_baseline, settle.scheduler_events,
+  settle.scheduler_jobs
   to settle_tenant, settle_operator, settle_readonly;
 grant select on settle.scheduler_event_logs to settle_tenant;
 grant select (job, cron, next_due, last_due, pace) on settle.job_schedule to settle_tenant;

@@ -10,6 +10,7 @@ revoke select (name, lease_until) on settle.job_fences from settle_tenant;
 revoke select (job, cron, next_due, last_due, pace) on settle.job_schedule from settle_tenant;
 revoke select on settle.scheduler_event_logs from settle_tenant;
 revoke delete on settle.scheduler_event_logs from settle_operator;
+drop view settle.scheduler_jobs;
 drop view settle.scheduler_events;
 drop policy tenant on settle.scheduler_event_logs;
 create policy tenant on settle.scheduler_event_logs to settle_tenant using (user_id = settle.tenant());

@@ -10,7 +10,7 @@ select set_eq(
         'publish_logs_live', 'publish_open', 'publish_polls', 'publish_scheduled', 'refused_requests', 'schema_version',
         'job_schedule', 'scheduler_event_logs', 'social_sync_ledger', 'webhook_deliveries', 'webhook_receipts',
         'run_totals', 'websub_subscriptions', 'monitoring_tasks', 'platform_insights_execution_logs', 'scheduler_cumulative_stats',
-        'scheduler_events', 'scheduler_stats_baseline', 'task_execution_logs'],
+        'scheduler_events', 'scheduler_jobs', 'scheduler_stats_baseline', 'task_execution_logs'],
   'the schema holds these relations and no others');
 select set_eq(
   'select change from settle.schema_version',

@@ -22,6 +22,7 @@ select id, task_id, user_id, user_id_str, execution_date, status, result_data, e
 from settle.task_execution_logs
 where false;
 select event_data, error_message from settle.scheduler_events where false;
+select id, trigger_type, next_run_time, user_id, task_id, platform from settle.scheduler_jobs where false;
 select 1 / count(*) from pg_trigger
 where tgrelid = 'settle.scheduler_event_logs'::regclass and tgname = 'scheduler_events_added';
 select 1 / count(*) from pg_trigger
