@@ -136,6 +136,8 @@ void world_reset(struct world *w)
            "    execute case when pg_table_size(t) > 4000000 then 'truncate ' else 'delete from ' end || t;"
            "  end loop;"
            "end $$;"
+           "insert into settle.scheduler_cumulative_stats default values;"
+           "insert into settle.scheduler_stats_baseline default values;"
            "update settle.job_fences set holder = null, lease_until = '-infinity', watermark = null;"
            "set session_replication_role = default");
     world_redis(w, "flushall", NULL);
