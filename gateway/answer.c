@@ -46,6 +46,7 @@ static const struct answer_kind kinds[] = {
     {"unsupported_media_type", 415, "The body has the wrong type",          NULL,                                               false},
     {"invalid_parameter",      422, "A parameter is wrong",                 NULL,                                               false},
     {"scheduled_without_time", 422, "The time is missing",                  "Status scheduled needs scheduled_for.",            false},
+    {"age_missing",            422, "The age is missing",                   "Give older_than_days or days_to_keep.",            false},
     {"rejected",               422, "The store refuses a value",            "Perhaps a text with a NUL character in it.",       false},
     {"idempotency_conflict",   409, "The Idempotency-Key is in use",        "It came before with another body.",
      false                                                                                                                           },

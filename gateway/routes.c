@@ -3,6 +3,8 @@
 #define LOG_STATES     "scheduled pending processing retry success failed"
 #define RECEIPT_STATES "matched unmatched late unparsed"
 #define RUN_STATES     "running success failed skipped dead"
+#define EVENT_TYPES                                                                                          \
+    "check_cycle interval_adjustment start stop job_scheduled job_cancelled job_completed job_failed"
 
 /* Version 14 spoils rows of unequal length. */
 /* clang-format off */
@@ -10,6 +12,8 @@
 #define SOURCE        {"source", FROM_QUERY, PARAM_WORD, .min = 1, .max = 64}
 #define LIMIT         {"limit", FROM_QUERY, PARAM_INT, .min = 1, .max = 500, .standard = "50"}
 #define CURSOR(parts) {"cursor", FROM_QUERY, PARAM_CURSOR, .words = (parts)}
+#define OFFSET        {"offset", FROM_QUERY, PARAM_INT, .min = 0, .max = 100000, .standard = "0"}
+#define WHOSE         {"user_id", FROM_QUERY, PARAM_TENANT, .min = 1, .max = 255}
 
 static const struct param log_register[] = {
     {"id", FROM_SERVER, PARAM_NEW_ID},
@@ -132,6 +136,46 @@ static const struct param insights_reconcile[] = {
     {"actor", FROM_SERVER, PARAM_ACTOR},
 };
 
+static const struct param of_caller[] = {
+    WHOSE,
+};
+
+static const struct param stats_reconcile[] = {
+    {"dry_run", FROM_QUERY, PARAM_BOOL, .standard = "false"},
+    {"run_id", FROM_SERVER, PARAM_NEW_ID},
+    {"actor", FROM_SERVER, PARAM_ACTOR},
+};
+
+static const struct param event_list[] = {
+    WHOSE,
+    {"event_type", FROM_QUERY, PARAM_CHOICE, .words = EVENT_TYPES},
+    {"days", FROM_QUERY, PARAM_INT, .min = 1, .max = 90},
+    LIMIT,
+    OFFSET,
+};
+
+static const struct param event_cleanup[] = {
+    {"older_than_days", FROM_QUERY, PARAM_INT, .min = 1, .max = 365},
+    {"days_to_keep", FROM_QUERY, PARAM_INT, .min = 1, .max = 365},
+    {"dry_run", FROM_QUERY, PARAM_BOOL, .standard = "true"},
+    {"run_id", FROM_SERVER, PARAM_NEW_ID},
+    {"actor", FROM_SERVER, PARAM_ACTOR},
+};
+
+static const struct param execution_log_list[] = {
+    WHOSE,
+    {"status", FROM_QUERY, PARAM_CHOICE, .words = "success failed skipped running"},
+    LIMIT,
+    OFFSET,
+};
+
+static const struct param insights_log_list[] = {
+    {"user_id", FROM_PATH, PARAM_TENANT, .min = 1, .max = 255},
+    {"task_id", FROM_QUERY, PARAM_INT, .min = 1, .max = INT64_MAX},
+    {"limit", FROM_QUERY, PARAM_INT, .min = 1, .max = 100, .standard = "10"},
+    OFFSET,
+};
+
 /* In the order of the enum in routes.h. */
 static const struct param reconcile[] = {
     {"since_minutes", FROM_QUERY, PARAM_INT, .min = 1, .max = 1440, .standard = "10"},
@@ -185,6 +229,21 @@ const struct route routes[] = {
      TAKES(by_user)},
     {"POST", "/api/scheduler/platform-insights/reconcile/{user_id}", ROUTE_WRITE, SCOPE_RECONCILE, SQL_INSIGHTS_RECONCILE,
      TAKES(insights_reconcile)},
+    {"GET", "/api/scheduler/platform-insights/logs/{user_id}", ROUTE_READ, SCOPE_READ, SQL_INSIGHTS_LOG_LIST,
+     TAKES(insights_log_list)},
+    {"GET", "/api/scheduler/tasks-needing-intervention/{user_id}", ROUTE_READ, SCOPE_READ, SQL_INTERVENTION_LIST,
+     TAKES(by_user)},
+    {"GET", "/api/scheduler/dashboard", ROUTE_READ, SCOPE_READ, SQL_SCHEDULER_DASHBOARD, TAKES(of_caller)},
+    {"POST", "/api/scheduler/dashboard/cumulative-stats/reconcile", ROUTE_WRITE, SCOPE_ADMIN, SQL_STATS_RECONCILE,
+     TAKES(stats_reconcile)},
+    {"GET", "/api/scheduler/event-history", ROUTE_READ, SCOPE_READ, SQL_SCHEDULER_EVENT_LIST, TAKES(event_list)},
+    {"GET", "/api/scheduler/event-logs/stats", ROUTE_READ, SCOPE_READ, SQL_SCHEDULER_EVENT_STATS, TAKES(of_caller)},
+    {"POST", "/api/scheduler/cleanup-event-logs", ROUTE_WRITE, SCOPE_ADMIN, SQL_SCHEDULER_EVENT_CLEANUP,
+     TAKES(event_cleanup)},
+    {"GET", "/api/scheduler/execution-logs", ROUTE_READ, SCOPE_READ, SQL_EXECUTION_LOG_LIST, TAKES(execution_log_list)},
+    {"GET", "/api/scheduler/recent-scheduler-logs", ROUTE_READ, SCOPE_READ, SQL_SCHEDULER_LOG_LIST, TAKES(of_caller)},
+    {"GET", "/api/scheduler/jobs", ROUTE_READ, SCOPE_READ, SQL_SCHEDULER_JOB_LIST, TAKES(of_caller)},
+    {"GET", "/api/scheduler/status", ROUTE_READ, SCOPE_ADMIN, SQL_SCHEDULER_STATUS},
     {"GET", "/debug/circuit-breakers", ROUTE_READ, SCOPE_ADMIN, SQL_BREAKER_LIST},
     {"GET", "/alerts", ROUTE_READ, SCOPE_READ, SQL_ALERT_LIST, TAKES(alert_list)},
     {"GET", "/alerts/stats", ROUTE_READ, SCOPE_READ, SQL_ALERT_STATS},

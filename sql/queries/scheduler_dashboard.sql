@@ -28,6 +28,7 @@ with term as materialized (
          b.tasks_failed + c.failed as tasks_failed
   from settle.scheduler_stats_baseline as b
   cross join cycles as c
+  where b.id = 1
 ), cumulative as (
   select s.total_check_cycles - counted.total_check_cycles as drift,
          s.last_updated,
@@ -38,6 +39,7 @@ with term as materialized (
          end as n
   from settle.scheduler_cumulative_stats as s
   cross join counted
+  where s.id = 1
 ), last_cycle as (
   select event_date, check_interval_minutes, active_strategies_count
   from settle.scheduler_events

@@ -22,6 +22,7 @@ with seen as materialized (
            coalesce(sum(tasks_failed), 0) as failed, coalesce(sum(tasks_skipped), 0) as skipped, max(id) as last_cycle
     from settle.scheduler_event_logs
     where event_type = 'check_cycle') as c
+  where b.id = 1
 ), missing as materialized (
   select seen.repairs,
          counted.cycles - seen.total_check_cycles as cycles,

@@ -458,7 +458,7 @@ static void test_every_get_leaves_the_database_unchanged(void **state)
     struct reply r = post_log(w, "k", OURS);
     const char *id = text_of(r.json, "id"), *before;
     const char *headers[] = {"x-hub-signature-256: sha256=00", NULL};
-    char paths[12][256], url[128];
+    char paths[24][256], url[128];
 
     world_post(w, "instagram", NULL, "{\"external_post_id\":\"post-1\"}");
     snprintf(url, sizeof(url), "%s/publishing/webhooks/instagram", w->ingest_url);
@@ -479,6 +479,22 @@ static void test_every_get_leaves_the_database_unchanged(void **state)
     snprintf(paths[9], 256, "/alerts");
     snprintf(paths[10], 256, "/api/openapi.yaml");
     snprintf(paths[11], 256, "/publishing/receipts?state=matched");
+    snprintf(paths[12], 256, "/alerts/stats");
+    snprintf(paths[13], 256, "/debug/circuit-breakers");
+    snprintf(paths[14], 256, "/api/scheduler/platform-insights/status/u-1");
+    snprintf(paths[15], 256, "/api/scheduler/platform-insights/logs/u-1");
+    snprintf(paths[16], 256, "/api/scheduler/tasks-needing-intervention/u-1");
+    snprintf(paths[17], 256, "/api/scheduler/dashboard");
+    snprintf(paths[18], 256, "/api/scheduler/event-history?days=7");
+    snprintf(paths[19], 256, "/api/scheduler/event-logs/stats");
+    snprintf(paths[20], 256, "/api/scheduler/execution-logs");
+    snprintf(paths[21], 256, "/api/scheduler/recent-scheduler-logs");
+    snprintf(paths[22], 256, "/api/scheduler/jobs");
+    snprintf(paths[23], 256, "/api/scheduler/status");
+    /* Totals that drifted: a read tells so, and leaves them. */
+    world_sql(w, "insert into settle.platform_connections (user_id_str, platform, account, connected) values "
+                 "('u-1', 'gsc', 'default', true); "
+                 "update settle.scheduler_cumulative_stats set total_check_cycles = 7");
     before = dump(w);
     for (size_t i = 0; i < countof(paths); i++)
         for (int twice = 0; twice < 2; twice++) {

@@ -100,6 +100,28 @@ static int up(void **state)
     return world_gateway(w, NULL);
 }
 
+/* A tenant's task and what became of it, and the scheduler's own words on it. */
+static void add_scheduled(struct world *w, const char *user, const char *post)
+{
+    world_sql(
+        w,
+        "with t as (insert into settle.platform_insights_tasks (user_id, platform, status, site_url) "
+        "values ('%s', 'gsc', 'needs_intervention', '%s'), ('%s', 'bing', 'active', '%s') returning id) "
+        "insert into settle.platform_insights_execution_logs (task_id, status, error_message) "
+        "select id, 'failed', '%s' from t",
+        user, post, user, post, post);
+    world_sql(w,
+              "with m as (insert into settle.monitoring_tasks (task_title) values ('%s') returning id) "
+              "insert into settle.task_execution_logs (task_id, user_id_str, status, error_message) "
+              "select id, '%s', 'failed', '%s' from m",
+              post, user, post);
+    world_sql(w,
+              "insert into settle.scheduler_event_logs (event_type, job_id, user_id, error_message, "
+              "event_data) values ('job_failed', 'of %s', '%s', '%s', '{}'), "
+              "('job_failed', 'publications', null, '%s', '{\"of\":\"%s\"}')",
+              post, user, post, post, user);
+}
+
 static int down(void **state)
 {
     world_close(*state);
@@ -125,6 +147,7 @@ static int reset(void **state)
         w, "insert into settle.alerts (id, source, type, category, severity, dedupe_key, user_id_str, title, "
            "message) "
            "values (gen_random_uuid(), 's', 't', 'SYSTEM_HEALTH', 'LOW', 'k', 'anna', 'post-of-anna', 'm')");
+    add_scheduled(w, "anna", "post-of-anna");
     return 0;
 }
 
@@ -165,6 +188,17 @@ static const struct cell {
     {"PUT",  "/alerts/{id}/resolve",                                     "",                  "{\"notes\":\"seen\"}",                          run,         403, 403, 404},
     {"GET",  "/debug/circuit-breakers",                                  "",                  NULL,                                            NULL,        403, 403, 200},
     {"GET",  "/alerts",                                                  "",                  NULL,                                            NULL,        200, 200, 0  },
+    {"GET",  "/api/scheduler/platform-insights/logs/{user_id}",          "",                  NULL,                                            NULL,        200, 403, 0  },
+    {"GET",  "/api/scheduler/tasks-needing-intervention/{user_id}",      "",                  NULL,                                            NULL,        200, 403, 0  },
+    {"GET",  "/api/scheduler/dashboard",                                 "?user_id=anna",     NULL,                                            NULL,        200, 403, 0  },
+    {"POST", "/api/scheduler/dashboard/cumulative-stats/reconcile",      "",                  NULL,                                            NULL,        403, 403, 200},
+    {"GET",  "/api/scheduler/event-history",                             "",                  NULL,                                            NULL,        200, 200, 0  },
+    {"GET",  "/api/scheduler/event-logs/stats",                          "?user_id=anna",     NULL,                                            NULL,        200, 403, 0  },
+    {"POST", "/api/scheduler/cleanup-event-logs",                        "?days_to_keep=7",   NULL,                                            NULL,        403, 403, 200},
+    {"GET",  "/api/scheduler/execution-logs",                            "",                  NULL,                                            NULL,        200, 200, 0  },
+    {"GET",  "/api/scheduler/recent-scheduler-logs",                     "",                  NULL,                                            NULL,        200, 200, 0  },
+    {"GET",  "/api/scheduler/jobs",                                      "",                  NULL,                                            NULL,        200, 200, 0  },
+    {"GET",  "/api/scheduler/status",                                    "",                  NULL,                                            NULL,        403, 403, 200},
     {"GET",  "/api/openapi.yaml",                                        "",                  NULL,                                            NULL,        200, 200, 0  },
 };
 /* clang-format on */
@@ -309,6 +343,13 @@ static void fill_tenants(struct world *w, char ids[TENANTS * POSTS][40], char re
                  "title, message) "
                  "select gen_random_uuid(), 's', 't', 'SYSTEM_HEALTH', 'LOW', u, u, u, 'm' "
                  "from (select distinct user_id_str from settle.publish_logs) as users (u)");
+    for (size_t t = 0; t < TENANTS; t++) {
+        char user[16], post[24];
+
+        snprintf(user, sizeof(user), "-t%zu-", t);
+        snprintf(post, sizeof(post), "post of -t%zu-", t);
+        add_scheduled(w, user, post);
+    }
 }
 
 static struct reply ask_at_random(struct world *w, const struct cell *c, const char *key, const char *id,
@@ -325,7 +366,8 @@ static struct reply ask_at_random(struct world *w, const struct cell *c, const c
         snprintf(path, sizeof(path), "%.*s-t%zu-%s", (int)(user - c->path), c->path, other,
                  user[strlen("{user_id}")] ? "/tiktok" : "");
     else if (strcmp(c->method, "GET") == 0 && arc4random_uniform(2))
-        snprintf(path, sizeof(path), "%s?user_id_str=-t%zu-", c->path, other);
+        snprintf(path, sizeof(path), "%s?%s=-t%zu-", c->path,
+                 strstr(c->path, "/api/scheduler/") ? "user_id" : "user_id_str", other);
     else if (strcmp(c->method, "GET") == 0)
         snprintf(path, sizeof(path), "%s?%s", c->path,
                  arc4random_uniform(2) ? "platform=tiktok" : "limit=500");

@@ -136,9 +136,9 @@ void world_reset(struct world *w)
            "    execute case when pg_table_size(t) > 4000000 then 'truncate ' else 'delete from ' end || t;"
            "  end loop;"
            "end $$;"
-           "insert into settle.scheduler_cumulative_stats default values;"
-           "insert into settle.scheduler_stats_baseline default values;"
            "update settle.job_fences set holder = null, lease_until = '-infinity', watermark = null;"
+           "insert into settle.scheduler_cumulative_stats (id) values (1);"
+           "insert into settle.scheduler_stats_baseline (id) values (1);"
            "set session_replication_role = default");
     world_redis(w, "flushall", NULL);
     arena_reset(w->inner->arena);
