@@ -54,6 +54,7 @@ static const struct answer_kind kinds[] = {
     {"lease_lost",             409, "The lease is lost",                    "Another worker has this publication by now.",      false},
     {"not_overridden",         409, "There is nothing to take back",        "No verdict of a person stands.",                   false},
     {"unmatched",              409, "The receipt is of no publication",     "None is registered for its post.",                 false},
+    {"unknown_task_type",      400, "There is no such type of task",        "Known: platform_insights.",                        false},
     {"no_seal_key",            503, "Tokens cannot be stored",              "connections.key_file is not set or not good.",     false},
     {"lock_held",              409, "Another run is under way",             NULL,                                               false},
     {"run_failed",             503, "The run failed",                       NULL,                                               true },

@@ -202,6 +202,12 @@ static const struct param replay[] = {
     {"actor", FROM_SERVER, PARAM_ACTOR},
 };
 
+static const struct param task_trigger[] = {
+    {"type", FROM_PATH, PARAM_WORD, .min = 1, .max = 50},
+    {"id", FROM_PATH, PARAM_INT, .min = 1, .max = INT64_MAX},
+    {"actor", FROM_SERVER, PARAM_ACTOR},
+};
+
 #define TAKES(table) .params = (table), .nparams = countof(table)
 
 /* Of rows for one path the first that fits is taken. Methods are GET, POST and PUT. */
@@ -233,6 +239,8 @@ const struct route routes[] = {
      TAKES(insights_log_list)},
     {"GET", "/api/scheduler/tasks-needing-intervention/{user_id}", ROUTE_READ, SCOPE_READ, SQL_INTERVENTION_LIST,
      TAKES(by_user)},
+    {"POST", "/api/scheduler/tasks/{type}/{id}/manual-trigger", ROUTE_WRITE, SCOPE_RECONCILE, SQL_TASK_TRIGGER,
+     TAKES(task_trigger)},
     {"GET", "/api/scheduler/dashboard", ROUTE_READ, SCOPE_READ, SQL_SCHEDULER_DASHBOARD, TAKES(of_caller)},
     {"POST", "/api/scheduler/dashboard/cumulative-stats/reconcile", ROUTE_WRITE, SCOPE_ADMIN, SQL_STATS_RECONCILE,
      TAKES(stats_reconcile)},

@@ -12,6 +12,7 @@ struct command {
 };
 
 extern const struct command publications_command, explain_command, override_command, replay_command,
-    platform_command, connections_command, keys_command, maintain_command, serve_command, status_command;
+    platform_command, connections_command, keys_command, maintain_command, insights_command, serve_command,
+    status_command;
 
 #endif

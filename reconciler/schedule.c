@@ -10,8 +10,9 @@
 
 /* One row a job. */
 static const struct job_kind kinds[] = {
-    {"publications", offsetof(struct config, schedules.publications), true },
-    {"maintain",     offsetof(struct config, schedules.maintain),     false},
+    {"publications", offsetof(struct config, schedules.publications), LOAD_PUBLICATIONS},
+    {"maintain",     offsetof(struct config, schedules.maintain),     LOAD_NONE        },
+    {"insights",     offsetof(struct config, schedules.insights),     LOAD_TASKS       },
 };
 _Static_assert(countof(kinds) <= JOBS_MAX, "struct schedule holds them all");
 
@@ -41,10 +42,15 @@ static void copy_text(struct span text, char *ret, size_t size);
 static enum status write_take(void *ctx, size_t rows, struct err *err);
 static enum status write_skip(void *ctx, size_t rows, struct err *err);
 static enum status write_wake(void *ctx, size_t rows, struct err *err);
-static enum status move_due(struct write *w, enum sql sql, struct err *err);
+static void put_move(const struct write *w, struct pg_args *args);
 static enum status write_end(void *ctx, size_t rows, struct err *err);
 static enum status end_killed(struct write *w, struct err *err);
 static enum status choose_pace(struct write *w, struct err *err);
+static enum status pace_of_publications(struct write *w, struct err *err);
+static enum status pace_of_tasks(struct write *w, struct err *err);
+static void put_interval(const struct write *w, enum pace pace, struct pg_args *args);
+static int64_t interval_us(const struct cron_text *cron, int64_t due_us);
+static int64_t idle_us_of(const struct config *c, const struct job_kind *kind);
 static enum pace pace_by_load(const struct config *c, const struct pg_rows *load);
 static enum status write_note(void *ctx, size_t rows, struct err *err);
 static enum status under_fence(struct write *w, batch_work *work, struct err *err);
@@ -202,15 +208,19 @@ enum status schedule_skip(struct session *s, const struct schedule_row *row, str
 
 static enum status write_skip(void *ctx, size_t rows, struct err *err)
 {
+    struct write *w = ctx;
+    struct pg_args args;
+
     (void)rows;
-    if (move_due(ctx, SQL_SCHEDULE_SKIP, err))
-        return err_in(err, "skipping a due time of job %s", ((struct write *)ctx)->row->kind->name);
+    put_move(w, &args);
+    if (pg_run(w->session->pg, SQL_SCHEDULE_SKIP, &args, WAIT_MS, NULL, err))
+        return err_in(err, "skipping a due time of job %s", w->row->kind->name);
     return OK;
 }
 
 bool schedule_is_too_late(const struct session *s, const struct schedule_row *row)
 {
-    int64_t idle_us = row->pace == PACE_IDLE ? s->config->serve.idle_seconds * SECOND_US : 0;
+    int64_t idle_us = row->pace == PACE_IDLE ? idle_us_of(s->config, row->kind) : 0;
     int64_t most_us = next_of(cron_of(s, row->kind), row->now_us + idle_us);
 
     return most_us != TIME_NONE && row->next_due_us > most_us;
@@ -225,23 +235,27 @@ enum status schedule_wake(struct session *s, const struct schedule_row *row, str
 
 static enum status write_wake(void *ctx, size_t rows, struct err *err)
 {
+    struct write *w = ctx;
+    struct pg_args args;
+
     (void)rows;
-    if (move_due(ctx, SQL_SCHEDULE_WAKE, err))
-        return err_in(err, "waking job %s", ((struct write *)ctx)->row->kind->name);
+    put_move(w, &args);
+    put_interval(w, w->row->pace, &args);
+    put_interval(w, PACE_SCHEDULE, &args);
+    if (pg_run(w->session->pg, SQL_SCHEDULE_WAKE, &args, WAIT_MS, NULL, err))
+        return err_in(err, "waking job %s", w->row->kind->name);
     return OK;
 }
 
 /* To the next one by its schedule. */
-static enum status move_due(struct write *w, enum sql sql, struct err *err)
+static void put_move(const struct write *w, struct pg_args *args)
 {
     struct session *s = w->session;
-    struct pg_args args;
 
-    pg_args_init(&args, s->arena);
-    pg_arg_text(&args, span_of(w->row->kind->name));
-    pg_arg_time(&args, w->row->next_due_us);
-    pg_arg_time(&args, next_of(cron_of(s, w->row->kind), w->row->now_us));
-    return pg_run(s->pg, sql, &args, WAIT_MS, NULL, err);
+    pg_args_init(args, s->arena);
+    pg_arg_text(args, span_of(w->row->kind->name));
+    pg_arg_time(args, w->row->next_due_us);
+    pg_arg_time(args, next_of(cron_of(s, w->row->kind), w->row->now_us));
 }
 
 enum status schedule_end(struct session *s, const struct schedule_row *row, const struct ending *ending,
@@ -275,6 +289,8 @@ static enum status write_end(void *ctx, size_t rows, struct err *err)
     pg_arg_text(&args, span_of(e->error));
     pg_arg_text(&args, span_of(pace_words[w->pace]));
     pg_arg_time(&args, w->next_due_us);
+    put_interval(w, w->row->pace, &args);
+    put_interval(w, w->pace, &args);
     if (pg_run(s->pg, SQL_SCHEDULE_END, &args, WAIT_MS, NULL, err))
         return err_in(err, "ending a run of job %s", w->row->kind->name);
     return OK;
@@ -295,6 +311,21 @@ static enum status end_killed(struct write *w, struct err *err)
 /* After a run that went to its end: of others, such as one that the guard has stopped, more would come of the same. */
 static enum status choose_pace(struct write *w, struct err *err)
 {
+    if (w->ending->state != RUN_SUCCESS || w->row->next_due_us == TIME_NONE)
+        return OK;
+    switch (w->row->kind->follows) {
+    case LOAD_PUBLICATIONS:
+        return pace_of_publications(w, err);
+    case LOAD_TASKS:
+        return pace_of_tasks(w, err);
+    case LOAD_NONE:
+        break;
+    }
+    return OK;
+}
+
+static enum status pace_of_publications(struct write *w, struct err *err)
+{
     struct session *s = w->session;
     const struct config *c = s->config;
     const struct cron_text *cron = cron_of(s, w->row->kind);
@@ -303,8 +334,6 @@ static enum status choose_pace(struct write *w, struct err *err)
     int64_t now_us = 0, due_us = w->row->next_due_us;
     enum pace pace;
 
-    if (!w->row->kind->follows_the_load || w->ending->state != RUN_SUCCESS || due_us == TIME_NONE)
-        return OK;
     pg_args_init(&args, s->arena);
     pg_arg_uuid(&args, &w->row->run_id);
     pg_arg_int(&args, c->reconcile.since_minutes);
@@ -322,6 +351,53 @@ static enum status choose_pace(struct write *w, struct err *err)
     w->pace = pace;
     w->next_due_us = due_us;
     return OK;
+}
+
+/* Counted from the due time that the run had, so that idle rounds keep to the schedule's minutes. */
+static enum status pace_of_tasks(struct write *w, struct err *err)
+{
+    struct session *s = w->session;
+    const struct cron_text *cron = cron_of(s, w->row->kind);
+    int64_t idle_us = idle_us_of(s->config, w->row->kind), due_us = w->row->next_due_us;
+    int64_t scheduled_us = interval_us(cron, due_us);
+    struct pg_rows *rows;
+    bool any;
+
+    if (pg_run(s->pg, SQL_INSIGHTS_ANY, NULL, WAIT_MS, &rows, err))
+        return err_in(err, "looking for insights tasks");
+    any = pg_int(rows, 0, 0) != 0;
+    pg_rows_free(rows);
+    if (any || idle_us <= scheduled_us || scheduled_us == 0)
+        return OK;
+    w->pace = PACE_IDLE;
+    w->next_due_us = next_of(cron, due_us - scheduled_us + idle_us - 1);
+    return OK;
+}
+
+/* Minutes between two rounds, where they are those of the settings; else null, and the event tells of due times. */
+static void put_interval(const struct write *w, enum pace pace, struct pg_args *args)
+{
+    struct session *s = w->session;
+    int64_t us = pace == PACE_IDLE ? idle_us_of(s->config, w->row->kind)
+                                   : interval_us(cron_of(s, w->row->kind), w->row->next_due_us);
+    bool told = w->row->kind->follows == LOAD_TASKS && us > 0;
+
+    pg_arg_text(args,
+                told ? span_of(arena_print(s->arena, "%.2f", (double)us / (double)MINUTE_US)) : SPAN_NONE);
+}
+
+/* Behind that due time; 0: there is none. */
+static int64_t interval_us(const struct cron_text *cron, int64_t due_us)
+{
+    int64_t next_us = due_us == TIME_NONE ? TIME_NONE : next_of(cron, due_us);
+
+    return next_us == TIME_NONE ? 0 : next_us - due_us;
+}
+
+static int64_t idle_us_of(const struct config *c, const struct job_kind *kind)
+{
+    return kind->follows == LOAD_TASKS ? c->insights.idle_minutes * MINUTE_US
+                                       : c->serve.idle_seconds * SECOND_US;
 }
 
 static enum pace pace_by_load(const struct config *c, const struct pg_rows *load)

@@ -11,9 +11,13 @@
 
 /* One row of the table of jobs. */
 struct job_kind {
-    const char *name;      /* of the job, its command and its fence */
-    size_t at;             /* of its schedule in struct config */
-    bool follows_the_load; /* sooner while much waits, later while nothing does */
+    const char *name; /* of the job, its command and its fence */
+    size_t at;        /* of its schedule in struct config */
+    enum load {
+        LOAD_NONE,
+        LOAD_PUBLICATIONS, /* sooner while many wait, later while none does */
+        LOAD_TASKS,        /* later while no insights task is ever due */
+    } follows;
 };
 
 enum { JOBS_MAX = 16 };

@@ -15,11 +15,13 @@ static error_t parse_option(int key, char *value, struct argp_state *state);
 static const char *origin_of(const struct platform *p, const char *folder, struct arena *arena);
 static void print_json(const struct settings *settings, struct arena *arena);
 static json_t *platform_json(const struct platform *p, const char *origin);
+static void add_webhooks(json_t *j, const struct platform *p);
 static json_t *signature_json(const struct scheme *s);
 static json_t *algorithms_json(const struct scheme *s);
 static json_t *formats_json(unsigned formats);
 static json_t *handshakes_json(const struct platform *p);
 static json_t *poll_json(const struct poll *poll);
+static json_t *insights_json(const struct insights *in);
 static json_t *words_json(const struct span *words, size_t n);
 static json_t *sources_json(const struct platform *p);
 static json_t *source_json(const struct source *s);
@@ -106,8 +108,8 @@ static void print_json(const struct settings *settings, struct arena *arena)
 {
     json_t *all = json_array();
 
-    for (size_t i = 0; i < platforms_count(settings->platforms); i++) {
-        const struct platform *p = platforms_at(settings->platforms, i);
+    for (size_t i = 0; i < platforms_count_all(settings->platforms); i++) {
+        const struct platform *p = platforms_at_all(settings->platforms, i);
         json_array_append_new(all, platform_json(p, origin_of(p, settings->config->platforms.folder, arena)));
     }
     json_dumpf(all, stdout, JSON_INDENT(2));
@@ -117,10 +119,22 @@ static void print_json(const struct settings *settings, struct arena *arena)
 
 static json_t *platform_json(const struct platform *p, const char *origin)
 {
-    json_t *j =
-        json_pack("{so so* so* ss so}", "name", text_json(p->name), "title", text_json(p->title), "about",
-                  text_json(p->about), "from", origin, "signature", signature_json(&p->scheme));
+    json_t *j = json_pack("{so so* so* ss}", "name", text_json(p->name), "title", text_json(p->title),
+                          "about", text_json(p->about), "from", origin);
 
+    if (p->sends_webhooks)
+        add_webhooks(j, p);
+    if (p->poll)
+        json_object_set_new(j, "poll", poll_json(p->poll));
+    if (p->insights)
+        json_object_set_new(j, "insights", insights_json(p->insights));
+    json_object_set_new(j, "sources", sources_json(p));
+    return j;
+}
+
+static void add_webhooks(json_t *j, const struct platform *p)
+{
+    json_object_set_new(j, "signature", signature_json(&p->scheme));
     json_object_set_new(j, "body", formats_json(p->formats));
     json_object_set_new(j, "handshakes", handshakes_json(p));
     json_object_set_new(
@@ -136,10 +150,6 @@ static json_t *platform_json(const struct platform *p, const char *origin)
         json_object_set_new(j, "subscribe",
                             json_pack("{so so sI}", "hub", text_json(p->hub), "topic",
                                       text_json(p->topic_url), "lease_s", (json_int_t)p->lease_s));
-    if (p->poll)
-        json_object_set_new(j, "poll", poll_json(p->poll));
-    json_object_set_new(j, "sources", sources_json(p));
-    return j;
 }
 
 static json_t *signature_json(const struct scheme *s)
@@ -213,6 +223,16 @@ static json_t *poll_json(const struct poll *poll)
                      "give_up_minutes", (json_int_t)poll->give_up_minutes);
 }
 
+static json_t *insights_json(const struct insights *in)
+{
+    json_t *names = json_array();
+
+    for (size_t i = 0; i < in->nfigures; i++)
+        json_array_append_new(names, text_json(in->figures[i].name));
+    return json_pack("{so so sI}", "url", text_json(in->asks.requests[0].url.parts[0].literal), "figures",
+                     names, "budget_per_minute", (json_int_t)in->asks.budget_per_minute);
+}
+
 static json_t *words_json(const struct span *words, size_t n)
 {
     json_t *j = json_array();
@@ -252,18 +272,21 @@ static json_t *text_json(struct span text)
 static void print_table(const struct settings *settings, struct arena *arena)
 {
     printf(ROW, "PLATFORM", "SIGNATURE", "HEADER", "BODY", "ANSWERS", "POLL", "HANDSHAKES");
-    for (size_t i = 0; i < platforms_count(settings->platforms); i++) {
-        const struct platform *p = platforms_at(settings->platforms, i);
+    for (size_t i = 0; i < platforms_count_all(settings->platforms); i++) {
+        const struct platform *p = platforms_at_all(settings->platforms, i);
         print_platform(p, origin_of(p, settings->config->platforms.folder, arena), arena);
     }
 }
 
 static void print_platform(const struct platform *p, const char *origin, struct arena *arena)
 {
-    printf(ROW, p->name.at, joined(algorithms_json(&p->scheme), arena), p->scheme.header.at,
-           joined(formats_json(p->formats), arena),
-           arena_print(arena, "%d%s", p->stored_status, p->drops_forged ? ", drops" : ""),
-           p->poll ? "yes" : "-", joined(handshakes_json(p), arena));
+    if (p->sends_webhooks)
+        printf(ROW, p->name.at, joined(algorithms_json(&p->scheme), arena), p->scheme.header.at,
+               joined(formats_json(p->formats), arena),
+               arena_print(arena, "%d%s", p->stored_status, p->drops_forged ? ", drops" : ""),
+               p->poll ? "yes" : "-", joined(handshakes_json(p), arena));
+    else
+        printf(ROW, p->name.at, "-", "-", "-", "-", "-", "sends no webhooks, has insights");
     if (strcmp(origin, builtin) != 0)
         printf("    descriptor %s\n", origin);
     for (size_t i = 0; i < p->nsources; i++)

@@ -116,12 +116,18 @@ struct config {
         struct cron_text {
             const char *text; /* "": never */
             struct cron cron;
-        } publications, maintain;
+        } publications, maintain, insights;
     } schedules; /* when settle-reconciler serve starts each job */
     struct {
         unsigned busy_rows;                  /* so many stale publications left are many */
         unsigned busy_seconds, idle_seconds; /* then, and when none is open; 0: as scheduled */
     } serve;
+    struct {
+        unsigned at_once;       /* tasks */
+        unsigned batch_seconds; /* of a round */
+        unsigned lease_seconds; /* of a task; more than batch_seconds */
+        unsigned idle_minutes;  /* between rounds while no task is ever due; 0: as scheduled */
+    } insights;
     struct {
         bool allow_http;
         struct config_networks allow_private;

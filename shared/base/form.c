@@ -87,6 +87,15 @@ void *form_data(const struct form *f)
     return f->data;
 }
 
+bool form_has(const struct form *f, const char *path)
+{
+    const struct mark *m = f->marks;
+
+    while (m && strcmp(m->path, path) != 0)
+        m = m->next;
+    return m != NULL;
+}
+
 enum status form_wrong(const struct form *f, struct err *err, const char *path, const char *format, ...)
 {
     const struct mark *m = f->marks;

@@ -10,6 +10,8 @@
 #include "base/err.h"
 #include "base/span.h"
 
+#include <stdbool.h>
+
 struct cyaml_schema_value;
 struct form;
 
@@ -19,6 +21,9 @@ struct form *form_open(const char *name, struct span text, const struct cyaml_sc
 void form_close(struct form *f); /* frees the data too; NULL is fine */
 
 void *form_data(const struct form *f); /* what the schema describes */
+
+bool form_has(const struct form *f,
+              const char *path); /* "verify": the key stands there, be it with an empty list */
 
 /* INVALID "name:line:column: path: text" for the value at path, such as "payloads[0].post". */
 enum status form_wrong(const struct form *f, struct err *err, const char *path, const char *format, ...)

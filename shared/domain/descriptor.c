@@ -14,6 +14,7 @@ enum {
 
 static enum status read_all(struct reader *r, const char *path, struct platform *p);
 static enum status read_names(struct reader *r, const char *path, struct platform *p);
+static enum status check_parts(struct reader *r, struct platform *p);
 static enum status read_answer(struct reader *r, struct platform *p);
 static enum status read_formats(struct reader *r, struct platform *p);
 static enum status read_words(struct reader *r, struct platform *p);
@@ -39,7 +40,11 @@ enum status descriptor_read(const char *path, struct span text, struct arena *ar
 
 static enum status read_all(struct reader *r, const char *path, struct platform *p)
 {
-    if (read_names(r, path, p) || descriptor_verify(r, &p->scheme) || read_answer(r, p) || read_formats(r, p))
+    if (read_names(r, path, p) || descriptor_insights(r, p) || check_parts(r, p))
+        return INVALID;
+    if (!p->sends_webhooks)
+        return OK;
+    if (descriptor_verify(r, &p->scheme) || read_answer(r, p) || read_formats(r, p))
         return INVALID;
     if (descriptor_handshakes(r, p) || descriptor_payloads(r, p) || read_words(r, p))
         return INVALID;
@@ -63,6 +68,39 @@ static enum status read_names(struct reader *r, const char *path, struct platfor
                           p->name.at);
     if (p->about.at && !is_url(p->about))
         return form_wrong(r->form, r->err, "about", "the URL of the platform's documentation");
+    return OK;
+}
+
+/* A platform sends webhooks, which wants all that belongs to them, or has insights and nothing of that. */
+static enum status check_parts(struct reader *r, struct platform *p)
+{
+    static const struct {
+        const char *name;
+        bool needed;
+    } parts[] = {
+        {"verify",          true },
+        {"payloads",        true },
+        {"success",         true },
+        {"failure",         true },
+        {"answer",          false},
+        {"body",            false},
+        {"subscribe",       false},
+        {"poll",            false},
+        {"handshakes",      false},
+        {"max_body_bytes",  false},
+        {"timeout_minutes", false},
+    };
+    const char *first = NULL;
+
+    for (size_t i = 0; i < countof(parts); i++)
+        first = !first && form_has(r->form, parts[i].name) ? parts[i].name : first;
+    p->sends_webhooks = first || !p->insights;
+    for (size_t i = 0; i < countof(parts); i++)
+        if (p->sends_webhooks && parts[i].needed && !form_has(r->form, parts[i].name))
+            return form_wrong(r->form, r->err, first ? first : "name",
+                              "needs %s too: a platform that sends webhooks has verify, payloads, success "
+                              "and failure",
+                              parts[i].name);
     return OK;
 }
 

@@ -22,14 +22,14 @@ struct template_rules {
 static enum status read_request(struct reader *r, const char *path, const struct raw_request *from,
                                 struct poll_step *s);
 static enum status read_url(struct reader *r, const char *path, const struct raw_request *from,
-                            struct poll_step *s);
+                            unsigned places, struct poll_step *s);
 static bool is_bound_to_host(struct span literal);
 static bool is_of(struct span text, const char *characters);
 static enum status read_headers(struct reader *r, const char *path, const struct raw_request *from,
                                 struct poll_step *s);
 static bool is_own_header(struct span name);
 static enum status read_body(struct reader *r, const char *path, const struct raw_request *from,
-                             struct poll_step *s);
+                             unsigned places, struct poll_step *s);
 static enum status read_template(struct reader *r, const char *path, const char *text,
                                  const struct template_rules *rules, struct poll_template *ret);
 static size_t place_at(struct span text, enum poll_place *ret);
@@ -38,7 +38,7 @@ static size_t count_place(const struct poll_template *t, enum poll_place place);
 static enum status read_batch(struct reader *r, const char *path, const struct raw_request *from,
                               struct poll_step *s);
 static enum status read_rule(struct reader *r, const char *path, const struct raw_rule *from,
-                             const struct poll_step *s, struct poll_rule *rule);
+                             const struct rule_words *words, struct poll_rule *rule);
 static enum status read_statuses(struct reader *r, const char *path, const struct raw_rule *from,
                                  struct poll_rule *rule);
 static enum status read_words(struct reader *r, const char *path, const struct raw_request *from,
@@ -51,11 +51,14 @@ static bool has_word(const struct span *words, size_t n, struct span word);
 static const struct {
     struct span text;
     enum poll_place place;
-} places[] = {
+} placeholders[] = {
     {{"{post}", 6},    POLL_POST   },
     {{"{posts}", 7},   POLL_POSTS  },
     {{"{token}", 7},   POLL_TOKEN  },
     {{"{account}", 9}, POLL_ACCOUNT},
+    {{"{site}", 6},    POLL_SITE   },
+    {{"{from}", 6},    POLL_FROM   },
+    {{"{to}", 4},      POLL_TO     },
 };
 
 enum status descriptor_poll(struct reader *r, struct platform *p)
@@ -91,21 +94,17 @@ enum status descriptor_poll(struct reader *r, struct platform *p)
 static enum status read_request(struct reader *r, const char *path, const struct raw_request *from,
                                 struct poll_step *s)
 {
-    static const char *const methods[] = {"get", "post"};
-    size_t method = 0;
+    static const char *const words[] = {"could_not_ask", "working",      "not_mine",  "failed",
+                                        "missing",       "rate_limited", "auth_error"};
+    static const enum poll_meaning meanings[] = {
+        POLL_MEANS_COULD_NOT_ASK, POLL_MEANS_WORKING,      POLL_MEANS_NOT_MINE,  POLL_MEANS_FAILED,
+        POLL_MEANS_MISSING,       POLL_MEANS_RATE_LIMITED, POLL_MEANS_AUTH_ERROR};
+    static const struct rule_words rule_words = {words, meanings, countof(words)};
 
-    if (reader_word(r, reader_path(r, path, "method"), from->method, methods, countof(methods), &method))
+    if (descriptor_request(r, path, from, 1U << POLL_POST | 1U << POLL_POSTS | 1U << POLL_ACCOUNT, s) ||
+        read_batch(r, path, from, s) || read_words(r, path, from, s) ||
+        descriptor_rules(r, path, from, &rule_words, s))
         return INVALID;
-    s->is_post = method == 1;
-    if (read_url(r, path, from, s) || read_headers(r, path, from, s) || read_body(r, path, from, s) ||
-        read_batch(r, path, from, s) || read_words(r, path, from, s))
-        return INVALID;
-
-    s->nrules = from->nrules;
-    s->rules = arena_zero(r->arena, s->nrules * sizeof(*s->rules));
-    for (size_t i = 0; i < s->nrules; i++)
-        if (read_rule(r, arena_print(r->arena, "%s.rules[%zu]", path, i), &from->rules[i], s, &s->rules[i]))
-            return INVALID;
     s->nanswers = from->nanswers;
     s->answers = arena_zero(r->arena, s->nanswers * sizeof(*s->answers));
     for (size_t i = 0; i < s->nanswers; i++)
@@ -115,12 +114,26 @@ static enum status read_request(struct reader *r, const char *path, const struct
     return OK;
 }
 
+enum status descriptor_request(struct reader *r, const char *path, const struct raw_request *from,
+                               unsigned places, struct poll_step *s)
+{
+    static const char *const methods[] = {"get", "post"};
+    size_t method = 0;
+
+    if (reader_word(r, reader_path(r, path, "method"), from->method, methods, countof(methods), &method))
+        return INVALID;
+    s->is_post = method == 1;
+    if (read_url(r, path, from, places, s) || read_headers(r, path, from, s) ||
+        read_body(r, path, from, places, s))
+        return INVALID;
+    return OK;
+}
+
 /* Whatever is put in stands behind the host: a token can go nowhere else. It is never in the URL, which others log. */
 static enum status read_url(struct reader *r, const char *path, const struct raw_request *from,
-                            struct poll_step *s)
+                            unsigned places, struct poll_step *s)
 {
-    const struct template_rules rules = {1U << POLL_POST | 1U << POLL_POSTS | 1U << POLL_ACCOUNT, false,
-                                         URL_TEMPLATE_BYTES};
+    const struct template_rules rules = {places, false, URL_TEMPLATE_BYTES};
     const char *url = reader_path(r, path, "url");
 
     if (read_template(r, url, from->url, &rules, &s->url))
@@ -215,10 +228,9 @@ static bool is_own_header(struct span name)
 
 /* With any text in quotes at each placeholder it must be JSON: so none stands inside of quotes. */
 static enum status read_body(struct reader *r, const char *path, const struct raw_request *from,
-                             struct poll_step *s)
+                             unsigned places, struct poll_step *s)
 {
-    const struct template_rules rules = {
-        1U << POLL_POST | 1U << POLL_POSTS | 1U << POLL_TOKEN | 1U << POLL_ACCOUNT, true, TEMPLATE_BYTES};
+    const struct template_rules rules = {places | 1U << POLL_TOKEN, true, TEMPLATE_BYTES};
     const char *body = reader_path(r, path, "body"), *sample = "";
     bool typed = false;
     struct doc doc;
@@ -277,10 +289,10 @@ static enum status read_template(struct reader *r, const char *path, const char 
 /* The length of the placeholder that text begins with, or 0. */
 static size_t place_at(struct span text, enum poll_place *ret)
 {
-    for (size_t i = 0; i < countof(places); i++)
-        if (span_starts(text, places[i].text)) {
-            *ret = places[i].place;
-            return places[i].text.len;
+    for (size_t i = 0; i < countof(placeholders); i++)
+        if (span_starts(text, placeholders[i].text)) {
+            *ret = placeholders[i].place;
+            return placeholders[i].text.len;
         }
     return 0;
 }
@@ -333,27 +345,40 @@ static enum status read_batch(struct reader *r, const char *path, const struct r
     return OK;
 }
 
+enum status descriptor_rules(struct reader *r, const char *path, const struct raw_request *from,
+                             const struct rule_words *words, struct poll_step *s)
+{
+    s->nrules = from->nrules;
+    s->rules = arena_zero(r->arena, s->nrules * sizeof(*s->rules));
+    for (size_t i = 0; i < s->nrules; i++) {
+        const char *place = arena_print(r->arena, "%s.rules[%zu]", path, i);
+        struct poll_rule *rule = &s->rules[i];
+
+        if (read_rule(r, place, &from->rules[i], words, rule))
+            return INVALID;
+        if (rule->means == POLL_MEANS_FAILED && (s->batch > 1 || rule->at.nwords == 0))
+            return form_wrong(r->form, r->err, reader_path(r, place, "means"),
+                              "failed needs at and is, and a batch of one");
+    }
+    return OK;
+}
+
 /* A status of HTTP alone says nothing of a post that would fail it. */
 static enum status read_rule(struct reader *r, const char *path, const struct raw_rule *from,
-                             const struct poll_step *s, struct poll_rule *rule)
+                             const struct rule_words *words, struct poll_rule *rule)
 {
-    static const char *const words[] = {"could_not_ask", "working",      "not_mine",  "failed",
-                                        "missing",       "rate_limited", "auth_error"};
     size_t means = 0;
 
-    if (reader_word(r, reader_path(r, path, "means"), from->means, words, countof(words), &means) ||
+    if (reader_word(r, reader_path(r, path, "means"), from->means, words->words, words->n, &means) ||
         reader_plain_pointer(r, reader_path(r, path, "at"), from->at, &rule->at.at) ||
         reader_plain_pointer(r, reader_path(r, path, "reason"), from->reason, &rule->reason) ||
         read_statuses(r, reader_path(r, path, "status"), from, rule))
         return INVALID;
-    rule->means = (enum poll_meaning)means;
+    rule->means = words->meanings[means];
     rule->at.nwords = from->nis;
     rule->at.words = reader_copies(r, from->is, from->nis);
     if (!from->at && (from->nis > 0 || from->nstatus == 0))
         return form_wrong(r->form, r->err, reader_path(r, path, "means"), "needs at, status or both");
-    if (rule->means == POLL_MEANS_FAILED && (s->batch > 1 || rule->at.nwords == 0))
-        return form_wrong(r->form, r->err, reader_path(r, path, "means"),
-                          "failed needs at and is, and a batch of one");
     if (rule->reason && rule->means != POLL_MEANS_FAILED)
         return form_wrong(r->form, r->err, reader_path(r, path, "reason"), "only of failed");
     return OK;

@@ -177,21 +177,44 @@ static const cyaml_schema_field_t poll_fields[] = {
     CYAML_FIELD_END,
 };
 
+static const cyaml_schema_field_t figure_fields[] = {
+    TEXT("name", NEEDED, raw_figure, name),       TEXT("at", MAY_LACK, raw_figure, at),
+    TEXT("sum", MAY_LACK, raw_figure, sum),       TEXT("count", MAY_LACK, raw_figure, count),
+    TEXT("default", MAY_LACK, raw_figure, usual), CYAML_FIELD_END,
+};
+static const cyaml_schema_value_t figure = GROUP_VALUE(raw_figure, figure_fields);
+static const cyaml_schema_field_t insights_fields[] = {
+    TEXT("budget_per_minute", NEEDED, raw_insights, budget_per_minute),
+    TEXT("days", MAY_LACK, raw_insights, days),
+    TEXT("lag_days", MAY_LACK, raw_insights, lag_days),
+    TEXT("method", MAY_LACK, raw_insights, request.method),
+    TEXT("url", NEEDED, raw_insights, request.url),
+    CYAML_FIELD_SEQUENCE_COUNT("headers", MAY_LACK, struct raw_insights, request.headers, request.nheaders,
+                               &poll_header, 1, 100),
+    TEXT("body", MAY_LACK, raw_insights, request.body),
+    CYAML_FIELD_SEQUENCE_COUNT("rules", MAY_LACK, struct raw_insights, request.rules, request.nrules,
+                               &poll_rule, 1, 100),
+    TEXT("when", MAY_LACK, raw_insights, when),
+    LIST("figures", NEEDED, raw_insights, figures, &figure, 1),
+    CYAML_FIELD_END,
+};
+
 static const cyaml_schema_field_t descriptor_fields[] = {
     TEXT("name", NEEDED, raw, name),
     TEXT("title", MAY_LACK, raw, title),
     TEXT("about", MAY_LACK, raw, about),
-    GROUP("verify", CYAML_FLAG_DEFAULT, raw, verify, verify_fields),
+    GROUP("verify", CYAML_FLAG_OPTIONAL, raw, verify, verify_fields),
     GROUP("answer", CYAML_FLAG_OPTIONAL, raw, answer, answer_fields),
     LIST("handshakes", MAY_LACK, raw, handshakes, &handshake, 1),
     LIST("body", MAY_LACK, raw, body, &word, 1),
     TEXT("max_body_bytes", MAY_LACK, raw, max_body_bytes),
-    LIST("payloads", NEEDED, raw, payloads, &payload, 1),
-    LIST("success", NEEDED, raw, success, &word, 0),
-    LIST("failure", NEEDED, raw, failure, &word, 0),
+    LIST("payloads", MAY_LACK, raw, payloads, &payload, 1),
+    LIST("success", MAY_LACK, raw, success, &word, 0),
+    LIST("failure", MAY_LACK, raw, failure, &word, 0),
     TEXT("timeout_minutes", MAY_LACK, raw, timeout_minutes),
     GROUP("subscribe", CYAML_FLAG_OPTIONAL, raw, subscribe, subscribe_fields),
     GROUP("poll", CYAML_FLAG_OPTIONAL, raw, poll, poll_fields),
+    GROUP("insights", CYAML_FLAG_OPTIONAL, raw, insights, insights_fields),
     CYAML_FIELD_END,
 };
 static const cyaml_schema_value_t descriptor = {

@@ -74,6 +74,14 @@ struct raw {
         } * requests;
         uint32_t nrequests;
     } poll;
+    struct raw_insights {
+        char *budget_per_minute, *days, *lag_days, *when;
+        struct raw_request request; /* but for its answers and words */
+        struct raw_figure {
+            char *name, *at, *sum, *count, *usual;
+        } * figures;
+        uint32_t nfigures;
+    } insights;
     char **body, **success, **failure, *max_body_bytes, *timeout_minutes;
     uint32_t nhandshakes, npayloads, nbody, nsuccess, nfailure;
 };
@@ -93,6 +101,19 @@ struct form *reader_open(struct reader *r, const char *path, struct span text) M
 enum status descriptor_verify(struct reader *r, struct scheme *s) MUST_CHECK;
 enum status descriptor_payloads(struct reader *r, struct platform *p) MUST_CHECK;
 enum status descriptor_poll(struct reader *r, struct platform *p) MUST_CHECK;
+enum status descriptor_insights(struct reader *r, struct platform *p) MUST_CHECK;
+/* A request's method, URL, headers and body. places: bits of enum poll_place that may stand in the URL and in the body; a
+ * token may stand in headers and body besides. */
+enum status descriptor_request(struct reader *r, const char *path, const struct raw_request *from,
+                               unsigned places, struct poll_step *s) MUST_CHECK;
+/* words: what a rule may mean, in the order of meanings. */
+struct rule_words {
+    const char *const *words;
+    const enum poll_meaning *meanings;
+    size_t n;
+};
+enum status descriptor_rules(struct reader *r, const char *path, const struct raw_request *from,
+                             const struct rule_words *words, struct poll_step *s) MUST_CHECK;
 /* One shape of JSON, of payloads and of what a poll is answered. */
 enum status descriptor_shape(struct reader *r, const char *path, const struct raw_payload *from,
                              struct payload *p) MUST_CHECK;

@@ -17,8 +17,8 @@ enum { FILE_BYTES = 65536, SOURCE_BYTES = 64, TOKEN_BYTES = 256, TOPIC_BYTES = 1
 
 struct platforms {
     struct arena *arena;
-    struct platform **all; /* sorted by name */
-    size_t n;
+    struct platform **all; /* those that send webhooks first; both parts sorted by name */
+    size_t n, nall;
     struct locked *locked;
     size_t nshares; /* besides the first */
 };
@@ -36,7 +36,7 @@ static enum status load_all(struct platforms *set, const char *folder, struct er
 static bool is_among(const char *name, const char *const *names, size_t n);
 static enum status load_file(struct platforms *set, const char *folder, const char *file, struct err *err);
 static enum status load(struct platforms *set, const char *path, struct span text, struct err *err);
-static int by_name(const void *a, const void *b);
+static int in_order(const void *a, const void *b);
 static void add_decoy(struct platforms *set, struct platform *p);
 static void add_source(struct platforms *set, struct platform *p, const struct source *s);
 static struct source *source_to_change(struct platforms *set, struct span platform, struct span source,
@@ -92,7 +92,9 @@ static struct platforms *close_set(struct platforms *set, enum status status)
         platforms_close(set);
         return NULL;
     }
-    qsort(set->all, set->n, sizeof(struct platform *), by_name);
+    qsort(set->all, set->nall, sizeof(struct platform *), in_order);
+    while (set->n < set->nall && set->all[set->n]->sends_webhooks)
+        set->n++;
     for (size_t i = 0; i < set->n; i++) {
         set->all[i]->index = i;
         add_decoy(set, set->all[i]);
@@ -147,6 +149,24 @@ size_t platforms_count(const struct platforms *set)
 const struct platform *platforms_at(const struct platforms *set, size_t index)
 {
     return set->all[index];
+}
+
+size_t platforms_count_all(const struct platforms *set)
+{
+    return set->nall;
+}
+
+const struct platform *platforms_at_all(const struct platforms *set, size_t place)
+{
+    return set->all[place];
+}
+
+const struct platform *platforms_find_insights(const struct platforms *set, struct span name)
+{
+    for (size_t i = 0; i < set->nall; i++)
+        if (set->all[i]->insights && span_eq(set->all[i]->name, name))
+            return set->all[i];
+    return NULL;
 }
 
 const struct platform *platforms_find(const struct platforms *set, struct span name)
@@ -320,13 +340,17 @@ static enum status load(struct platforms *set, const char *path, struct span tex
 
     if (descriptor_read(path, text, set->arena, p, err))
         return err->code;
-    set->all[set->n++] = p;
+    set->all[set->nall++] = p;
     return OK;
 }
 
-static int by_name(const void *a, const void *b)
+static int in_order(const void *a, const void *b)
 {
-    return span_compare((*(struct platform *const *)a)->name, (*(struct platform *const *)b)->name);
+    const struct platform *p = *(struct platform *const *)a, *q = *(struct platform *const *)b;
+
+    if (p->sends_webhooks != q->sends_webhooks)
+        return p->sends_webhooks ? -1 : 1;
+    return span_compare(p->name, q->name);
 }
 
 /* An unknown source costs a request as much time as a known one, and nobody knows this key. */

@@ -145,7 +145,16 @@ struct handshake {
 
 /* One piece of a template that a request to the platform is made of. */
 struct poll_part {
-    enum poll_place { POLL_LITERAL, POLL_POST, POLL_POSTS, POLL_TOKEN, POLL_ACCOUNT } place;
+    enum poll_place {
+        POLL_LITERAL,
+        POLL_POST,
+        POLL_POSTS,
+        POLL_TOKEN,
+        POLL_ACCOUNT,
+        POLL_SITE, /* of insights alone, as the next two */
+        POLL_FROM,
+        POLL_TO,
+    } place;
     struct span literal;
 };
 struct poll_template {
@@ -162,6 +171,7 @@ enum poll_meaning {
     POLL_MEANS_MISSING, /* of a rule: what `missing` says */
     POLL_MEANS_RATE_LIMITED,
     POLL_MEANS_AUTH_ERROR,
+    POLL_MEANS_CONFIG_ERROR, /* of insights alone */
 };
 
 /* What an HTTP status, a value of the answer, or both together mean for all posts asked. */
@@ -184,7 +194,7 @@ struct poll_step {
     size_t nheaders;
     struct poll_template body; /* JSON */
     struct span separator;     /* between the posts of a URL */
-    unsigned batch;            /* posts a request at most; 1 unless it names {posts} */
+    unsigned batch;            /* posts a request at most; 1 unless it names {posts}; of insights 0 */
     unsigned post_digits;      /* a post's id is a number of at most so many; 0: any text */
     struct poll_rule *rules;   /* the first that holds decides, before answers are looked at */
     size_t nrules;
@@ -202,6 +212,27 @@ struct poll {
     size_t nrequests;
     unsigned budget_per_minute; /* requests a token */
     unsigned give_up_minutes;   /* for so long "could not ask" keeps a publication from its time-out */
+};
+
+/* One number of an answer. */
+struct figure {
+    struct span name;
+    enum figure_kind {
+        FIGURE_AT,   /* the number there */
+        FIGURE_SUM,  /* of the numbers that "*" chooses */
+        FIGURE_COUNT /* of the elements that "*" chooses */
+    } kind;
+    struct pointer *at;
+    struct span usual; /* of FIGURE_AT: where there is none; absent: there must be one */
+};
+
+/* How a platform is asked for the figures of a site, and where its answer says them: insights.h. */
+struct insights {
+    struct poll asks;     /* one request, about no post; of its reading only the rules */
+    struct pointer *when; /* an answer has it, be it null; NULL: any JSON is one */
+    struct figure *figures;
+    size_t nfigures;
+    unsigned days, lag_days; /* of the period: so many days, the last of them so many days ago */
 };
 
 /* What a body may be written in; each is told by its first byte. A bit each. */
@@ -245,10 +276,12 @@ struct platform {
     size_t npayloads;
     struct span *success, *failure; /* words */
     size_t nsuccess, nfailure;
-    size_t max_body_bytes;    /* 0: the global cap */
-    unsigned timeout_minutes; /* 0: none of its own */
-    struct poll *poll;        /* NULL: it cannot be asked */
-    struct source *sources;   /* sorted by name */
+    size_t max_body_bytes;     /* 0: the global cap */
+    unsigned timeout_minutes;  /* 0: none of its own */
+    struct poll *poll;         /* NULL: it cannot be asked */
+    struct insights *insights; /* NULL: it has none */
+    bool sends_webhooks;       /* false: it has insights alone, and nothing above but its names */
+    struct source *sources;    /* sorted by name */
     size_t nsources;
     size_t nsecrets_max;    /* of any source, at least 1: the keys that a request is checked with */
     bool has_dated_secrets; /* any that counts only from or until some time */
@@ -272,9 +305,15 @@ bool platforms_lock(struct platforms *set);
 /* For a process that verifies nothing: zeroes and frees the secrets; afterwards no source has any. */
 void platforms_forget_secrets(struct platforms *set);
 
+/* Those that send webhooks. */
 size_t platforms_count(const struct platforms *set);
 const struct platform *platforms_at(const struct platforms *set, size_t index); /* sorted by name */
 const struct platform *platforms_find(const struct platforms *set, struct span name);
+/* All, those without webhooks behind the others; the index is not theirs. */
+size_t platforms_count_all(const struct platforms *set);
+const struct platform *platforms_at_all(const struct platforms *set, size_t place);
+/* The one that is asked for insights; NULL: none of that name, or it has none. */
+const struct platform *platforms_find_insights(const struct platforms *set, struct span name);
 const struct source *platform_source(const struct platform *p, struct span name); /* NULL: unknown */
 
 /* Adds one source with its secrets, one a line as secret.h says. Behind a secret may stand

@@ -57,7 +57,6 @@ static void put(struct sheet *s, struct span text);
 static void put_encoded(struct sheet *s, struct span text);
 static void put_quoted(struct sheet *s, struct span text);
 static enum poll_error answer_all(struct reading *r, enum poll_outcome outcome, enum poll_error error);
-static const struct poll_rule *find_rule(struct reading *r, bool good);
 static bool has_status(const struct poll_rule *rule, int status);
 static enum poll_error by_rule(struct reading *r, const struct poll_rule *rule);
 static enum poll_error by_status(struct reading *r);
@@ -149,7 +148,7 @@ enum status poll_request(const struct poll_question *q, struct span token, struc
     const struct filling f = {q, &q->poll->requests[q->request], token};
 
     *ret = (struct poll_call){.method = NULL};
-    if (q->nposts == 0 || q->nposts > f.step->batch)
+    if ((q->nposts == 0) != (f.step->batch == 0) || q->nposts > f.step->batch)
         return err_cause(err, INVALID, "invalid_post_id",
                          "1 to %u posts can be asked about at a time, not %zu", f.step->batch, q->nposts);
     for (size_t i = 0; i < q->nposts; i++)
@@ -230,6 +229,15 @@ static void put_url(struct sheet *s, const struct filling *f)
         case POLL_ACCOUNT:
             put_encoded(s, f->q->account);
             break;
+        case POLL_SITE:
+            put_encoded(s, f->q->site);
+            break;
+        case POLL_FROM:
+            put_encoded(s, f->q->from);
+            break;
+        case POLL_TO:
+            put_encoded(s, f->q->to);
+            break;
         case POLL_TOKEN: /* never in a URL */
             break;
         }
@@ -274,6 +282,15 @@ static void put_body(struct sheet *s, const struct filling *f)
             break;
         case POLL_ACCOUNT:
             put_quoted(s, f->q->account);
+            break;
+        case POLL_SITE:
+            put_quoted(s, f->q->site);
+            break;
+        case POLL_FROM:
+            put_quoted(s, f->q->from);
+            break;
+        case POLL_TO:
+            put_quoted(s, f->q->to);
             break;
         }
     }
@@ -338,7 +355,7 @@ enum poll_error poll_read(const struct poll_question *q, const struct poll_reply
                 extract_open(&r.extract, reply->content, arena, NULL) == OK;
 
     r.named_by = arena_zero(arena, q->nposts * sizeof(*r.named_by));
-    rule = find_rule(&r, good);
+    rule = poll_rule_of(r.step, reply->status, good ? &r.extract : NULL);
     if (rule)
         return by_rule(&r, rule);
     if (reply->status < 200 || reply->status > 299)
@@ -356,13 +373,11 @@ static enum poll_error answer_all(struct reading *r, enum poll_outcome outcome, 
     return error;
 }
 
-/* good: the content is JSON. */
-static const struct poll_rule *find_rule(struct reading *r, bool good)
+const struct poll_rule *poll_rule_of(const struct poll_step *step, int status, struct extract *answer)
 {
-    for (size_t i = 0; i < r->step->nrules; i++) {
-        const struct poll_rule *rule = &r->step->rules[i];
-        if (has_status(rule, r->reply->status) &&
-            (!rule->at.at || (good && shape_holds(&r->extract, &rule->at))))
+    for (size_t i = 0; i < step->nrules; i++) {
+        const struct poll_rule *rule = &step->rules[i];
+        if (has_status(rule, status) && (!rule->at.at || (answer && shape_holds(answer, &rule->at))))
             return rule;
     }
     return NULL;
@@ -399,6 +414,7 @@ static enum poll_error by_rule(struct reading *r, const struct poll_rule *rule)
                            rule->means == POLL_MEANS_MISSING ? r->step->missing : rule->means);
         return POLL_ERROR_NONE;
     case POLL_MEANS_COULD_NOT_ASK:
+    case POLL_MEANS_CONFIG_ERROR: /* no rule of a poll */
         break;
     }
     return answer_all(r, POLL_COULD_NOT_ASK, POLL_FETCH_ERROR);

@@ -27,7 +27,8 @@ struct poll_question {
     size_t request;           /* index into poll->requests; 0 first */
     const struct span *posts; /* external_post_ids: 1 to poll->requests[request].batch, each once */
     size_t nposts;
-    struct span account; /* the platform's id of the account; absent: not known */
+    struct span account;        /* the platform's id of the account; absent: not known */
+    struct span site, from, to; /* of insights alone (insights.h), which has checked them */
 };
 
 /* Codes that are stored and shown; poll_error_name gives the words. */
@@ -101,5 +102,10 @@ struct poll_answer {
  * does. */
 enum poll_error poll_read(const struct poll_question *q, const struct poll_reply *reply, struct arena *arena,
                           struct poll_answer *answers);
+
+/* The first of the request's rules that holds for this HTTP status and answer; NULL: none does. */
+struct extract;
+const struct poll_rule *poll_rule_of(const struct poll_step *step, int status,
+                                     struct extract *answer); /* answer NULL: it is no JSON */
 
 #endif

@@ -1,6 +1,7 @@
 -- schedule_end: a run has ended; says when its job is due again if that is sooner or later than its schedule.
 -- $1 job text  $2 id of the run uuid  $3 status text (success, failed, skipped)  $4 exit code bigint (null: not known)
 -- $5 error text (null: none)  $6 pace text  $7 next_due timestamptz (null: as it stands)
+-- $8 $9 minutes between rounds before and from now on, numeric text (null: until the due times)
 -- Affects as many rows as events were written: one, two if the pace has changed, none if it had ended before.
 with before as (
   select job, pace, next_due, running_since
@@ -31,8 +32,8 @@ select case $3 when 'success' then 'job_completed' when 'skipped' then 'job_canc
        case when $3 = 'failed' then $5::text end
 from ended
 union all
-select 'interval_adjustment', job, 'recurring', null, extract(epoch from due_before - now()) / 60,
-       extract(epoch from next_due - now()) / 60,
+select 'interval_adjustment', job, 'recurring', null, coalesce($8::text::numeric, extract(epoch from due_before - now()) / 60),
+       coalesce($9::text::numeric, extract(epoch from next_due - now()) / 60),
        jsonb_build_object('pace', $6, 'previous_pace', pace_before, 'due', due_before, 'next_due', next_due), null
 from ended
 where pace_before <> $6

@@ -83,9 +83,9 @@ select results_eq($$select status, outcome, error_code from settle.job_runs$$, $
 execute run_kill(:one, 'again');
 select results_eq($$select error_message from settle.job_runs$$, $$values ('killed by signal 9')$$, 'once');
 
-execute schedule_end('publications', :two, 'success', 0, null, 'schedule', null);
+execute schedule_end('publications', :two, 'success', 0, null, 'schedule', null, null, null);
 select results_eq('select running::text from due', $$values ('0190a0a0-0000-7222-8333-444455556666')$$, 'another run ends nothing');
-execute schedule_end('publications', :one, 'failed', 137, 'killed by signal 9', 'busy', now() + interval '15 seconds');
+execute schedule_end('publications', :one, 'failed', 137, 'killed by signal 9', 'busy', now() + interval '15 seconds', null, null);
 select results_eq('select running, next_due, pace from due', $$values (null::uuid, interval '15 seconds', 'busy')$$,
   'the end frees the job and says when it is due again');
 reset role;
@@ -119,15 +119,15 @@ select results_eq('select b.wanted, s.wanted from seen_before as b, seen as s', 
   'a receipt wakes it that may have been stored while the last run looked');
 select results_eq('select b.awaited, l.awaited from load_before as b, load as l', $$values (false, true)$$, 'and keeps it from waiting');
 set local role settle_reconciler;
-execute schedule_wake('publications', now() + interval '5 minutes', now() + interval '1 minute');
+execute schedule_wake('publications', now() + interval '5 minutes', now() + interval '1 minute', null, null);
 select results_eq('select next_due, pace from due', $$values (interval '1 minute', 'schedule')$$, 'it is due as scheduled');
-execute schedule_wake('publications', now() + interval '1 minute', now() + interval '1 minute');
+execute schedule_wake('publications', now() + interval '1 minute', now() + interval '1 minute', null, null);
 select results_eq('select next_due from due', $$values (interval '1 minute')$$, 'and is woken once');
 reset role;
 select is((select count(*) from events where event_type = 'interval_adjustment'), 2::bigint, 'which is an event');
 update settle.job_schedule set next_due = now() + interval '1 day' where job = 'publications';
 set local role settle_reconciler;
-execute schedule_wake('publications', now() + interval '1 day', now() + interval '1 minute');
+execute schedule_wake('publications', now() + interval '1 day', now() + interval '1 minute', null, null);
 select results_eq('select next_due, pace from due', $$values (interval '1 minute', 'schedule')$$,
   'so is one that a clock planned which was set back since');
 reset role;

@@ -130,6 +130,44 @@ static void an_expired_connection_is_a_failure(void **state)
                      1);
 }
 
+/* Of anna's tasks one waits for a person. */
+static void a_person_sets_a_task_going(void **state)
+{
+    struct world *w = *state;
+    long id = world_count(w, "insert into settle.platform_insights_tasks (user_id, platform, status, "
+                             "consecutive_failures, cool_off_until) values ('anna', 'gsc', "
+                             "'needs_intervention', 3, now() + interval '7 days') returning id");
+    char path[128];
+    struct reply r;
+
+    snprintf(path, sizeof(path), "/api/scheduler/tasks/platform_insights/%ld/manual-trigger", id);
+    r = world_api(w, "POST", path, NULL);
+    assert_int_equal(r.status, 200);
+    assert_string_equal(names_of(r.json),
+                        "success task_type task_id platform status next_check changed auditable ");
+    assert_true(json_is_true(json_object_get(r.json, "changed")));
+    assert_int_equal(
+        world_count(w, "select count(*) from settle.platform_insights_tasks where status = 'active' "
+                       "and consecutive_failures = 0 and cool_off_until is null and next_check <= now()"),
+        1);
+    r = world_api(w, "POST", path, NULL);
+    assert_int_equal(r.status, 200);
+    assert_true(json_is_false(json_object_get(r.json, "changed")));
+    assert_int_equal(world_count(w, "select count(*) from settle.social_sync_ledger where event_type = "
+                                    "'task_triggered' and actor = 'local'"),
+                     2);
+
+    snprintf(path, sizeof(path), "/api/scheduler/tasks/strategy/%ld/manual-trigger", id);
+    r = world_api(w, "POST", path, NULL);
+    assert_int_equal(r.status, 400);
+    assert_non_null(strstr(r.body, "unknown_task_type"));
+    assert_int_equal(
+        world_api(w, "POST", "/api/scheduler/tasks/platform_insights/999999/manual-trigger", NULL).status,
+        404);
+    assert_int_equal(
+        world_api(w, "POST", "/api/scheduler/tasks/platform_insights/x/manual-trigger", NULL).status, 404);
+}
+
 static size_t drop_body(const void *data, size_t size, size_t n, void *ctx)
 {
     (void)data, (void)ctx;
@@ -244,6 +282,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(a_gap_is_seen_and_closed, reset),
         cmocka_unit_test_setup(an_expired_connection_is_a_failure, reset),
+        cmocka_unit_test_setup(a_person_sets_a_task_going, reset),
         cmocka_unit_test_setup(of_fifty_at_once_one_makes_each, reset),
         cmocka_unit_test_setup(the_loser_sees_it_skipped, reset),
         cmocka_unit_test_setup(an_alert_is_closed_once, reset),

@@ -18,7 +18,7 @@ static struct {
     char operator[KEY_TEXT_BYTES], expired[KEY_TEXT_BYTES], revoked[KEY_TEXT_BYTES];
 } keys;
 
-static char publication[64], receipt[80], refused[64], run[64];
+static char publication[64], receipt[80], refused[64], run[64], task[24];
 
 enum { TENANTS = 8, POSTS = 4, REQUESTS = 1000, REQUESTS_LONG = 10000 };
 struct cell;
@@ -148,6 +148,8 @@ static int reset(void **state)
            "message) "
            "values (gen_random_uuid(), 's', 't', 'SYSTEM_HEALTH', 'LOW', 'k', 'anna', 'post-of-anna', 'm')");
     add_scheduled(w, "anna", "post-of-anna");
+    snprintf(task, sizeof(task), "%s",
+             world_sql(w, "select id from settle.platform_insights_tasks where platform = 'gsc'"));
     return 0;
 }
 
@@ -190,6 +192,7 @@ static const struct cell {
     {"GET",  "/alerts",                                                  "",                  NULL,                                            NULL,        200, 200, 0  },
     {"GET",  "/api/scheduler/platform-insights/logs/{user_id}",          "",                  NULL,                                            NULL,        200, 403, 0  },
     {"GET",  "/api/scheduler/tasks-needing-intervention/{user_id}",      "",                  NULL,                                            NULL,        200, 403, 0  },
+    {"POST", "/api/scheduler/tasks/{type}/{id}/manual-trigger",          "",                  NULL,                                            task,        200, 404, 0  },
     {"GET",  "/api/scheduler/dashboard",                                 "?user_id=anna",     NULL,                                            NULL,        200, 403, 0  },
     {"POST", "/api/scheduler/dashboard/cumulative-stats/reconcile",      "",                  NULL,                                            NULL,        403, 403, 200},
     {"GET",  "/api/scheduler/event-history",                             "",                  NULL,                                            NULL,        200, 200, 0  },
@@ -226,9 +229,13 @@ static const struct cell *cell_of(const struct route *r)
 static struct reply ask_cell(struct world *w, const struct cell *c, const char *key)
 {
     char path[256];
-    const char *id = strstr(c->path, "{id}"), *user = strstr(c->path, "{user_id}");
+    const char *id = strstr(c->path, "{id}"), *user = strstr(c->path, "{user_id}"),
+               *type = strstr(c->path, "{type}");
 
-    if (id)
+    if (type)
+        snprintf(path, sizeof(path), "%.*splatform_insights/%s%s", (int)(type - c->path), c->path, c->id,
+                 id + 4);
+    else if (id)
         snprintf(path, sizeof(path), "%.*s%s%s%s", (int)(id - c->path), c->path, c->id, id + 4, c->query);
     else if (user)
         snprintf(path, sizeof(path), "%.*sanna%s", (int)(user - c->path), c->path,

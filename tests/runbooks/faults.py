@@ -273,6 +273,12 @@ def circuit_breaker(w):
     yield
 
 
+def insights_tasks(w):
+    w.sql("""insert into settle.platform_insights_tasks (user_id, platform, status, failure_reason, consecutive_failures)
+             values ('tests', 'gsc', 'needs_intervention', 'auth_error: HTTP 401', 3)""")
+    yield
+
+
 def publications(w, platform, n, age, post="null"):
     """So many in processing, untouched for so long."""
     w.sql(f"""insert into settle.publish_logs (platform, user_id_str, external_post_id, status, updated_at)

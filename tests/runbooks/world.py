@@ -102,7 +102,8 @@ class World:
                     do $$ declare t regclass; begin
                       for t in select format('settle.%I', tablename) from pg_catalog.pg_tables
                                where schemaname = 'settle'
-                                 and tablename not in ('schema_version', 'hint_key', 'job_fences') loop
+                                 and tablename not in ('schema_version', 'hint_key', 'job_fences', 'insights_platforms',
+                                                        'scheduler_cumulative_stats', 'scheduler_stats_baseline') loop
                         execute 'delete from ' || t;
                       end loop;
                     end $$""")

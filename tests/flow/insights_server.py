@@ -1,0 +1,81 @@
+#!/usr/bin/python3
+"""Search Console and Bing in one, for insights. What it does is the first word of the site's name, https://WORD-USER.example/:
+
+    fine                    figures
+    e500 e401 e403 e404 e429 ...   an HTTP status
+    garbage                 no JSON
+    slow                    no answer as long as the other side waits
+    crowd                   answers once ten of them are here at one time, or no other comes
+    once                    500 for the first time, then figures
+
+usage: insights_server.py LOG    Prints its port, then serves until stdin ends. One line "SITE TOKEN WITH" a request goes to LOG,
+                                 WITH being how many are here at that time, itself included.
+"""
+import json
+import re
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote
+
+TEN = 10
+QUIET_S = 0.75
+
+
+class Platform(BaseHTTPRequestHandler):
+    protocol_version = 'HTTP/1.1'
+
+    def do_GET(self):
+        self.answer({'d': [{'Clicks': 3, 'Impressions': 40}, {'Clicks': 4, 'Impressions': 50}]})
+
+    def do_POST(self):
+        asked = json.loads(self.rfile.read(int(self.headers['content-length'])))
+        assert re.fullmatch(r'\d{4}-\d\d-\d\d', asked['startDate']) and asked['startDate'] < asked['endDate']
+        self.answer({'rows': [{'clicks': 7.0, 'impressions': 90.0, 'ctr': 0.08, 'position': 3.5}],
+                     'responseAggregationType': 'byProperty'})
+
+    def answer(self, figures):
+        site = unquote(re.search(r'https%3A%2F%2F[^&/?]*', self.path)[0])
+        word = re.match(r'https://([a-z0-9]+)-', site)[1]
+        with lock:
+            here[0] += 1
+            seen[site] = seen.get(site, 0) + 1
+            first = seen[site] == 1
+            with open(sys.argv[1], 'a', encoding='utf-8') as log:
+                log.write(f"{site} {self.headers['authorization']} {here[0]}\n")
+            lock.notify_all()
+            if word == 'crowd':
+                lock.wait_for(lambda: here[0] > TEN, QUIET_S if here[0] >= TEN else 2 * QUIET_S)
+            here[0] -= 1  # before the answer: who has it may come again at once
+        if word == 'slow':
+            over.wait()
+        if word == 'garbage':
+            self.reply(200, b'<html>')
+        elif word == 'once' and first:
+            self.reply(500, b'{}')
+        elif word[0] == 'e' and word[1:].isdigit():
+            self.reply(int(word[1:]), b'{}', {'retry-after': '120'} if word == 'e429' else {})
+        else:
+            self.reply(200, json.dumps(figures).encode())
+
+    def reply(self, status, body, headers=()):
+        self.send_response(status)
+        for name, value in dict(headers).items():
+            self.send_header(name, value)
+        self.send_header('content-length', str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+lock = threading.Condition()
+here, seen = [0], {}
+over = threading.Event()
+server = ThreadingHTTPServer(('127.0.0.1', 0), Platform)
+server.daemon_threads = True
+server.handle_error = lambda *_: None  # callers may be killed
+threading.Thread(target=server.serve_forever, daemon=True).start()
+print(server.server_address[1], flush=True)
+sys.stdin.read()
