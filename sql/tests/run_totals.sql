@@ -83,11 +83,10 @@ insert into settle.job_runs (id, job_name, actor, trigger, status, holder, start
 values (gen_random_uuid(), 'publications', 'tests', 'manual', 'success', 'h', now() - interval '2 hours', now() - interval '1 hour', 'done');
 set local role settle_operator;
 select results_eq($$execute gauge_runs$$,
-  $$select f.name, e.ended, e.good, e.took, e.held, e.over
+  $$select f.name, e.ended, e.good, e.took, coalesce(e.held, 0), coalesce(e.over, 0)
     from settle.job_fences f
     left join (values ('publications', extract(epoch from now())::float8, extract(epoch from now() - interval '1 hour')::float8, 3600::float8, 0::float8, 1::float8),
-                 ('maintain', extract(epoch from now())::float8, null, null, 1, 0),
-                 ('serve', null, null, null, 0, 0)) as e (name, ended, good, took, held, over) using (name)$$,
+                 ('maintain', extract(epoch from now())::float8, null, null, 1, 0)) as e (name, ended, good, took, held, over) using (name)$$,
   'ends, the newest good one behind those that failed, and locks');
 select ok((select count(*) = sum((n > 0)::int) from settle.run_totals), 'the API reads the totals');
 
