@@ -6,7 +6,7 @@ select 200 as status,
          'success', true,
          'user_id', $1::text,
          'tasks', coalesce(json_agg(json_build_object(
-                             'task_id', id, 'task_type', platform || '_insights', 'user_id', user_id, 'platform', platform,
+                             'task_id', id, 'task_type', 'platform_insights', 'user_id', user_id, 'platform', platform,
                              'site_url', site_url, 'status', status, 'consecutive_failures', consecutive_failures,
                              'failure_pattern', failure_pattern, 'failure_reason', failure_reason,
                              'last_failure', last_failure, 'cool_off_until', cool_off_until)

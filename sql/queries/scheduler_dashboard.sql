@@ -55,16 +55,13 @@ with term as materialized (
   limit 1
 ), leader as (
   select exists (select from settle.job_fences where name = 'serve' and lease_until > now()) as leads
-), types as (
-  select coalesce(json_agg(platform || '_insights' order by platform), '[]') as names
-  from settle.insights_platforms
 ), jobs as (
   select coalesce(jsonb_agg(
            jsonb_build_object('id', id, 'name', id, 'trigger_type', trigger_type, 'next_run_time', next_run_time,
                               'user_id', user_id, 'job_store', 'default', 'user_job_store', 'default',
                               'is_database_task', task_id is not null)
            || case when task_id is null then '{}'
-                   else jsonb_build_object('function_name', platform || '_insights', 'platform', platform, 'task_id', task_id,
+                   else jsonb_build_object('function_name', 'platform_insights', 'platform', platform, 'task_id', task_id,
                                            'frequency', 'Weekly', 'task_category', 'platform_insights')
               end order by task_id is not null, next_run_time, id), '[]') as shown
   from (select *
@@ -99,7 +96,7 @@ select 200 as status,
            'intelligent_scheduling', leader.leads,
            'active_strategies_count', coalesce((select active_strategies_count from last_cycle), 0),
            'last_interval_adjustment', (select event_date from last_adjustment),
-           'registered_types', types.names,
+           'registered_types', json_build_array('platform_insights'),
            'cumulative_total_check_cycles', cumulative.n -> 0,
            'cumulative_tasks_found', cumulative.n -> 1,
            'cumulative_tasks_executed', cumulative.n -> 2,
@@ -110,8 +107,8 @@ select 200 as status,
          'job_count', job.n,
          'recurring_jobs', job.n,
          'one_time_jobs', 0,
-         'registered_task_types', types.names,
+         'registered_task_types', json_build_array('platform_insights'),
          'user_isolation', json_build_object('enabled', current_user = 'settle_tenant', 'current_user_id', $1),
          'last_updated', now())::text as body,
        null as cursor
-from cycles, cumulative, leader, types, jobs, job
+from cycles, cumulative, leader, jobs, job

@@ -7,7 +7,7 @@ with jobs as (
                               'user_id', user_id, 'job_store', 'default', 'user_job_store', 'default',
                               'is_database_task', task_id is not null)
            || case when task_id is null then '{}'
-                   else jsonb_build_object('function_name', platform || '_insights', 'platform', platform, 'task_id', task_id,
+                   else jsonb_build_object('function_name', 'platform_insights', 'platform', platform, 'task_id', task_id,
                                            'frequency', 'Weekly', 'task_category', 'platform_insights')
               end order by task_id is not null, next_run_time, id), '[]') as shown
   from (select *

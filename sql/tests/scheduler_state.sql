@@ -1,8 +1,8 @@
 -- The scheduler's totals: each event counts once, whoever writes it, and goes on counting when it is forgotten; cycle_add,
--- schedule_end, event_forget. Who sees which of its rows.
+-- event_forget, stats_reconcile, scheduler_event_cleanup. Who sees which of its rows.
 begin;
 create extension if not exists pgtap;
-select plan(24);
+select plan(31);
 
 \set statement `cat sql/queries/cycle_add.sql`
 prepare cycle_add as :statement;
@@ -10,6 +10,10 @@ prepare cycle_add as :statement;
 prepare event_add as :statement;
 \set statement `cat sql/queries/event_forget.sql`
 prepare event_forget as :statement;
+\set statement `cat sql/queries/stats_reconcile.sql`
+prepare stats_reconcile as :statement;
+\set statement `cat sql/queries/scheduler_event_cleanup.sql`
+prepare scheduler_event_cleanup as :statement;
 
 create temporary view totals as
 select array[total_check_cycles, cumulative_tasks_found, cumulative_tasks_executed, cumulative_tasks_failed, cumulative_tasks_skipped,
@@ -61,6 +65,24 @@ delete from settle.scheduler_event_logs where id < 0;
 select results_eq('select n from forgotten', $$values ('{1,5,3,1,1,1,1}'::bigint[])$$, 'nothing counts nothing');
 select pg_temp.totals_are('{2,7,5,1,1,2,1}', 'and the totals stay');
 
+-- The repair, as the role whose it is; what the API does at once is no run that metrics count.
+update settle.scheduler_cumulative_stats
+set total_check_cycles = 9, cumulative_tasks_skipped = 0, cumulative_job_completed = 0, last_check_cycle_id = null;
+set local role settle_operator;
+create temporary table dry as execute stats_reconcile(true, gen_random_uuid(), 'tests');
+select pg_temp.totals_are('{9,7,5,1,0,0,1}', 'a dry run writes nothing');
+select results_eq($$select status, (body::json -> 'drift' ->> 'total_check_cycles')::int from dry$$, $$values (200, 7)$$,
+                  'and says what is wrong');
+execute stats_reconcile(false, gen_random_uuid(), 'tests');
+select pg_temp.totals_are('{2,7,5,1,1,2,1}', 'what is missing is added');
+execute scheduler_event_cleanup(null, 1, false, gen_random_uuid(), 'tests');
+execute stats_reconcile(false, gen_random_uuid(), 'tests');
+select pg_temp.totals_are('{2,7,5,1,1,2,1}', 'and nothing twice');
+reset role;
+select is((select last_check_cycle_id from settle.scheduler_cumulative_stats),
+          (select max(id) from settle.scheduler_event_logs where event_type = 'check_cycle'), 'the last cycle is known again');
+select is_empty('select from settle.run_totals', 'no run of a job was counted');
+
 -- Who sees what.
 insert into settle.scheduler_event_logs (event_type, user_id, event_data, error_message)
 values ('job_completed', 'anna', '{"of": "anna"}', 'hers'), ('job_completed', 'bert', '{"of": "bert"}', 'his'),
@@ -80,6 +102,8 @@ select bag_eq(
   'a tenant sees its own events, and of those that are nobody''s no details');
 select results_eq('select result_data ->> ''of'' from settle.platform_insights_execution_logs', array['anna'], 'its own tasks'' logs');
 select results_eq('select task_title from settle.monitoring_tasks', array['of anna and 7'], 'what was monitored for it');
+select bag_eq('select id::text from settle.scheduler_jobs', array['check_due_tasks', 'platform_insights_gsc_anna'],
+              'the loop and its own tasks');
 select set_config('settle.tenant', '7', true);
 select results_eq('select user_id from settle.task_execution_logs', array[7], 'older rows name it by its number');
 select set_config('settle.tenant', '456', true);

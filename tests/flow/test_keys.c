@@ -396,6 +396,39 @@ static void check_names(size_t tenant, const struct cell *c, const struct reply 
             fail_msg("%s %s shows %s of another: %s", c->method, c->path, own, r->body);
 }
 
+/* Of jobs the loop, which is everybody's, and its own task; of events its own, and nobody's without their details. */
+static void a_dashboard_is_of_one_tenant(void **state)
+{
+    struct world *w = *state;
+    struct reply r;
+    json_t *isolation, *event;
+    size_t i;
+
+    add_scheduled(w, "bert", "post-of-bert");
+    r = ask(w, keys.read, "GET", "/api/scheduler/dashboard", NULL);
+    assert_int_equal(r.status, 200);
+    isolation = json_object_get(r.json, "user_isolation");
+    assert_true(json_is_true(json_object_get(isolation, "enabled")));
+    assert_string_equal(json_string_value(json_object_get(isolation, "current_user_id")), "anna");
+    assert_int_equal(json_integer_value(json_object_get(r.json, "job_count")), 2);
+    assert_string_equal(
+        json_string_value(json_object_get(json_array_get(json_object_get(r.json, "jobs"), 1), "id")),
+        "platform_insights_bing_anna");
+    r = ask(w, keys.read, "GET", "/api/scheduler/event-history", NULL);
+    assert_int_equal(json_integer_value(json_object_get(r.json, "total_count")), 3);
+    json_array_foreach(json_object_get(r.json, "events"), i, event) {
+        bool own = json_is_string(json_object_get(event, "user_id"));
+
+        assert_int_equal(json_is_string(json_object_get(event, "error_message")), own);
+        assert_int_equal(json_object_size(json_object_get(event, "event_data")), 0);
+    }
+    r = ask(w, keys.operator, "GET", "/api/scheduler/dashboard", NULL);
+    isolation = json_object_get(r.json, "user_isolation");
+    assert_true(json_is_false(json_object_get(isolation, "enabled")));
+    assert_true(json_is_null(json_object_get(isolation, "current_user_id")));
+    assert_int_equal(json_integer_value(json_object_get(r.json, "job_count")), 5);
+}
+
 static void a_post_of_another_tenant_is_taken(void **state)
 {
     struct world *w = *state;
@@ -686,6 +719,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(each_route_asks_each_key, reset),
         cmocka_unit_test_setup(random_requests_leak_nothing, reset),
+        cmocka_unit_test_setup(a_dashboard_is_of_one_tenant, reset),
         cmocka_unit_test_setup(a_post_of_another_tenant_is_taken, reset),
         cmocka_unit_test_setup(a_word_that_names_its_post_gives_way_to_the_webhook_that_came_before, reset),
         cmocka_unit_test_setup(a_word_cannot_name_the_post_of_another_tenant, reset),
