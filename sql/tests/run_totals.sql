@@ -87,7 +87,7 @@ select results_eq($$execute gauge_runs$$,
     from settle.job_fences f
     left join (values ('publications', extract(epoch from now())::float8, extract(epoch from now() - interval '1 hour')::float8, 3600::float8, 0::float8, 1::float8),
                  ('maintain', extract(epoch from now())::float8, null, null, 1, 0),
-                 ('serve', null, null, null, 0, 0)) as e (name, ended, good, took, held, over) using (name)$$,
+                 ('serve', null, null, null, 0, 0), ('insights', null, null, null, 0, 0)) as e (name, ended, good, took, held, over) using (name)$$,
   'ends, the newest good one behind those that failed, and locks');
 select ok((select count(*) = sum((n > 0)::int) from settle.run_totals), 'the API reads the totals');
 
