@@ -39,6 +39,7 @@ static enum status write_end(void *ctx, size_t rows, struct err *err);
 static enum status write_run(struct job *j, struct err *err);
 static enum status write_cycle(struct job *j, struct err *err);
 static const char *interval_of(const struct job *j, char ret[INTERVAL_BYTES]);
+static int64_t skipped(const struct tasks_done *d);
 static int report(const struct job *j, const struct err *err);
 static json_t *report_json(const struct job *j);
 static json_t *could_not_json(const struct tasks_done *d);
@@ -275,7 +276,7 @@ static enum status write_cycle(struct job *j, struct err *err)
     pg_arg_int(&args, d->found);
     pg_arg_int(&args, d->succeeded);
     pg_arg_int(&args, d->failed);
-    pg_arg_int(&args, d->stuck + d->held + d->paused);
+    pg_arg_int(&args, skipped(d));
     pg_arg_json(&args, span_of(arena_print(s->arena, "{\"platform_insights\":%" PRId64 "}", d->found)));
     pg_arg_int(&args, j->duration_ms);
     pg_arg_int(&args, d->active);
@@ -303,6 +304,12 @@ static const char *interval_of(const struct job *j, char ret[INTERVAL_BYTES])
     else
         snprintf(ret, INTERVAL_BYTES, "%.2f", (double)(next_us - first_us) / (double)MINUTE_US);
     return ret;
+}
+
+/* Those that wait for a person are passed over by each round. */
+static int64_t skipped(const struct tasks_done *d)
+{
+    return d->stuck + d->held + d->paused;
 }
 
 static int report(const struct job *j, const struct err *err)
@@ -333,10 +340,10 @@ static json_t *report_json(const struct job *j)
     all = json_pack("{ss ss sI sI sI sI sI sI sI sI sI sI sI so sb}", "outcome", j->outcome, "run_id", run_id,
                     "duration_ms", (json_int_t)j->duration_ms, "tasks_found", (json_int_t)d->found,
                     "tasks_executed", (json_int_t)d->succeeded, "tasks_failed", (json_int_t)d->failed,
-                    "tasks_skipped", (json_int_t)(d->stuck + d->held + d->paused), "needs_intervention",
-                    (json_int_t)d->stuck, "leased", (json_int_t)d->leased, "held", (json_int_t)d->held,
-                    "timed_out", (json_int_t)d->timed_out, "cut_off", (json_int_t)d->cut_off, "lost",
-                    (json_int_t)d->lost, "could_not", could_not_json(d), "ran_out", (int)d->ran_out);
+                    "tasks_skipped", (json_int_t)skipped(d), "needs_intervention", (json_int_t)d->stuck,
+                    "leased", (json_int_t)d->leased, "held", (json_int_t)d->held, "timed_out",
+                    (json_int_t)d->timed_out, "cut_off", (json_int_t)d->cut_off, "lost", (json_int_t)d->lost,
+                    "could_not", could_not_json(d), "ran_out", (int)d->ran_out);
     if (j->due)
         json_object_set(all, "due", j->due);
     return all;

@@ -14,6 +14,7 @@ create table settle.scheduler_cumulative_stats (
   cumulative_job_completed bigint not null default 0,
   cumulative_job_failed bigint not null default 0,
   last_check_cycle_id bigint,
+  last_check_cycle_number integer not null default 0,
   repairs bigint not null default 0,
   last_updated timestamptz,
   created_at timestamptz not null default now(),
@@ -41,7 +42,7 @@ comment on column settle.scheduler_stats_baseline.newest is 'event_date of the n
 
 insert into settle.scheduler_cumulative_stats (
   total_check_cycles, cumulative_tasks_found, cumulative_tasks_executed, cumulative_tasks_failed, cumulative_tasks_skipped,
-  cumulative_job_completed, cumulative_job_failed, last_check_cycle_id, last_updated)
+  cumulative_job_completed, cumulative_job_failed, last_check_cycle_id, last_check_cycle_number, last_updated)
 select count(*) filter (where event_type = 'check_cycle'),
        coalesce(sum(tasks_found) filter (where event_type = 'check_cycle'), 0),
        coalesce(sum(tasks_executed) filter (where event_type = 'check_cycle'), 0),
@@ -50,6 +51,7 @@ select count(*) filter (where event_type = 'check_cycle'),
        count(*) filter (where event_type = 'job_completed'),
        count(*) filter (where event_type = 'job_failed'),
        max(id) filter (where event_type = 'check_cycle'),
+       coalesce(max(check_cycle_number), 0),
        max(event_date) filter (where event_type in ('check_cycle', 'job_completed', 'job_failed'))
 from settle.scheduler_event_logs;
 insert into settle.scheduler_stats_baseline (id) values (1);
@@ -70,6 +72,7 @@ begin
          count(*) filter (where event_type = 'job_completed') as job_completed,
          count(*) filter (where event_type = 'job_failed') as job_failed,
          max(id) filter (where event_type = 'check_cycle') as last_cycle,
+         max(check_cycle_number) as last_number,
          max(event_date) as newest
   into n
   from changed;
@@ -96,6 +99,7 @@ begin
         cumulative_job_completed = cumulative_job_completed + n.job_completed,
         cumulative_job_failed = cumulative_job_failed + n.job_failed,
         last_check_cycle_id = greatest(last_check_cycle_id, n.last_cycle),
+        last_check_cycle_number = greatest(last_check_cycle_number, n.last_number),
         last_updated = now(),
         updated_at = now()
     where id = 1;

@@ -3,7 +3,7 @@ begin;
 
 select 1 / count(*) from settle.schema_version where change = 'scheduler_state';
 select total_check_cycles, cumulative_tasks_found, cumulative_tasks_executed, cumulative_tasks_failed, cumulative_tasks_skipped,
-       cumulative_job_completed, cumulative_job_failed, last_check_cycle_id, repairs, last_updated, created_at, updated_at
+       cumulative_job_completed, cumulative_job_failed, last_check_cycle_id, last_check_cycle_number, repairs, last_updated, created_at, updated_at
 from settle.scheduler_cumulative_stats
 where false;
 select 1 / count(*) from settle.scheduler_cumulative_stats where id = 1;

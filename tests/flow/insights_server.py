@@ -6,12 +6,14 @@
     garbage                 no JSON
     slow                    no answer as long as the other side waits
     crowd                   answers once ten of them are here at one time, or no other comes
+    gate                    no answer until there is a file LOG.open
     once                    500 for the first time, then figures
 
 usage: insights_server.py LOG    Prints its port, then serves until stdin ends. One line "SITE TOKEN WITH" a request goes to LOG,
                                  WITH being how many are here at that time, itself included.
 """
 import json
+import os
 import re
 import sys
 import threading
@@ -49,6 +51,8 @@ class Platform(BaseHTTPRequestHandler):
             here[0] -= 1  # before the answer: who has it may come again at once
         if word == 'slow':
             over.wait()
+        while word == 'gate' and not os.path.exists(sys.argv[1] + '.open'):
+            over.wait(0.01)
         if word == 'garbage':
             self.reply(200, b'<html>')
         elif word == 'once' and first:

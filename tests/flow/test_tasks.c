@@ -95,9 +95,27 @@ static int up(void **state)
     return 0;
 }
 
+/* What waits at the server's gate goes on. */
+static void open_gate(void)
+{
+    char path[220];
+
+    snprintf(path, sizeof(path), "%s.open", server.log);
+    fclose(fopen(path, "w"));
+}
+
+static void close_gate(void)
+{
+    char path[220];
+
+    snprintf(path, sizeof(path), "%s.open", server.log);
+    unlink(path);
+}
+
 static int reset(void **state)
 {
     world_reset(*state);
+    close_gate();
     unlink(server.log);
     setenv("SETTLE_RECONCILE_FAILURE_THRESHOLD", "1000", 1);
     setenv("SETTLE_FETCH_TIMEOUT_MS", "15000", 1);
@@ -291,7 +309,7 @@ static void test_each_failure_has_its_class(void **state)
     struct outcome o;
     char want[64];
 
-    setenv("SETTLE_FETCH_TIMEOUT_MS", "300", 1);
+    setenv("SETTLE_FETCH_TIMEOUT_MS", "800", 1);
     for (size_t i = 0; i < countof(cases); i++)
         ids[i] = connected(w, cases[i].word, "gsc", cases[i].word);
     unconnected = task(w, "nobody", "gsc", "fine");
@@ -389,7 +407,7 @@ static void test_what_takes_too_long_is_cut_off(void **state)
     long slow = connected(w, "anna", "gsc", "slow"), fine = connected(w, "bert", "gsc", "fine");
     struct outcome o;
 
-    setenv("SETTLE_INSIGHTS_BATCH_SECONDS", "1", 1);
+    setenv("SETTLE_INSIGHTS_BATCH_SECONDS", "2", 1);
     o = go_round(w);
     assert_said(&o, 2, 1, 1, 0);
     assert_int_equal(said(&o, "timed_out"), 1);
@@ -479,7 +497,7 @@ static void test_what_a_killed_runner_held_is_taken_over_when_its_lease_ends(voi
     struct process p = start_round(w);
     struct outcome o;
 
-    world_until(10, times_asked(w) == 1);
+    world_until(30, times_asked(w) == 1);
     kill(p.pid, SIGKILL);
     world_wait(w, p);
     free_job(w);
@@ -503,17 +521,19 @@ static void overtake(struct world *w, bool lease_too)
 {
     struct process p, q;
     struct outcome first, second;
-    long id = connected(w, "anna", "gsc", "crowd");
+    long id = connected(w, "anna", "gsc", "gate");
 
     connected(w, "bert", "gsc", "fine");
     p = start_round(w);
-    world_until(10, world_count(w, "select count(*) from settle.platform_insights_execution_logs") == 1 &&
+    world_until(30, world_count(w, "select count(*) from settle.platform_insights_execution_logs") == 1 &&
                         times_asked(w) == 2);
     if (lease_too)
         world_sql(w, "update settle.task_leases set expires_at = now()");
     free_job(w);
     make_due(w);
     q = start_round(w);
+    world_until(20, world_count(w, "select count(*) from settle.job_runs") == 2); /* it has taken over */
+    open_gate();
     second = world_wait(w, q);
     first = world_wait(w, p);
     assert_int_equal(first.status, 75);
@@ -539,6 +559,57 @@ static void test_an_answer_under_a_lost_lease_is_dropped(void **state)
     overtake(*state, true);
 }
 
+/* The job is still its own, the task is not: nobody has taken it, and yet nothing is written. */
+static void test_a_lease_that_is_over_is_nobodys(void **state)
+{
+    struct world *w = *state;
+    long id = connected(w, "anna", "gsc", "gate");
+    struct process p = start_round(w);
+    struct outcome o;
+
+    world_until(30, times_asked(w) == 1);
+    world_sql(w, "update settle.task_leases set expires_at = now()");
+    open_gate();
+    o = world_wait(w, p);
+    assert_said(&o, 1, 0, 0, 0);
+    assert_int_equal(said(&o, "lost"), 1);
+    assert_non_null(strstr(o.err, "insights_lease_lost"));
+    assert_int_equal(world_count(w, "select count(*) from settle.platform_insights_execution_logs"), 0);
+    assert_state(w, id, "active 0 - 0");
+}
+
+static void test_told_to_end_it_leaves_nothing_behind(void **state)
+{
+    struct world *w = *state;
+    long id = connected(w, "anna", "gsc", "slow");
+    struct process p = start_round(w);
+    struct outcome o;
+
+    world_until(30, times_asked(w) == 1);
+    kill(p.pid, SIGTERM);
+    o = world_wait(w, p);
+    assert_int_equal(o.status, 75);
+    assert_int_equal(said(&o, "cut_off"), 1);
+    assert_int_equal(world_count(w, "select count(*) from settle.task_leases"), 0);
+    assert_state(w, id, "active 0 - 0"); /* due as it was */
+    assert_string_equal(world_sql(w, "select concat_ws(' ', status, error_message) "
+                                     "from settle.platform_insights_execution_logs"),
+                        "skipped interrupted");
+    assert_string_equal(world_sql(w, "select concat_ws(' ', status, outcome) from settle.job_runs"),
+                        "failed interrupted");
+}
+
+static void test_what_fails_for_a_moment_is_tried_again_at_once(void **state)
+{
+    struct world *w = *state;
+    struct outcome o;
+
+    connected(w, "anna", "gsc", "once");
+    o = go_round(w);
+    assert_said(&o, 1, 1, 0, 0);
+    assert_int_equal(times_asked(w), 2);
+}
+
 static void test_two_runners_do_no_task_twice(void **state)
 {
     struct world *w = *state;
@@ -557,7 +628,7 @@ static void test_two_runners_do_no_task_twice(void **state)
             connected(w, user, "gsc", i % 4 ? "fine" : "slow");
         }
         one = start_round(w);
-        world_until(10, times_asked(w) > 0);
+        world_until(30, times_asked(w) > 0);
         free_job(w); /* both believe that they may */
         other = start_round(w);
         first = world_wait(w, one);
@@ -693,6 +764,9 @@ int main(void)
         cmocka_unit_test_setup(test_what_a_killed_runner_held_is_taken_over_when_its_lease_ends, reset),
         cmocka_unit_test_setup(test_who_was_overtaken_writes_nothing, reset),
         cmocka_unit_test_setup(test_an_answer_under_a_lost_lease_is_dropped, reset),
+        cmocka_unit_test_setup(test_a_lease_that_is_over_is_nobodys, reset),
+        cmocka_unit_test_setup(test_told_to_end_it_leaves_nothing_behind, reset),
+        cmocka_unit_test_setup(test_what_fails_for_a_moment_is_tried_again_at_once, reset),
         cmocka_unit_test_setup(test_two_runners_do_no_task_twice, reset),
         cmocka_unit_test_setup(test_a_person_sets_a_task_going_again, reset),
         cmocka_unit_test_setup(test_one_task_is_run_though_it_waits_for_a_person, reset),
