@@ -537,9 +537,10 @@ static void repairs_race_with_each_other_and_with_cycles(void **state)
     assert_string_equal(world_sql(w, RECOUNT), "{12,79,37,11,23,1,1}");
     assert_string_equal(world_sql(w, TOTALS), "{12,79,37,11,23,1,1}");
     assert_int_equal(world_count(w, "select repairs from settle.scheduler_cumulative_stats"), RACERS * TIMES);
-    assert_int_equal(world_count(w, "select count(*) from (select check_cycle_number > lag(check_cycle_number) "
-                                    "over (order by id) as is_behind from settle.scheduler_event_logs where "
-                                    "event_type = 'check_cycle') as cycles where not is_behind"),
+    assert_int_equal(world_count(w,
+                                 "select count(*) from (select check_cycle_number > lag(check_cycle_number) "
+                                 "over (order by id) as is_behind from settle.scheduler_event_logs where "
+                                 "event_type = 'check_cycle') as cycles where not is_behind"),
                      0);
 }
 
