@@ -115,13 +115,17 @@ as $$
 declare
   today timestamptz := date_trunc('day', now(), 'UTC');
 begin
-  if tg_op in ('UPDATE', 'DELETE') then
-    insert into settle.dirty_days (date)
-    select distinct (requested_at at time zone 'UTC')::date from old_rows where requested_at < today;
-  end if;
-  if tg_op in ('INSERT', 'UPDATE') then
+  if tg_op = 'INSERT' then
     insert into settle.dirty_days (date)
     select distinct (requested_at at time zone 'UTC')::date from new_rows where requested_at < today;
+  elsif tg_op = 'DELETE' then
+    insert into settle.dirty_days (date)
+    select distinct (requested_at at time zone 'UTC')::date from old_rows where requested_at < today;
+  else
+    insert into settle.dirty_days (date)
+    select (requested_at at time zone 'UTC')::date from old_rows where requested_at < today
+    union
+    select (requested_at at time zone 'UTC')::date from new_rows where requested_at < today;
   end if;
   return null;
 end
@@ -132,13 +136,17 @@ as $$
 declare
   today timestamptz := date_trunc('day', now(), 'UTC');
 begin
-  if tg_op in ('UPDATE', 'DELETE') then
-    insert into settle.dirty_days (date)
-    select distinct (timestamp at time zone 'UTC')::date from old_rows where timestamp < today;
-  end if;
-  if tg_op in ('INSERT', 'UPDATE') then
+  if tg_op = 'INSERT' then
     insert into settle.dirty_days (date)
     select distinct (timestamp at time zone 'UTC')::date from new_rows where timestamp < today;
+  elsif tg_op = 'DELETE' then
+    insert into settle.dirty_days (date)
+    select distinct (timestamp at time zone 'UTC')::date from old_rows where timestamp < today;
+  else
+    insert into settle.dirty_days (date)
+    select (timestamp at time zone 'UTC')::date from old_rows where timestamp < today
+    union
+    select (timestamp at time zone 'UTC')::date from new_rows where timestamp < today;
   end if;
   return null;
 end
