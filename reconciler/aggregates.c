@@ -23,7 +23,7 @@ enum {
     FINDINGS = 1, /* exit code of verify */
 };
 
-enum verb { NO_VERB, RUN, BACKFILL, VERIFY };
+enum verb { RUN, BACKFILL, VERIFY };
 
 struct options {
     struct session_options common;
@@ -113,7 +113,7 @@ static const struct argp argp = {
     .options = option_table,
     .parser = parse_option,
     .children = session_children,
-    .args_doc = "run\nbackfill --from DATE --to DATE\nverify [--from DATE] [--to DATE] [--repair]",
+    .args_doc = "[run]\nbackfill --from DATE --to DATE\nverify [--from DATE] [--to DATE] [--repair]",
     .doc =
         "Daily aggregates, by UTC day, tenant and platform. run makes yesterday's, those missing of the last "
         "7 "
@@ -196,11 +196,12 @@ static void parse_word(struct options *o, const char *value, const struct argp_s
 {
     static const char *const words[] = {[RUN] = "run", [BACKFILL] = "backfill", [VERIFY] = "verify"};
 
-    for (size_t i = RUN; i < countof(words); i++)
-        if (state->arg_num == 0 && strcmp(words[i], value) == 0)
+    for (size_t i = 0; i < countof(words) && state->arg_num == 0; i++)
+        if (strcmp(words[i], value) == 0) {
             o->verb = (enum verb)i;
-    if (state->arg_num > 0 || o->verb == NO_VERB)
-        argp_error(state, "want run, backfill or verify, not \"%s\"", value);
+            return;
+        }
+    argp_error(state, "want run, backfill or verify, not \"%s\"", value);
 }
 
 static int64_t parse_day(const char *value, const char *option, const struct argp_state *state)
@@ -216,8 +217,6 @@ static void check_options(const struct options *o, const struct argp_state *stat
 {
     bool has_from = o->from != NO_DAY, has_to = o->to != NO_DAY || o->to_today;
 
-    if (o->verb == NO_VERB)
-        argp_error(state, "want run, backfill or verify");
     if (o->verb == RUN && (has_from || has_to))
         argp_error(state, "run finds its days by itself: for others there is backfill");
     if (o->verb == BACKFILL && (!has_from || !has_to))

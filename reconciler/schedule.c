@@ -12,6 +12,7 @@
 static const struct job_kind kinds[] = {
     {"publications", offsetof(struct config, schedules.publications), true },
     {"maintain",     offsetof(struct config, schedules.maintain),     false},
+    {"aggregates",   offsetof(struct config, schedules.aggregates),   false},
 };
 _Static_assert(countof(kinds) <= JOBS_MAX, "struct schedule holds them all");
 

@@ -364,8 +364,8 @@ static void test_status_tells_what_runs_and_what_waits(void **state)
     o = world_wait(w, world_spawn(w, "settle-reconciler", "status", "--json", NULL));
     assert_int_equal(o.status, 0);
     jobs = json_object_get(o.json, "jobs");
-    assert_int_equal(json_array_size(jobs), 2);
-    job = json_array_get(jobs, 1);
+    assert_int_equal(json_array_size(jobs), 5);
+    job = json_array_get(jobs, 4);
     assert_string_equal(json_string_value(json_object_get(job, "job")), "publications");
     assert_string_equal(json_string_value(json_object_get(job, "schedule")), "@every 1s");
     assert_true(json_is_string(json_object_get(job, "running")));
