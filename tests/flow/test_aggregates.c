@@ -530,6 +530,30 @@ static void test_a_dry_run_only_says_what_it_would_do(void **state)
                      0);
 }
 
+/* Missed while nothing ran, it is started at once. */
+static void test_serve_makes_up_for_the_night_it_slept_through(void **state)
+{
+    struct world *w = *state;
+    struct process serve;
+
+    raw_days(w, 0, 9);
+    setenv("SETTLE_SCHEDULES_PUBLICATIONS", "", 1);
+    setenv("SETTLE_SCHEDULES_MAINTAIN", "", 1);
+    world_sql(w, "insert into settle.job_schedule (job, cron, next_due)"
+                 " values ('aggregates', '5 0 * * *', now() - interval '1 hour')");
+    serve = world_spawn(w, "settle-reconciler", "serve", NULL);
+    world_until(20, world_count(w, "select count(*) from settle.scheduler_event_logs"
+                                   " where event_type = 'job_completed' and job_id = 'aggregates'") == 1);
+    kill(serve.pid, SIGTERM);
+    done(world_wait(w, serve));
+    unsetenv("SETTLE_SCHEDULES_PUBLICATIONS");
+    unsetenv("SETTLE_SCHEDULES_MAINTAIN");
+    assert_string_equal(world_sql(w,
+                                  "select trigger, status, report ->> 'days_backfilled' from settle.job_runs"
+                                  " where job_name = 'aggregates'"),
+                        "startup|success|7");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -547,6 +571,7 @@ int main(void)
         cmocka_unit_test_setup(test_a_store_that_is_down_is_no_attempt, reset),
         cmocka_unit_test_setup(test_backfill_keeps_to_its_range, reset),
         cmocka_unit_test_setup(test_a_dry_run_only_says_what_it_would_do, reset),
+        cmocka_unit_test_setup(test_serve_makes_up_for_the_night_it_slept_through, reset),
     };
 
     return cmocka_run_group_tests(tests, up, down);

@@ -29,6 +29,7 @@ static int reset(void **state)
     world_reset(*state);
     setenv("SETTLE_SCHEDULES_PUBLICATIONS", "@every 1s", 1);
     setenv("SETTLE_SCHEDULES_MAINTAIN", "", 1);
+    setenv("SETTLE_SCHEDULES_AGGREGATES", "", 1);
     setenv("SETTLE_SERVE_BUSY_SECONDS", "0", 1);
     setenv("SETTLE_SERVE_IDLE_SECONDS", "0", 1);
     setenv("SETTLE_SERVE_BUSY_ROWS", "1", 1);
@@ -106,7 +107,7 @@ static void test_a_due_job_runs_and_all_is_noted(void **state)
                                      " where finished_at is not null"),
                         "schedule|serve|success");
     assert_string_equal(world_sql(w, "select job, cron from settle.job_schedule order by job"),
-                        "maintain|\npublications|@every 1s");
+                        "aggregates|\nmaintain|\npublications|@every 1s");
     end(w, p);
     assert_int_equal(events(w, "start"), 1);
     assert_int_equal(events(w, "stop"), 1);
@@ -326,6 +327,7 @@ static void test_hup_brings_new_schedules_and_a_wrong_one_changes_nothing(void *
 
     unsetenv("SETTLE_SCHEDULES_PUBLICATIONS");
     unsetenv("SETTLE_SCHEDULES_MAINTAIN");
+    unsetenv("SETTLE_SCHEDULES_AGGREGATES");
     snprintf(path, sizeof(path), "%s/serve.yaml", w->dir);
     write_schedule(path, "");
     p = world_spawn(w, "settle-reconciler", "serve", "--config", path, NULL);
