@@ -31,6 +31,12 @@ struct work {
     struct err why; /* of a failure */
 };
 
+struct alert {
+    const char *type, *category, *title;
+};
+static const struct alert dead = {"aggregate_dead", "SYSTEM_HEALTH", "cannot be aggregated"},
+                          unverified = {"aggregate_unverified", "DATA_QUALITY", "aggregates do not hold"};
+
 typedef enum status transaction(struct work *w, struct err *err);
 
 static void begin_work(struct work *w, struct session *s, int64_t day, struct day_result *result);
@@ -48,7 +54,8 @@ static bool is_attempt(const struct err *err);
 static bool is_passing(const struct err *err);
 static enum status note_failure(struct work *w, struct err *err);
 static enum status write_failure(struct work *w, struct err *err);
-static enum status raise_dead(struct work *w, struct err *err);
+static enum status raise_alert(struct work *w, const struct alert *alert, const char *message,
+                               struct err *err);
 static enum status note(struct work *w, const char *status, int64_t next_us, struct err *err);
 static enum status fenced(struct work *w, transaction *inner, struct err *err);
 static enum status keep_locks(struct work *w, struct err *err);
@@ -245,8 +252,14 @@ static enum status flag(struct work *w, struct err *err)
     pg_arg_bool(&args, pg_nrows(w->drifts) < DRIFTS_MAX);
     if (pg_run(s->pg, SQL_AGGREGATE_FLAG, &args, WAIT_MS, NULL, err))
         return err->code;
+    if (w->result->ndrifts == 0)
+        return OK;
     tell_drifts(w);
-    return OK;
+    return raise_alert(w, &unverified,
+                       arena_print(s->arena,
+                                   "%zu aggregates are not what a second count of the raw rows finds",
+                                   w->result->ndrifts),
+                       err);
 }
 
 static void put_drifts(const struct work *w, struct pg_args *args)
@@ -339,10 +352,12 @@ static enum status write_failure(struct work *w, struct err *err)
     pg_rows_free(rows);
     if (note(w, w->result->outcome == DAY_DEAD ? "dead" : "failed", next_us, err))
         return err->code;
-    return w->result->outcome == DAY_DEAD ? raise_dead(w, err) : OK;
+    return w->result->outcome == DAY_DEAD ? raise_alert(w, &dead, w->why.text, err) : OK;
 }
 
-static enum status raise_dead(struct work *w, struct err *err)
+/* One open alert a day and kind. */
+static enum status raise_alert(struct work *w, const struct alert *alert, const char *message,
+                               struct err *err)
 {
     struct session *s = w->session;
     struct id id = id_make(session_now_us(s));
@@ -350,16 +365,16 @@ static enum status raise_dead(struct work *w, struct err *err)
 
     pg_args_init(&args, s->arena);
     pg_arg_uuid(&args, &id);
-    pg_arg_text(&args, SPAN("aggregates"));
-    pg_arg_text(&args, SPAN("AGGREGATION_FAILED"));
-    pg_arg_text(&args, SPAN("SYSTEM_HEALTH"));
+    pg_arg_text(&args, SPAN("settle-reconciler"));
+    pg_arg_text(&args, span_of(alert->type));
+    pg_arg_text(&args, span_of(alert->category));
     pg_arg_text(&args, SPAN("HIGH"));
-    pg_arg_text(&args, span_of(arena_print(s->arena, "aggregates:dead:%s", w->date)));
+    pg_arg_text(&args, span_of(arena_print(s->arena, "%s:%s", alert->type, w->date)));
     pg_arg_text(&args, SPAN("day"));
     pg_arg_text(&args, span_of(w->date));
     pg_arg_text(&args, SPAN_NONE);
-    pg_arg_text(&args, span_of(arena_print(s->arena, "%s cannot be aggregated", w->date)));
-    pg_arg_text(&args, span_of(w->why.text));
+    pg_arg_text(&args, span_of(arena_print(s->arena, "%s: %s", w->date, alert->title)));
+    pg_arg_text(&args, span_of(message));
     pg_arg_json(&args, SPAN_NONE);
     return pg_run(s->pg, SQL_ALERT_RAISE, &args, WAIT_MS, NULL, err);
 }

@@ -349,6 +349,8 @@ static void test_what_is_falsified_by_hand_is_found_and_repaired(void **state)
     assert_int_equal(
         world_count(w, "select count(*) from settle.aggregate_days where verification_status = 'unverified'"),
         4);
+    assert_int_equal(world_count(w, "select count(*) from settle.alerts where type = 'aggregate_unverified'"),
+                     4);
     o = done(aggregates(w, "verify", "--repair"));
     assert_int_equal(number(&o, "repaired"), 4);
     assert_string_equal(content(w), before);
@@ -392,7 +394,7 @@ static void test_a_day_that_fails_holds_up_no_other(void **state)
                                  day(w, 4)),
                      3);
     assert_string_equal(world_sql(w, "select type, subject_id, status from settle.alerts"),
-                        world_sql(w, "select 'AGGREGATION_FAILED', '%s', 'OPEN'", day(w, 4)));
+                        world_sql(w, "select 'aggregate_dead', '%s', 'OPEN'", day(w, 4)));
     world_sql(w, "update settle.publish_logs set status = 'failed' where external_post_id = 'post-4'");
     o = aggregates(w, "run", NULL);
     assert_int_equal(number(&o, "failed"), 1); /* new data begins its attempts anew */
