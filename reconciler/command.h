@@ -11,8 +11,8 @@ struct command {
                char **argv); /* argv[0] is "settle-reconciler NAME"; returns the exit code (sysexits.h) */
 };
 
-extern const struct command publications_command, explain_command, override_command, replay_command,
-    platform_command, connections_command, keys_command, maintain_command, insights_command, serve_command,
-    status_command;
+extern const struct command publications_command, aggregates_command, explain_command, override_command,
+    replay_command, platform_command, connections_command, keys_command, maintain_command, insights_command,
+    serve_command, status_command;
 
 #endif

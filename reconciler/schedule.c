@@ -12,6 +12,7 @@
 static const struct job_kind kinds[] = {
     {"publications", offsetof(struct config, schedules.publications), LOAD_PUBLICATIONS},
     {"maintain",     offsetof(struct config, schedules.maintain),     LOAD_NONE        },
+    {"aggregates",   offsetof(struct config, schedules.aggregates),   LOAD_NONE        },
     {"insights",     offsetof(struct config, schedules.insights),     LOAD_TASKS       },
 };
 _Static_assert(countof(kinds) <= JOBS_MAX, "struct schedule holds them all");

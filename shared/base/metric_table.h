@@ -114,18 +114,18 @@ METRIC(RUN_LAST_SUCCESS, "settle_reconcile_last_success_timestamp_seconds", GAUG
 METRIC(RUN_DURATION, "settle_reconcile_run_duration_seconds", GAUGE, false, NULL, NULL,
        "How long that run took.")
 METRIC(JOB_LAST_RUN, "settle_job_last_run_timestamp_seconds", GAUGE, false, "job_name",
-       "publications maintain insights",
+       "publications maintain aggregates insights",
        "When the newest run of each job ended, Unix time; 0 if there is none.")
 METRIC(JOB_LAST_SUCCESS, "settle_job_last_success_timestamp_seconds", GAUGE, false, "job_name",
-       "publications maintain insights",
+       "publications maintain aggregates insights",
        "When the newest successful run of each job ended, Unix time; 0 if there is none.")
 METRIC(JOB_CUT_SHORT, "settle_job_cut_short_total", MIRROR, false, "job_name",
-       "publications maintain insights", "Runs of each job that were killed or lost their lock.")
+       "publications maintain aggregates insights", "Runs of each job that were killed or lost their lock.")
 METRIC(JOB_LOCK_HELD, "settle_job_lock_held", GAUGE, false, "job_name",
-       "publications maintain insights serve",
+       "publications maintain aggregates insights serve",
        "1 while a run of the job is under way; of serve: while there is a leader.")
 METRIC(JOB_LOCK_EXPIRED, "settle_job_lock_expired", GAUGE, false, "job_name",
-       "publications maintain insights serve",
+       "publications maintain aggregates insights serve",
        "1 while the job's lock is held by one that has not renewed it in time: killed, frozen or cut off.")
 METRIC(WORKER_RESTARTS, "settle_worker_restarts_total", COUNTER, false, NULL, NULL,
        "Processes that ended unasked and were started again.")

@@ -21,3 +21,4 @@ left join lateral (
   where job_name = f.name and status = 'success'
   order by started_at desc
   limit 1) as good on true
+where position(':' in f.name) = 0

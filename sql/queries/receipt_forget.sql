@@ -1,11 +1,12 @@
 -- receipt_forget: removes one chunk of the receipts that were kept long enough, unless they are still needed: their
 -- publication is open, or rests on a person's verdict, which may be taken back, or the publications job has not looked at
--- them yet (once a day it looks a day back).
+-- them yet (once a day it looks a day back), or the aggregates of their day are not verified; days before the first that was
+-- ever aggregated wait for nobody. What goes still counts on its day (forgotten_webhooks).
 -- $1 days int8  $2 rows int8  $3 dedup_key text, $4 stored_at timestamptz the chunk begins behind (null: at the oldest)
 -- One row: rows of the chunk int8, of those removed int8, dedup_key text and stored_at timestamptz of the last. By ctid, as
 -- ARCHITECTURE.md says: these rows are never updated. What stays lies at the old end: the caller goes on behind it.
 with chunk as materialized (
-  select ctid, stored_at, dedup_key, external_post_id, platform, source
+  select ctid, stored_at, received_at, dedup_key, external_post_id, platform, source
   from settle.webhook_receipts
   where stored_at < now() - $1::bigint * interval '1 day'
     and stored_at < (select coalesce(watermark, '-infinity') - interval '1 day'
@@ -19,23 +20,43 @@ with chunk as materialized (
   from chunk
   order by stored_at desc, dedup_key desc
   limit 1
+), first_day as materialized (
+  select min(date) as date
+  from settle.aggregate_days
 ), old as (
-  select chunk.ctid
+  select chunk.ctid, (chunk.received_at at time zone 'UTC')::date as date, coalesce(log.user_id_str, '') as user_id_str,
+         chunk.platform
   from chunk
   left join lateral (
-    select true as needed
-    from settle.publish_logs as log
-    where log.external_post_id = chunk.external_post_id
-      and log.platform = chunk.platform
-      and log.source = chunk.source
-      and (log.status not in ('success', 'failed') or log.extra_metadata ->> 'reconciliation_reason' = 'manual_override')
+    select p.user_id_str,
+           p.status not in ('success', 'failed') or coalesce(p.extra_metadata ->> 'reconciliation_reason' = 'manual_override', false)
+             as needs
+    from settle.publish_logs as p
+    where p.external_post_id = chunk.external_post_id
+      and p.platform = chunk.platform
+      and p.source = chunk.source
     limit 1
-  ) as keeper on true
-  where keeper.needed is null
+  ) as log on true
+  left join settle.aggregate_days as day on day.date = (chunk.received_at at time zone 'UTC')::date
+  where log.needs is not true
+    and (day.verification_status = 'verified'
+         or (chunk.received_at at time zone 'UTC')::date < coalesce((select date from first_day), 'infinity'))
 ), gone as (
   delete from settle.webhook_receipts
   where ctid = any (array(select ctid from old))
   returning 1
+), counted as (
+  insert into settle.forgotten_webhooks as f (date, user_id_str, platform, n)
+  select date, user_id_str, platform, count(*)
+  from old
+  group by date, user_id_str, platform
+  order by date, user_id_str, platform
+  on conflict (date, user_id_str, platform) do update set n = f.n + excluded.n
+), marked as (
+  insert into settle.dirty_days (date)
+  select distinct date
+  from old
+  where date >= (select date from first_day)
 )
 select (select count(*) from chunk),
        (select count(*) from gone),

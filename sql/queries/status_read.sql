@@ -4,7 +4,7 @@
 with job as (
   select name as job
   from settle.job_fences
-  where name <> 'serve'
+  where name <> 'serve' and position(':' in name) = 0
 ), jobs as (
   select coalesce(jsonb_agg(jsonb_build_object(
            'job', job, 'schedule', s.cron, 'next_due', s.next_due, 'last_due', s.last_due, 'pace', s.pace,

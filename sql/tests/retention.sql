@@ -2,7 +2,7 @@
 -- needed stays.
 begin;
 create extension if not exists pgtap;
-select plan(28);
+select plan(33);
 
 \set statement `cat sql/queries/receipt_forget.sql`
 prepare receipt_forget as :statement;
@@ -84,6 +84,29 @@ set local role settle_maintain;
 select results_eq('execute receipt_forget(35, 9, null, null)',
                   'values (0::bigint, 0::bigint, null::text, null::timestamptz)', 'and all of it if it never looked');
 reset role;
+
+-- What has gone still counts on its day; a day whose aggregates are not verified keeps its raw rows.
+select set_eq('select user_id_str || '' '' || platform || '' '' || n || '' '' || date from settle.forgotten_webhooks',
+              $$select who || ' tiktok 1 ' || ((now() - interval '36 days 1 second') at time zone 'UTC')::date
+                from unnest(array['u', '']) as who$$,
+              'it counts where it counted before');
+select is_empty('select * from settle.dirty_days where date < current_date - 34', 'no day was aggregated yet, so none is marked');
+insert into settle.aggregate_days (date, aggregated_at, verification_status)
+select ((now() - days * interval '1 day' - interval '1 second') at time zone 'UTC')::date, now(), status
+from (values (40, 'verified'), (35, 'unverified')) as d (days, status);
+update settle.job_fences set watermark = now() where name = 'publications';
+set local role settle_maintain;
+select results_eq('execute receipt_forget_count(35, 9, null, null)', 'execute receipt_forget(35, 9, null, null)',
+                  'the count says what goes');
+select set_eq('select external_post_id from settle.webhook_receipts', array['open', 'overridden', 'planned', 'nobodys', 'settled'],
+              'of a day that is not verified nothing does');
+reset role;
+update settle.aggregate_days set verification_status = 'verified';
+set local role settle_maintain;
+execute receipt_forget(35, 9, null, null);
+reset role;
+select results_eq($$select date from settle.dirty_days where date < current_date - 30$$,
+                  $$select ((now() - interval '35 days 1 second') at time zone 'UTC')::date$$, 'else its day is marked');
 
 insert into settle.webhook_deliveries (id, source, platform, received_at, stored_at, headers, body)
 select pg_temp.id_of(days, nth), 'default', 'tiktok', at, at, '', ''

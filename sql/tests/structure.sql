@@ -1,11 +1,12 @@
 -- What the programs' statements rest on: relations, keys, defaults, and the rules that constraints carry.
 begin;
 create extension if not exists pgtap;
-select plan(75);
+select plan(80);
 
 select set_eq(
   $$select relname::text from pg_class where relnamespace = 'settle'::regnamespace and relkind in ('r', 'p', 'v', 'm', 'f')$$,
-  array['alerts', 'api_keys', 'breakers', 'hint_key', 'insights_platforms', 'job_fences', 'job_runs', 'platform_connections', 'platform_insights_tasks', 'platform_pauses', 'platform_resumes',
+  array['aggregate_days', 'alerts', 'api_keys', 'cost_records', 'daily_aggregates', 'daily_totals', 'dirty_days', 'forgotten_webhooks',
+         'breakers', 'hint_key', 'insights_platforms', 'job_fences', 'job_runs', 'platform_connections', 'platform_insights_tasks', 'platform_pauses', 'platform_resumes',
         'poll_budgets', 'publication_evidence', 'publication_reports', 'publish_leases', 'publish_logs',
         'publish_logs_live', 'publish_open', 'publish_polls', 'publish_scheduled', 'refused_requests', 'schema_version',
         'job_schedule', 'scheduler_event_logs', 'social_sync_ledger', 'webhook_deliveries', 'webhook_receipts',
@@ -16,7 +17,7 @@ select set_eq(
   'select change from settle.schema_version',
   array['foundation', 'publish_logs', 'receipts', 'ledger', 'jobs', 'alerts', 'live_views', 'deliveries', 'requarantine',
         'websub', 'breakers', 'connections', 'reports', 'schedule', 'retries', 'scheduled', 'asking', 'retention',
-        'run_totals', 'tenants', 'insights', 'patience', 'closings', 'lease_ends', 'scheduler_state', 'execution'],
+        'run_totals', 'tenants', 'insights', 'patience', 'closings', 'lease_ends', 'scheduler_state', 'execution', 'aggregates'],
   'schema_version names every change');
 select is_empty(
   $$select role
@@ -49,6 +50,11 @@ select col_is_pk('settle', 'insights_platforms', 'platform', 'key of insights_pl
 select col_is_pk('settle', 'platform_insights_tasks', 'id', 'key of platform_insights_tasks');
 select index_is_unique('settle', 'platform_insights_tasks', 'idx_platform_insights_user_platform', 'one task a tenant and platform');
 select col_is_pk('settle', 'breakers', 'platform', 'key of breakers');
+select col_is_pk('settle', 'daily_aggregates', array['date', 'user_id_str', 'platform'], 'key of daily_aggregates');
+select col_is_pk('settle', 'aggregate_days', 'date', 'key of aggregate_days');
+select col_is_pk('settle', 'forgotten_webhooks', array['date', 'user_id_str', 'platform'], 'key of forgotten_webhooks');
+select col_is_pk('settle', 'cost_records', 'id', 'key of cost_records');
+select col_is_unique('settle', 'cost_records', array['user_id_str', 'idempotency_key'], 'a cost is recorded once');
 select col_is_pk('settle', 'platform_connections', array['user_id_str', 'platform', 'account'], 'key of platform_connections');
 select is_empty(
   $$select c.relname, a.attname
@@ -156,7 +162,8 @@ select throws_ok(
   'a run has a known status');
 select results_eq(
   'select name collate "default", epoch, holder, lease_until < now() from settle.job_fences order by name',
-  $$select name, 0::bigint, null::text, true from unnest(array['insights', 'maintain', 'publications', 'serve']) as name$$,
+  $$select name, 0::bigint, null::text, true
+    from unnest(array['aggregates', 'aggregates_backfill', 'aggregates_verify', 'insights', 'maintain', 'publications', 'serve']) as name$$,
   'the fence of each job is there, free and never taken');
 
 -- alerts

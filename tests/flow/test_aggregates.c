@@ -1,0 +1,580 @@
+/* Daily aggregates say what their raw rows say, whatever is changed, killed, run twice or falsified. */
+#include "support/world.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static int up(void **state)
+{
+    *state = world_open();
+    return 0;
+}
+
+static int reset(void **state)
+{
+    world_reset(*state);
+    return 0;
+}
+
+static int down(void **state)
+{
+    world_close(*state);
+    return 0;
+}
+
+static struct outcome aggregates(struct world *w, const char *verb, const char *flag)
+{
+    return world_wait(w, world_spawn(w, "settle-reconciler", "aggregates", verb, "--json", flag, NULL));
+}
+
+static struct outcome backfill(struct world *w, const char *from, const char *to, const char *flag)
+{
+    return world_wait(w, world_spawn(w, "settle-reconciler", "aggregates", "backfill", "--from", from, "--to",
+                                     to, "--batch-delay-ms", "0", "--json", flag, NULL));
+}
+
+static struct outcome done(struct outcome o)
+{
+    if (o.status != 0)
+        fail_msg("it ended with %d: %s%s", o.status, o.out, o.err);
+    return o;
+}
+
+static long number(const struct outcome *o, const char *key)
+{
+    const json_t *value = json_object_get(o->json, key);
+
+    if (!json_is_integer(value))
+        fail_msg("no number \"%s\" in:\n%s%s", key, o->out, o->err);
+    return (long)json_integer_value(value);
+}
+
+/* So many days ago, as "2026-01-31". */
+static const char *day(struct world *w, unsigned ago)
+{
+    return world_sql(w, "select (now() at time zone 'UTC')::date - %u", ago);
+}
+
+/* A publication of one tenant on each of these days, settled half a minute after noon; its webhook, and a cost. */
+static void raw_days(struct world *w, unsigned from, unsigned to)
+{
+    world_sql(w,
+              "insert into settle.publish_logs (platform, user_id_str, status, external_post_id, "
+              "requested_at, settled_at)"
+              " select 'tiktok', 'anna', 'success', 'post-' || n, noon, noon + interval '30 s'"
+              " from generate_series(%u, %u) as n,"
+              "  lateral (select date_trunc('day', now(), 'UTC') - n * interval '1 day' + interval '12:00') "
+              "as at (noon);"
+              "insert into settle.webhook_receipts (dedup_key, source, platform, delivery_id, "
+              "external_post_id, decisive,"
+              "  received_at, stored_at, headers, body)"
+              " select sha256(external_post_id::bytea), 'default', 'tiktok', gen_random_uuid(), "
+              "external_post_id, 1,"
+              "  settled_at, settled_at, '', '' from settle.publish_logs where user_id_str = 'anna';"
+              "insert into settle.cost_records (user_id_str, platform, cost, timestamp, idempotency_key)"
+              " select 'anna', 'tiktok', 0.25, requested_at, external_post_id from settle.publish_logs"
+              "  where user_id_str = 'anna'",
+              from, to);
+}
+
+/* All that is told of days, but when and by whom it was made. */
+static const char *content(struct world *w)
+{
+    return world_sql(
+        w, "select md5(coalesce(string_agg((to_jsonb(a) - array['verified_at', 'last_run_id', 'created_at',"
+           " 'updated_at', 'aggregated_at'])::text, ' ' order by a), '')) from settle.daily_aggregates as a"
+           " union all"
+           " select coalesce(string_agg(concat(date, verification_status, is_partial, attempts), ' '"
+           " order by date), '') from settle.aggregate_days");
+}
+
+/* And whether any of it was as much as touched. */
+static const char *versions(struct world *w)
+{
+    return world_sql(w, "select md5(coalesce(string_agg(a::text || a.xmin || a.ctid, ' ' order by a), ''))"
+                        " from settle.daily_aggregates as a"
+                        " union all"
+                        " select md5(coalesce(string_agg(d::text || d.xmin || d.ctid, ' ' order by d), ''))"
+                        " from settle.aggregate_days as d");
+}
+
+/* "counts|status" of the tenant's row of a day. */
+static const char *row_of(struct world *w, const char *date)
+{
+    return world_sql(
+        w,
+        "select publication_count, success_count, failed_count, webhook_count, cost_total,"
+        " verification_status from settle.daily_aggregates where date = '%s' and user_id_str = 'anna'",
+        date);
+}
+
+static void test_a_day_holds_what_happened_on_it_in_utc(void **state)
+{
+    struct world *w = *state;
+
+    world_sql(w, "alter database settle set timezone = 'Pacific/Chatham'");
+    setenv("TZ", "America/St_Johns", 1);
+    world_sql(
+        w,
+        "set timezone = 'UTC';"
+        "insert into settle.publish_logs (platform, user_id_str, status, external_post_id, requested_at, "
+        "settled_at)"
+        " values ('tiktok', 'anna', 'success', 'a', '2024-02-29 00:00:00', '2024-02-29 00:00:01'),"
+        "  ('tiktok', 'anna', 'failed', 'b', '2024-02-29 23:59:59.999999', '2024-03-01 00:00:02'),"
+        "  ('tiktok', 'anna', 'processing', 'c', '2024-02-29 12:00:00', null),"
+        "  ('youtube', 'bert', 'pending', 'd', '2024-02-29 12:00:00', null),"
+        "  ('tiktok', 'anna', 'success', 'e', '2024-02-28 23:59:59.999999', '2024-02-29 12:00:00'),"
+        "  ('tiktok', 'anna', 'success', 'f', '2024-03-01 00:00:00', '2024-03-01 00:00:00');"
+        "insert into settle.webhook_receipts (dedup_key, source, platform, delivery_id, external_post_id, "
+        "decisive,"
+        "  received_at, stored_at, headers, body)"
+        " select sha256((coalesce(post, '') || at)::bytea), 'default', 'tiktok', gen_random_uuid(), post, 1, "
+        "at, at + "
+        "late, '', ''"
+        " from (values ('e', timestamptz '2024-02-29 00:00:00', interval '1 s'),"
+        "  ('a', '2024-02-29 23:59:59.999999', '59 minutes'), ('a', '2024-02-29 12:00:00', '40 days'),"
+        "  ('nobodys', '2024-02-29 12:00:00', '-2 hours'), (null, '2024-02-29 12:00:01', '1 hour'),"
+        "  ('a', '2024-03-01 00:00:00', '-30 minutes'), ('a', '2024-02-28 23:59:59.999999', '2 hours'))"
+        "  as r (post, at, late);"
+        "insert into settle.cost_records (user_id_str, platform, cost, timestamp, idempotency_key)"
+        " values ('anna', 'tiktok', 0.004999, '2024-02-29 00:00:00', 'a'),"
+        "  ('anna', 'tiktok', 0.000001, '2024-02-29 23:59:59.999999', 'b'),"
+        "  ('anna', null, 1.994999, '2024-02-29 12:00:00', 'c'), ('anna', 'tiktok', 9, '2024-03-01', 'd')");
+    done(backfill(w, "2024-02-29", "2024-02-29", NULL));
+    assert_string_equal(
+        world_sql(
+            w, "select user_id_str, platform, publication_count, success_count, failed_count, avg_settle_ms,"
+               " webhook_count, cost_total, source_count, verification_status from settle.daily_aggregates"
+               " order by 1, 2"),
+        "|tiktok|0|0|0||2|0.00|2|verified\n"
+        "anna||0|0|0||0|1.99|1|verified\n"
+        "anna|tiktok|3|1|1|1500|3|0.01|8|verified\n"
+        "bert|youtube|1|0|0||0|0.00|1|verified");
+    done(backfill(w, "2023-12-31", "2024-01-01", NULL));
+    assert_string_equal(world_sql(w,
+                                  "select publication_count, webhook_count, cost_total, verification_status"
+                                  " from settle.daily_totals where date < '2024-02-01' order by date"),
+                        "0|0|0.00|verified\n0|0|0.00|verified");
+    unsetenv("TZ");
+    world_sql(w, "alter database settle reset timezone");
+}
+
+static void test_run_again_or_beside_itself_it_changes_nothing(void **state)
+{
+    struct world *w = *state;
+    struct process first, second;
+    const char *before, *written;
+    struct outcome o;
+
+    raw_days(w, 0, 9);
+    first = world_spawn(w, "settle-reconciler", "aggregates", "run", NULL);
+    second = world_spawn(w, "settle-reconciler", "aggregates", "backfill", "--from", day(w, 7), "--to",
+                         day(w, 1), "--batch-delay-ms", "0", NULL);
+    (void)done(world_wait(w, first));
+    (void)done(world_wait(w, second));
+    done(aggregates(w, "run", NULL)); /* what one found locked by the other it left to it */
+    assert_int_equal(
+        world_count(w, "select count(*) from settle.daily_totals where publication_count = 1"
+                       " and webhook_count = 1 and cost_total = 0.25 and verification_status = 'verified'"),
+        7);
+    before = content(w);
+    written = versions(w);
+    o = done(aggregates(w, "run", NULL));
+    assert_int_equal(number(&o, "unchanged"), 7);
+    done(backfill(w, day(w, 7), day(w, 1), NULL));
+    done(aggregates(w, "verify", NULL));
+    assert_string_equal(content(w), before);
+    assert_string_equal(versions(w), written);
+    world_sql(w, "truncate settle.daily_aggregates, settle.aggregate_days");
+    done(aggregates(w, "run", NULL));
+    assert_string_equal(content(w), before);
+}
+
+static void test_after_an_outage_a_week_is_made_and_the_rest_is_named(void **state)
+{
+    struct world *w = *state;
+    struct outcome o;
+
+    raw_days(w, 0, 12);
+    done(backfill(w, day(w, 12), day(w, 4), NULL));
+    o = done(aggregates(w, "run", NULL));
+    assert_int_equal(number(&o, "days_backfilled"), 3);
+    assert_int_equal(number(&o, "created"), 3);
+    assert_int_equal(number(&o, "older_missing_days"), 0);
+    world_sql(w, "delete from settle.aggregate_days where date > (now() at time zone 'UTC')::date - 11;"
+                 "delete from settle.daily_aggregates where date > (now() at time zone 'UTC')::date - 11");
+    o = done(aggregates(w, "run", NULL));
+    assert_int_equal(number(&o, "days_backfilled"), 7);
+    assert_int_equal(number(&o, "older_missing_days"), 3);
+    assert_string_equal(json_string_value(json_array_get(json_object_get(o.json, "older_missing_dates"), 0)),
+                        day(w, 10));
+    assert_int_equal(world_count(w, "select count(*) from settle.daily_totals"), 9);
+}
+
+/* Within a week all is hashed again; before, what writes marks. */
+static void test_what_was_edited_or_deleted_is_seen(void **state)
+{
+    struct world *w = *state;
+    struct outcome o;
+
+    raw_days(w, 0, 20);
+    done(backfill(w, day(w, 16), day(w, 15), NULL));
+    done(aggregates(w, "run", NULL));
+    world_sql(w, "set session_replication_role = replica;" /* around all marks */
+                 "update settle.publish_logs set status = 'failed' where external_post_id = 'post-2';"
+                 "delete from settle.publish_logs where external_post_id = 'post-3';"
+                 "update settle.cost_records set cost = 0.75 where idempotency_key = 'post-4';"
+                 "delete from settle.webhook_receipts where external_post_id = 'post-5';"
+                 "set session_replication_role = default;"
+                 "update settle.cost_records set cost = 0.5 where idempotency_key = 'post-15';"
+                 "delete from settle.publish_logs where external_post_id = 'post-16'");
+    o = done(aggregates(w, "run", NULL));
+    assert_int_equal(number(&o, "updated"), 6);
+    assert_string_equal(row_of(w, day(w, 2)), "1|0|1|1|0.25|verified");
+    assert_string_equal(row_of(w, day(w, 3)), "0|0|0|0|0.25|verified");
+    assert_string_equal(row_of(w, day(w, 4)), "1|1|0|1|0.75|verified");
+    assert_string_equal(row_of(w, day(w, 5)), "1|1|0|0|0.25|verified");
+    assert_string_equal(row_of(w, day(w, 15)), "1|1|0|1|0.50|verified");
+    assert_string_equal(row_of(w, day(w, 16)), "0|0|0|0|0.25|verified");
+    done(aggregates(w, "verify", NULL));
+}
+
+static void test_late_webhooks_are_seen_on_their_day(void **state)
+{
+    struct world *w = *state;
+    struct outcome o;
+
+    raw_days(w, 0, 20);
+    done(backfill(w, day(w, 14), day(w, 14), NULL));
+    done(aggregates(w, "run", NULL));
+    world_sql(
+        w, "insert into settle.webhook_receipts (dedup_key, source, platform, delivery_id, external_post_id,"
+           " decisive, received_at, headers, body)"
+           " select sha256('spooled'), 'default', 'tiktok', gen_random_uuid(), 'post-14', 0,"
+           " date_trunc('day', now(), 'UTC') - interval '14 days' + interval '23:59:59.999999', '', ''");
+    o = done(aggregates(w, "run", NULL));
+    assert_int_equal(number(&o, "updated"), 1);
+    assert_string_equal(row_of(w, day(w, 14)), "1|1|0|2|0.25|verified");
+}
+
+/* Each in its own transaction, as their writers do it. */
+static void test_verdicts_on_old_publications_repair_their_days(void **state)
+{
+    struct world *w = *state;
+    const char *id;
+
+    raw_days(w, 14, 15);
+    world_sql(w, "update settle.publish_logs set status = 'failed', extra_metadata = '{\"reconciled\": true,"
+                 " \"reconciliation_reason\": \"webhook_timeout\"}' where external_post_id = 'post-14';"
+                 "delete from settle.webhook_receipts where external_post_id = 'post-14'");
+    done(backfill(w, day(w, 15), day(w, 14), NULL));
+    assert_string_equal(row_of(w, day(w, 14)), "1|0|1|0|0.25|verified");
+    world_sql(
+        w, "update settle.job_fences set watermark = now() where name = 'publications';"
+           "insert into settle.webhook_receipts (dedup_key, source, platform, delivery_id, external_post_id,"
+           " event_status, decisive, received_at, headers, body)"
+           " values (sha256('late'), 'default', 'tiktok', gen_random_uuid(), 'post-14', 'published', 1, "
+           "now(), '', '')");
+    done(world_reconcile(w, NULL));
+    done(aggregates(w, "run", NULL));
+    assert_string_equal(row_of(w, day(w, 14)), "1|1|0|0|0.25|verified");
+
+    id = world_sql(w, "select id from settle.publish_logs where external_post_id = 'post-15'");
+    done(world_wait(w,
+                    world_spawn(w, "settle-reconciler", "override", id, "failed", "--reason", "seen", NULL)));
+    assert_int_equal(world_count(w, "select count(*) from settle.dirty_days where date = '%s'", day(w, 15)),
+                     1);
+    done(aggregates(w, "run", NULL));
+    assert_string_equal(row_of(w, day(w, 15)), "1|0|1|1|0.25|verified");
+    done(world_wait(w, world_spawn(w, "settle-reconciler", "override", id, "none", "--reason", "no", NULL)));
+    done(aggregates(w, "run", NULL));
+    assert_string_equal(row_of(w, day(w, 15)), "1|1|0|1|0.25|verified");
+    assert_int_equal(world_count(w, "select count(*) from settle.dirty_days"), 0);
+}
+
+static void test_what_retention_forgets_still_counts(void **state)
+{
+    struct world *w = *state;
+
+    raw_days(w, 0, 40);
+    done(backfill(w, day(w, 40), day(w, 39), NULL));
+    world_sql(w,
+              "update settle.job_fences set watermark = now() where name = 'publications';"
+              "update settle.aggregate_days set verification_status = 'pending' where date = '%s'",
+              day(w, 39));
+    done(world_wait(w, world_spawn(w, "settle-reconciler", "maintain", NULL)));
+    assert_int_equal(
+        world_count(w, "select count(*) from settle.webhook_receipts where external_post_id = 'post-40'"), 0);
+    assert_int_equal(
+        world_count(w, "select count(*) from settle.webhook_receipts where external_post_id = 'post-39'"), 1);
+    done(aggregates(w, "run", NULL));
+    assert_string_equal(row_of(w, day(w, 40)), "1|1|0|1|0.25|verified");
+    done(world_wait(w, world_spawn(w, "settle-reconciler", "maintain", NULL))); /* now that it is verified */
+    assert_int_equal(
+        world_count(w, "select count(*) from settle.webhook_receipts where external_post_id = 'post-39'"), 0);
+    done(aggregates(w, "run", NULL));
+    done(aggregates(w, "verify", NULL));
+}
+
+static void test_what_is_falsified_by_hand_is_found_and_repaired(void **state)
+{
+    struct world *w = *state;
+    struct outcome o;
+    const char *before;
+
+    raw_days(w, 0, 12);
+    done(backfill(w, day(w, 12), day(w, 9), NULL));
+    before = content(w);
+    world_sql(w, "update settle.daily_aggregates set success_count = 7 where date = '%s';", day(w, 9));
+    world_sql(w, "update settle.daily_aggregates set cost_total = 0.27 where date = '%s'", day(w, 10));
+    world_sql(w, "delete from settle.daily_aggregates where date = '%s'", day(w, 11));
+    world_sql(
+        w,
+        "insert into settle.daily_aggregates select (jsonb_populate_record(a, '{\"user_id_str\": \"x\"}')).*"
+        " from settle.daily_aggregates as a where date = '%s'",
+        day(w, 12));
+    o = aggregates(w, "verify", "--dry-run");
+    assert_int_equal(o.status, 1);
+    assert_int_equal(world_count(w, "select count(*) from settle.daily_aggregates"
+                                    " where verification_status <> 'verified'"),
+                     0);
+    o = aggregates(w, "verify", NULL);
+    assert_int_equal(o.status, 1);
+    assert_int_equal(number(&o, "unverified"), 4);
+    assert_string_equal(row_of(w, day(w, 9)), "1|7|0|1|0.25|unverified");
+    assert_string_equal(
+        world_sql(w, "select verify_diff from settle.daily_aggregates where date = '%s'", day(w, 9)),
+        "{\"success_count\": [7, 1]}");
+    assert_int_equal(
+        world_count(w, "select count(*) from settle.aggregate_days where verification_status = 'unverified'"),
+        4);
+    assert_int_equal(world_count(w, "select count(*) from settle.alerts where type = 'aggregate_unverified'"),
+                     4);
+    o = done(aggregates(w, "verify", "--repair"));
+    assert_int_equal(number(&o, "repaired"), 4);
+    assert_string_equal(content(w), before);
+    done(aggregates(w, "verify", NULL));
+}
+
+static void test_a_day_that_fails_holds_up_no_other(void **state)
+{
+    struct world *w = *state;
+    struct outcome o;
+
+    raw_days(w, 0, 9);
+    world_sql(w,
+              "create function public.refuse() returns trigger language plpgsql as $$ begin"
+              " raise exception 'injected'; end $$;"
+              "create trigger refuse before insert on settle.daily_aggregates for each row"
+              " when (new.date = '%s') execute function public.refuse()",
+              day(w, 4));
+    for (int attempt = 1; attempt <= 3; attempt++) {
+        o = aggregates(w, "run", NULL);
+        assert_int_equal(o.status, 75);
+        assert_int_equal(number(&o, attempt < 3 ? "failed" : "dead"), 1);
+        assert_int_equal(
+            world_count(w, "select count(*) from settle.daily_totals where verification_status = 'verified'"),
+            6);
+        o = done(aggregates(w, "run", NULL)); /* not before its time */
+        assert_int_equal(number(&o, "days"), 6);
+        world_sql(w,
+                  "update settle.aggregate_days set next_attempt_at = now() where attempts between 1 and 2");
+    }
+    assert_string_equal(
+        world_sql(w,
+                  "select string_agg(concat_ws(' ', status, attempt, error_code, target_date = '%s',"
+                  " next_attempt_at > started_at), ',' order by started_at) from settle.job_runs"
+                  " where job_name = 'aggregate_day' and status <> 'success'",
+                  day(w, 4)),
+        "failed 1 P0001 t t,failed 2 P0001 t t,dead 3 P0001 t");
+    assert_int_equal(world_count(w,
+                                 "select count(*) from settle.job_runs where error_message like"
+                                 " 'statement aggregate_day of %s: %%injected%%'",
+                                 day(w, 4)),
+                     3);
+    assert_string_equal(world_sql(w, "select type, subject_id, status from settle.alerts"),
+                        world_sql(w, "select 'aggregate_dead', '%s', 'OPEN'", day(w, 4)));
+    world_sql(w, "update settle.publish_logs set status = 'failed' where external_post_id = 'post-4'");
+    o = aggregates(w, "run", NULL);
+    assert_int_equal(number(&o, "failed"), 1); /* new data begins its attempts anew */
+    world_sql(w, "drop trigger refuse on settle.daily_aggregates; drop function public.refuse()");
+    done(backfill(w, day(w, 4), day(w, 4), NULL));
+    assert_string_equal(row_of(w, day(w, 4)), "1|0|1|1|0.25|verified");
+    assert_int_equal(world_count(w, "select count(*) from settle.aggregate_days where attempts > 0"), 0);
+}
+
+/* A lease of 30 s is what a killed run leaves behind: the test ends it. */
+static void test_killed_in_the_middle_the_next_one_ends_as_if_it_had_not_been(void **state)
+{
+    struct world *w = *state;
+    struct process killed;
+    const char *undisturbed;
+    struct outcome o;
+
+    raw_days(w, 0, 9);
+    done(aggregates(w, "run", NULL));
+    undisturbed = content(w);
+    world_sql(w,
+              "truncate settle.daily_aggregates, settle.aggregate_days;"
+              "create function public.wait_here() returns trigger language plpgsql as $$ begin"
+              " perform pg_sleep(60); return new; end $$;"
+              "create trigger slow before insert on settle.daily_aggregates for each row"
+              " when (new.date = '%s') execute function public.wait_here()",
+              day(w, 4));
+    killed = world_spawn(w, "settle-reconciler", "aggregates", "run", NULL);
+    world_until(10, world_count(w, "select pg_stat_clear_snapshot(); select count(*) from pg_stat_activity"
+                                   " where wait_event = 'PgSleep'") == 1);
+    kill(killed.pid, SIGKILL);
+    assert_int_equal(world_wait(w, killed).status, 128 + SIGKILL);
+    world_sql(w, "select pg_terminate_backend(pid) from pg_stat_activity where wait_event = 'PgSleep'");
+    world_until(15, world_count(w, "select pg_stat_clear_snapshot(); select count(*) from pg_stat_activity"
+                                   " where wait_event = 'PgSleep'") == 0);
+    assert_int_equal(world_count(w, "select count(*) from settle.daily_totals"), 3);
+    world_sql(
+        w, "drop trigger slow on settle.daily_aggregates; drop function public.wait_here();"
+           "update settle.job_fences set lease_until = now() - interval '1 second' where holder is not null");
+    world_redis(w, "flushall", NULL);
+    o = done(aggregates(w, "run", NULL));
+    assert_int_equal(number(&o, "created"), 4);
+    assert_string_equal(content(w), undisturbed);
+    assert_string_equal(world_sql(w,
+                                  "select string_agg(outcome, ',' order by started_at) from settle.job_runs"
+                                  " where job_name = 'aggregates'"),
+                        "done,interrupted,done");
+}
+
+static void test_a_day_that_another_has_is_left_to_it(void **state)
+{
+    struct world *w = *state;
+    struct outcome o;
+
+    raw_days(w, 0, 9);
+    done(aggregates(w, "run", NULL));
+    world_sql(w,
+              "update settle.publish_logs set status = 'failed';"
+              "update settle.job_fences set holder = 'h', lease_until = now() + interval '29 s' where name = "
+              "'aggregates:%s'",
+              day(w, 4));
+    o = done(aggregates(w, "run", NULL));
+    assert_int_equal(number(&o, "lock_held"), 1);
+    assert_int_equal(number(&o, "updated"), 6);
+    assert_string_equal(
+        world_sql(w, "select target_date = '%s', outcome from settle.job_runs where status = 'skipped'",
+                  day(w, 4)),
+        "t|lock_held");
+    world_sql(w, "update settle.job_fences set holder = null");
+    o = done(aggregates(w, "run", NULL));
+    assert_int_equal(number(&o, "updated"), 1);
+}
+
+static void test_a_store_that_is_down_is_no_attempt(void **state)
+{
+    struct world *w = *state;
+
+    raw_days(w, 0, 2);
+    world_kill(w, POSTGRES);
+    assert_int_equal(aggregates(w, "run", NULL).status, 69);
+    world_servers(w);
+    done(aggregates(w, "run", NULL));
+    assert_int_equal(
+        world_count(w, "select count(*) from settle.job_runs where attempt <> 1 or status <> 'success'"), 0);
+}
+
+static void test_backfill_keeps_to_its_range(void **state)
+{
+    static const struct {
+        const char *from, *to, *flag;
+    } wrong[] = {
+        {"2024-03-02", "2024-03-01", NULL             },
+        {"2024-02-30", "2024-03-01", NULL             },
+        {"2024-02-1",  "2024-03-01", NULL             },
+        {"2024-02-01", "today",      NULL             },
+        {"2024-02-01", "9999-12-31", "--include-today"},
+        {"2024-02-01", "2024-02-02", "--repair"       },
+    };
+    struct world *w = *state;
+    struct outcome o;
+
+    for (size_t i = 0; i < countof(wrong); i++)
+        assert_int_equal(backfill(w, wrong[i].from, wrong[i].to, wrong[i].flag).status, 64);
+    assert_int_equal(backfill(w, "2024-02-01", day(w, 0), NULL).status, 64);
+    assert_int_equal(world_count(w, "select count(*) from settle.job_runs"), 0);
+
+    raw_days(w, 0, 10);
+    o = done(backfill(w, day(w, 9), "today", "--include-today"));
+    assert_non_null(strstr(o.err, "\"Aggregated 7/10 days\""));
+    assert_non_null(strstr(o.err, "\"Aggregated 10/10 days\""));
+    assert_string_equal(
+        world_sql(w, "select string_agg(date::text, ' ') from settle.daily_totals where is_partial"),
+        day(w, 0));
+    world_sql(
+        w, "update settle.aggregate_days set date = date - 30 where is_partial;" /* as if the day were over */
+           "update settle.daily_aggregates set date = date - 30 where is_partial");
+    done(aggregates(w, "run", NULL));
+    assert_int_equal(world_count(w, "select count(*) from settle.aggregate_days where is_partial"), 0);
+    assert_int_equal(world_count(w, "select count(*) from settle.daily_aggregates where is_partial"), 0);
+}
+
+static void test_a_dry_run_only_says_what_it_would_do(void **state)
+{
+    struct world *w = *state;
+    struct outcome o;
+
+    raw_days(w, 0, 9);
+    o = done(aggregates(w, "run", "--dry-run"));
+    assert_int_equal(number(&o, "days"), 7);
+    assert_int_equal(json_array_size(json_object_get(o.json, "due_dates")), 7);
+    o = done(backfill(w, day(w, 9), day(w, 2), "--dry-run"));
+    assert_int_equal(number(&o, "days"), 8);
+    assert_int_equal(world_count(w, "select (select count(*) from settle.aggregate_days)"
+                                    " + (select count(*) from settle.job_runs)"),
+                     0);
+}
+
+/* Missed while nothing ran, it is started at once. */
+static void test_serve_makes_up_for_the_night_it_slept_through(void **state)
+{
+    struct world *w = *state;
+    struct process serve;
+
+    raw_days(w, 0, 9);
+    setenv("SETTLE_SCHEDULES_PUBLICATIONS", "", 1);
+    setenv("SETTLE_SCHEDULES_MAINTAIN", "", 1);
+    world_sql(w, "insert into settle.job_schedule (job, cron, next_due)"
+                 " values ('aggregates', '5 0 * * *', now() - interval '1 hour')");
+    serve = world_spawn(w, "settle-reconciler", "serve", NULL);
+    world_until(20, world_count(w, "select count(*) from settle.scheduler_event_logs"
+                                   " where event_type = 'job_completed' and job_id = 'aggregates'") == 1);
+    kill(serve.pid, SIGTERM);
+    done(world_wait(w, serve));
+    unsetenv("SETTLE_SCHEDULES_PUBLICATIONS");
+    unsetenv("SETTLE_SCHEDULES_MAINTAIN");
+    assert_string_equal(world_sql(w,
+                                  "select trigger, status, report ->> 'days_backfilled' from settle.job_runs"
+                                  " where job_name = 'aggregates'"),
+                        "startup|success|7");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(test_a_day_holds_what_happened_on_it_in_utc, reset),
+        cmocka_unit_test_setup(test_run_again_or_beside_itself_it_changes_nothing, reset),
+        cmocka_unit_test_setup(test_after_an_outage_a_week_is_made_and_the_rest_is_named, reset),
+        cmocka_unit_test_setup(test_what_was_edited_or_deleted_is_seen, reset),
+        cmocka_unit_test_setup(test_late_webhooks_are_seen_on_their_day, reset),
+        cmocka_unit_test_setup(test_verdicts_on_old_publications_repair_their_days, reset),
+        cmocka_unit_test_setup(test_what_retention_forgets_still_counts, reset),
+        cmocka_unit_test_setup(test_what_is_falsified_by_hand_is_found_and_repaired, reset),
+        cmocka_unit_test_setup(test_a_day_that_fails_holds_up_no_other, reset),
+        cmocka_unit_test_setup(test_killed_in_the_middle_the_next_one_ends_as_if_it_had_not_been, reset),
+        cmocka_unit_test_setup(test_a_day_that_another_has_is_left_to_it, reset),
+        cmocka_unit_test_setup(test_a_store_that_is_down_is_no_attempt, reset),
+        cmocka_unit_test_setup(test_backfill_keeps_to_its_range, reset),
+        cmocka_unit_test_setup(test_a_dry_run_only_says_what_it_would_do, reset),
+        cmocka_unit_test_setup(test_serve_makes_up_for_the_night_it_slept_through, reset),
+    };
+
+    return cmocka_run_group_tests(tests, up, down);
+}
