@@ -21,6 +21,20 @@ create index platform_insights_tasks_stuck on settle.platform_insights_tasks (id
 
 insert into settle.job_fences (name) values ('insights');
 
+-- A tenant may know at which of its tasks somebody works: the dashboard counts them.
+alter table settle.task_leases enable row level security, force row level security;
+create policy tenant on settle.task_leases for select to settle_tenant using (
+  exists (select
+          from settle.platform_insights_tasks as t
+          where t.id = case when task_key ~ '^platform_insights_\d{1,18}$' then substr(task_key, 19)::bigint end));
+do $$
+begin
+  execute format('create policy programs on settle.task_leases to settle_reconciler, settle_operator, settle_readonly, %I '
+                 'using (true)', current_user);
+end
+$$;
+
+grant select (task_key, expires_at) on settle.task_leases to settle_tenant;
 grant select, insert, update, delete on settle.task_leases to settle_reconciler;
 grant select on settle.task_leases to settle_operator, settle_readonly;
 grant update (status, failure_reason, consecutive_failures, failure_pattern, next_check, cool_off_until, updated_at)

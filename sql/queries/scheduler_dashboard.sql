@@ -85,9 +85,13 @@ select 200 as status,
            'last_check', (select event_date from last_cycle),
            'last_update', cumulative.last_updated,
            'active_executions', (select count(*)
-                                 from settle.platform_insights_execution_logs as l
-                                 join settle.platform_insights_tasks as t on t.id = l.task_id
-                                 where l.status = 'running'
+                                 from settle.task_leases as l
+                                 join settle.platform_insights_tasks as t
+                                   on t.id = case
+                                               when l.task_key ~ '^platform_insights_\d{1,18}$'
+                                               then substr(l.task_key, 19)::bigint
+                                             end
+                                 where l.expires_at > now()
                                    and ($1 is null or t.user_id = $1)),
            'running', leader.leads,
            'check_interval_minutes', coalesce((select check_interval_minutes from last_cycle), 60),

@@ -123,6 +123,7 @@ left join (values
   ('scheduler_stats_baseline', 'settle_tenant', 'select'),
   ('social_sync_ledger',  'settle_tenant', 'select insert'),
   ('task_execution_logs', 'settle_tenant', 'select'),
+  ('task_leases',         'settle_tenant', 'select(task_key, expires_at)'),
   ('webhook_deliveries',  'settle_tenant', 'select'),
   ('webhook_receipts',    'settle_tenant', 'select')
 ) as few (relation, role, may) using (relation, role);

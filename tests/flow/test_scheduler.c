@@ -75,7 +75,11 @@ static int reset(void **state)
            "('anna', 'bing', 'needs_intervention', 'auth_error', 3, now(), null), "
            "('bert', 'gsc', 'failed', 'api_limit', 1, now(), now() + interval '1 day') returning id) "
            "insert into settle.platform_insights_execution_logs (task_id, status, data_source) "
-           "select id, status, 'api' from t, unnest(array['success', 'running']) as status");
+           "select id, status, 'api' from t, unnest(array['success', 'failed']) as status");
+    world_sql(w, "insert into settle.task_leases (task_key, holder, run_id, expires_at) "
+                 "select 'platform_insights_' || id, 'h', gen_random_uuid(), "
+                 "now() + case platform when 'bing' then interval '-1 minute' else interval '15 minutes' end "
+                 "from settle.platform_insights_tasks");
     world_sql(w, "insert into settle.monitoring_tasks (id, task_title) values (1, 'watch'); "
                  "insert into settle.task_execution_logs (task_id, user_id, user_id_str, status) values "
                  "(1, null, 'anna', 'success'), (1, 7, null, 'failed'), (1, 7, 'anna', 'success')");
@@ -220,16 +224,16 @@ static void the_dashboard_tells_of_cycles_and_jobs(void **state)
     assert_int_equal(number(&r, "stats", "cumulative_total_check_cycles"), 2);
     assert_int_equal(number(&r, "stats", "cumulative_tasks_found"), 9);
     assert_int_equal(number(&r, "stats", "check_interval_minutes"), 15);
-    assert_int_equal(number(&r, "stats", "active_executions"), 3);
-    assert_int_equal(number(&r, NULL, "job_count"), 5); /* the loop, maintain, publications, two tasks */
+    assert_int_equal(number(&r, "stats", "active_executions"), 2);
+    assert_int_equal(number(&r, NULL, "job_count"), 6); /* the loop, three jobs, two tasks */
     assert_string_equal(json_string_value(json_object_get(first(json_object_get(r.json, "jobs")), "id")),
-                        "check_due_tasks");
+                        "aggregates");
     assert_string_equal(
         json_string_value(json_object_get(first(json_object_get(r.json, "jobs")), "trigger_type")),
         "external");
     r = get(w, DASHBOARD "?user_id=anna");
-    assert_int_equal(number(&r, "stats", "active_executions"), 2);
-    assert_int_equal(number(&r, NULL, "job_count"), 4);
+    assert_int_equal(number(&r, "stats", "active_executions"), 1);
+    assert_int_equal(number(&r, NULL, "job_count"), 5);
 
     world_sql(w, "insert into settle.job_schedule (job, cron, next_due) values ('insights', '*/15 * * * *', "
                  "'2040-01-01T00:00:00Z'), ('maintain', '', null)");
