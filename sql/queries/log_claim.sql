@@ -1,5 +1,5 @@
 -- log_claim: hands due publications of one source to a publishing worker, the longest registered first: pending ones,
--- retries whose time has come, and those whose worker has been silent beyond its lease without naming a post. None that
+-- retries whose time has come, and those whose worker has been silent beyond its lease without naming a post. None of them that
 -- decisive evidence speaks of: it was published already. And none that a worker still has, though a run has sent it back.
 -- $1 platform text  $2 source text  $3 limit int8  $4 worker_id text  $5 lease_s int8  $6 actor text
 -- One row: HTTP status, JSON text, null.
@@ -7,7 +7,19 @@
 -- statement's snapshot fails the join on updated_at, or the lease's own column, when it is looked at again.
 -- Read in the order of the index and no further than needed, however many wait: hence the limit within, which no plan knows,
 -- and the two comparisons of updated_at, of which a plan expects more rows than of an equality: it would sort all, as if few.
-with due as (
+with heard as not materialized ( -- whether something decisive was said of a publication: in place, wherever it is asked
+  select id, source,
+         coalesce(receipt_decisive <> 0, false)
+         or noted and coalesce(noted_status = 'published', false)
+         or exists (select
+                    from settle.publication_reports as r
+                    where r.log_id = e.id
+                      and r.source = e.source
+                      and r.external_post_id = e.external_post_id
+                      and r.witness in ('poll', 'worker')
+                      and r.decisive <> 0) as decided
+  from settle.publication_evidence as e
+), due as (
   select p.id, p.source, p.status, false as again
   from (
     select id, source, status, updated_at
@@ -22,21 +34,7 @@ with due as (
   join settle.publish_logs as p
     on p.id = o.id and p.source = o.source and p.status = o.status
     and p.updated_at >= o.updated_at and p.updated_at <= o.updated_at
-  cross join lateral (
-    select coalesce(e.receipt_decisive <> 0, false)
-           or e.noted and coalesce(e.noted_status = 'published', false)
-           or exists (select
-                      from settle.publication_reports as r
-                      where r.log_id = e.id
-                        and r.source = e.source
-                        and r.external_post_id = e.external_post_id
-                        and r.witness in ('poll', 'worker')
-                        and r.decisive <> 0) as decided
-    from settle.publication_evidence as e
-    where e.id = o.id
-      and e.source = o.source
-    limit 1
-  ) as evidence
+  cross join lateral (select decided from heard where heard.id = o.id and heard.source = o.source limit 1) as evidence
   where (p.next_retry_at is null or p.next_retry_at <= now())
     and not evidence.decided
     and not exists (select
@@ -51,12 +49,14 @@ with due as (
   select p.id, p.source, p.status, true as again
   from settle.publish_leases as l
   join settle.publish_logs as p on p.id = l.id and p.source = l.source
+  cross join lateral (select decided from heard where heard.id = l.id and heard.source = l.source limit 1) as evidence
   where l.platform = $1
     and l.source = $2
     and l.lease_until < now()
     and p.status = 'processing'
     and p.external_post_id is null
     and p.retry_count + 1 < p.max_retries
+    and not evidence.decided
     and not exists (select from settle.platform_pauses where platform = $1)
   order by l.lease_until
   limit $3
