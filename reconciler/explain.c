@@ -29,6 +29,7 @@ static const char *waits_from(const struct row *r, const struct patience *patien
 static const char *change(const struct job *j);
 static void print(const struct job *j);
 static void print_said(const struct job *j);
+static const char *weight(const json_t *one);
 static void print_hindrances(const struct job *j);
 static void print_asking(const struct job *j);
 static const char *reason_in_words(const char *reason);
@@ -190,8 +191,11 @@ static const char *waits_from(const struct row *r, const struct patience *patien
 static const char *change(const struct job *j)
 {
     static const char *const by_rests[] = {
-        [RESTS_OPEN] = "a webhook, a poll answer or a worker's result that says how it ended; an override",
-        [RESTS_TIMEOUT] = "any webhook, poll answer or worker's result that says how it ended; an override",
+        [RESTS_OPEN] =
+            "a webhook, a poll answer or a result of the worker who has it that says how it ended; "
+            "an override",
+        [RESTS_TIMEOUT] = "any webhook, poll answer or result of the worker who has it that says how it "
+                          "ended; an override",
         [RESTS_EVIDENCE] = "evidence that happened later and says otherwise; an override",
         [RESTS_OVERRIDE] =
             "settle-reconciler override ID none, which takes the verdict back; another override",
@@ -229,15 +233,25 @@ static void print_said(const struct job *j)
     puts(json_array_size(said) > 0 ? "what was said of it:" : "nothing was said of it");
     for (size_t i = 0; i < json_array_size(said); i++) {
         const json_t *one = json_array_get(said, i);
-        json_int_t decisive = json_integer_value(json_object_get(one, "decisive"));
+        const char *refusal = facts_word(one, "refusal");
 
-        printf("  %s  %-8s %s%s%s%s\n", facts_word(one, "at"), facts_word(one, "witness"),
-               facts_word(one, "status"),
-               decisive > 0   ? " (success)"
-               : decisive < 0 ? " (failure)"
-                              : " (unclear)",
-               *facts_word(one, "reason") ? ": " : "", facts_word(one, "reason"));
+        printf("  %s  %-8s %s%s%s%s", facts_word(one, "at"), facts_word(one, "witness"),
+               facts_word(one, "status"), weight(one), *facts_word(one, "reason") ? ": " : "",
+               facts_word(one, "reason"));
+        if (*refusal)
+            printf("; refused (%s): by %s, of %s", refusal, facts_word(one, "worker_id"),
+                   *facts_word(one, "external_post_id") ? facts_word(one, "external_post_id") : "no post");
+        puts("");
     }
+}
+
+static const char *weight(const json_t *one)
+{
+    json_int_t decisive = json_integer_value(json_object_get(one, "decisive"));
+
+    if (*facts_word(one, "refusal"))
+        return "";
+    return decisive > 0 ? " (success)" : decisive < 0 ? " (failure)" : " (unclear)";
 }
 
 /* Why nothing more is known. */

@@ -17,17 +17,28 @@ with log as (
   order by l.timestamp desc, l.seq desc
   limit 1
 ), said as (
-  (select received_at as at, 'webhook' as witness, event_status as status, decisive, happened_at, reason
+  (select received_at as at, 'webhook' as witness, event_status as status, decisive, happened_at, reason,
+          null as worker_id, null as refusal, external_post_id
    from log
    join settle.webhook_receipts as r using (external_post_id, platform, source)
    where r.parse_error is null
    order by received_at desc
    limit 20)
   union all
-  (select reported_at, witness, r.status, r.decisive, happened_at, r.reason
+  (select reported_at, witness, r.status, r.decisive, happened_at, r.reason,
+          case witness when 'worker' then r.actor end, null, r.external_post_id
    from log
    join settle.publication_reports as r on r.log_id = log.id and r.source = log.source
    order by reported_at desc
+   limit 20)
+  union all
+  (select l.timestamp, 'worker', l.metadata ->> 'told', 0, null, l.metadata ->> 'error', l.worker_id,
+          l.metadata ->> 'refusal', l.metadata ->> 'external_post_id'
+   from log
+   join settle.social_sync_ledger as l
+     on l.entity_id = log.id::text and l.entity_type = 'publish_log' and l.source = log.source
+   where l.event_type = 'publish_worker_log_refused'
+   order by l.timestamp desc, l.seq desc
    limit 20)
 )
 select json_build_object(

@@ -134,6 +134,35 @@ static void test_what_it_says_of_a_workers_word_comes_true(void **state)
     }
 }
 
+/* Why its row does not follow a worker that is sure of it: the post is another worker's. */
+static void test_what_was_refused_of_a_worker_is_said(void **state)
+{
+    struct world *w = *state;
+    const char *id;
+    char path[128];
+    struct reply r;
+
+    world_gateway(w, NULL);
+    id = world_publication(w, "instagram", "post-1", "processing", 5);
+    snprintf(path, sizeof(path), "/publishing/logs/%s/result", id);
+    r = world_api(w, "POST", path,
+                  "{\"worker_id\":\"first\",\"status\":\"processing\",\"external_post_id\":\"post-2\"}");
+    assert_int_equal(r.status, 200);
+    r = world_api(w, "POST", path,
+                  "{\"worker_id\":\"restarted\",\"status\":\"success\",\"external_post_id\":\"post-3\"}");
+    assert_int_equal(r.status, 409);
+    r = world_api(w, "POST", path,
+                  "{\"worker_id\":\"restarted\",\"status\":\"failed\",\"error\":\"no room\"}");
+    assert_int_equal(r.status, 409);
+    assert_explained(
+        w, id,
+        (const char *const[]){"is processing since", "worker   processing (unclear)\n",
+                              "worker   success; refused (lease_lost): by restarted, of post-3\n",
+                              "worker   failed: no room; refused (lease_lost): by restarted, of post-2\n",
+                              "a result of the worker who has it that says how it ended", NULL});
+    world_kill(w, GATEWAY);
+}
+
 static void test_why_nobody_asks_is_said(void **state)
 {
     static const char insert[] =
@@ -206,6 +235,7 @@ int main(void)
         cmocka_unit_test_setup(test_each_state_is_explained, reset),
         cmocka_unit_test_setup(test_what_it_says_of_the_next_run_comes_true, reset),
         cmocka_unit_test_setup(test_what_it_says_of_a_workers_word_comes_true, reset),
+        cmocka_unit_test_setup(test_what_was_refused_of_a_worker_is_said, reset),
         cmocka_unit_test_setup(test_why_nobody_asks_is_said, reset),
         cmocka_unit_test_setup(test_until_when_it_is_left_is_said, reset),
         cmocka_unit_test_setup(test_a_pause_is_said, reset),
