@@ -19,6 +19,8 @@
 /* How far to look again when the database's clock was set back, and once a day in any case. */
 #define CLOCK_BACK_US DAY_US
 #define DAY_US        (24 * 60 * MINUTE_US)
+/* The database's clock is right if it is no further from ours. */
+#define CLOCKS_APART_US (5 * MINUTE_US)
 
 #define GUARD_MESSAGE                                                                                        \
     "No publication was failed by time-out: it would be %" PRId64 " or more, with %" PRId64                  \
@@ -57,6 +59,8 @@ struct job {
     int64_t timeouts; /* rows that this run may fail by time-out */
     struct page page;
     size_t asked; /* rows of the batch at work */
+    int64_t redated,
+        redated_by; /* rows that were dated ahead, and those of them that the batch at work has written */
     struct cursor cursor;
     struct watermark watermark;
     int64_t watermark_most_us;  /* receipts stored after this are for a later run too: its mark stays below */
@@ -70,6 +74,9 @@ static void set_flag(struct options *o, const char *key, const char *value);
 static int end_early(const struct options *o, struct err *err);
 static enum status work(struct job *j, struct err *err);
 static struct span scope_of(const struct job *j, struct arena *arena);
+static enum status redate(struct job *j, struct err *err);
+static enum status ask_redate(struct job *j, bool *ret_due, struct err *err);
+static enum status redate_some(void *ctx, size_t rows, struct err *err);
 static enum status weigh(struct job *j, struct err *err);
 
 static enum status follow(struct job *j, struct err *err);
@@ -204,7 +211,7 @@ static enum status work(struct job *j, struct err *err)
         log_warn("platform_unknown", LOG_SPAN("platform", j->options->platform));
     if (deadlines_read(&j->deadlines, s, err))
         return err->code;
-    if (!s->options->dry_run && session_begin(s, scope_of(j, s->arena).at, err))
+    if (!s->options->dry_run && (session_begin(s, scope_of(j, s->arena).at, err) || redate(j, err)))
         return err->code;
     if (weigh(j, err) || follow(j, err) || ask(j, err) || walk(j, err))
         return err->code;
@@ -223,7 +230,64 @@ static struct span scope_of(const struct job *j, struct arena *arena)
         SPAN_ARG(platform), j->options->force ? "true" : "false"));
 }
 
-/* Before the first write. */
+/* What a clock that was ahead has dated beyond today would be looked at by no run until then. Not while the database's clock
+ * differs from ours: were it behind, what is right would be made old. */
+static enum status redate(struct job *j, struct err *err)
+{
+    bool due = false, refused;
+
+    if (llabs(now_wall_us() - session_now_us(&j->session)) > CLOCKS_APART_US)
+        return OK;
+    if (ask_redate(j, &due, err) || !due)
+        return err->code;
+    do {
+        if (told_to_stop(j))
+            return OK;
+        if (batch_do(&j->session, redate_some, j, &refused, err))
+            return err_in(err, "publications dated ahead");
+        if (refused) { /* they come again with the next run */
+            log_warn("redating_refused", LOG_ERR(err));
+            break;
+        }
+        j->redated += j->redated_by;
+    } while (j->redated_by == (int64_t)j->asked);
+    if (j->redated > 0)
+        log_warn("publications_redated", LOG_INT("publications", j->redated));
+    return OK;
+}
+
+static enum status ask_redate(struct job *j, bool *ret_due, struct err *err)
+{
+    struct pg_rows *rows;
+    struct pg_args args;
+
+    pg_args_init(&args, j->session.arena);
+    pg_arg_text(&args, j->options->platform);
+    if (pg_run(j->session.pg, SQL_REDATE_DUE, &args, WAIT_MS, &rows, err))
+        return err_in(err, "looking for publications dated ahead");
+    *ret_due = pg_int(rows, 0, 0) > 0;
+    pg_rows_free(rows);
+    return OK;
+}
+
+static enum status redate_some(void *ctx, size_t rows, struct err *err)
+{
+    struct job *j = ctx;
+    struct pg_rows *written;
+    struct pg_args args;
+
+    j->asked = rows;
+    pg_args_init(&args, j->session.arena);
+    pg_arg_text(&args, j->options->platform);
+    pg_arg_int(&args, (int64_t)rows);
+    if (pg_run(j->session.pg, SQL_PUBLICATION_REDATE, &args, WAIT_MS, &written, err))
+        return err->code;
+    j->redated_by = pg_int(written, 0, 0);
+    pg_rows_free(written);
+    return OK;
+}
+
+/* Before the first time-out. */
 static enum status weigh(struct job *j, struct err *err)
 {
     struct session *s = &j->session;

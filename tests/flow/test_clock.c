@@ -374,6 +374,44 @@ static void test_a_database_that_is_a_day_ahead_fails_no_publication(void **stat
                      n - KNOWN);
 }
 
+static const char *open_ones(struct world *w)
+{
+    return world_sql(
+        w, "select string_agg(status || case when updated_at > now() then ' later' else '' end"
+           " || case when next_retry_at > now() + interval '2 minutes' then ' much' else '' end, ','"
+           " order by external_post_id) from settle.publish_logs");
+}
+
+/* For a day, no run would see them. */
+static void test_what_such_a_database_has_dated_counts_from_when_its_clock_is_right(void **state)
+{
+    static const char dated[] = "select string_agg(updated_at::text, ',') from settle.publish_logs";
+    struct world *w = *state;
+    const char *before;
+
+    world_crash(w);
+    shim = shim_open(w);
+    world_servers(w);
+    shim_hide(shim);
+    shim_step(shim, 24 * HOUR_US);
+    world_sql(w, "insert into settle.publish_logs (platform, user_id_str, status, external_post_id,"
+                 "  next_retry_at) values ('instagram', 'u', 'processing', 'p1', null),"
+                 " ('instagram', 'u', 'retry', 'p2', now() + interval '1 minute')");
+    expect_run(w, 0, "done", 0);
+    shim_step(shim, -24 * HOUR_US); /* nobody may think of what is right that it is of tomorrow */
+    before = world_sql(w, dated);
+    expect_run(w, 0, "done", 0);
+    assert_string_equal(world_sql(w, dated), before);
+    shim_step(shim, 0);
+    assert_string_equal(open_ones(w), "processing later,retry later much");
+    expect_run(w, 0, "done", 0);
+    assert_string_equal(open_ones(w), "processing,retry");
+    world_sql(w, "update settle.publish_logs set updated_at = updated_at - interval '11 minutes',"
+                 " next_retry_at = next_retry_at - interval '12 minutes'");
+    assert_int_equal(world_reconcile(w, NULL).status, 0);
+    assert_string_equal(open_ones(w), "failed,failed");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -384,6 +422,8 @@ int main(void)
         cmocka_unit_test_setup(test_a_step_of_the_databases_clock_stops_nobody, reset),
         cmocka_unit_test_setup(test_a_database_that_is_a_day_ahead_fails_no_publication, reset),
         cmocka_unit_test_setup(test_steps_of_redis_clock_lose_nothing, reset),
+        cmocka_unit_test_setup(test_what_such_a_database_has_dated_counts_from_when_its_clock_is_right,
+                               reset),
         cmocka_unit_test_setup(test_asking_for_the_time_holds_no_connection, reset),
     };
 
