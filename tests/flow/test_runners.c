@@ -1,7 +1,9 @@
 /*
  * One runner at a time, and none that can do mass damage: locks, fences, kills, the guard.
  */
-#include "support/world.h"
+#include "support/shim.h"
+
+#include "base/now.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -221,6 +223,51 @@ static void test_a_row_held_for_a_while_is_settled_with_the_others(void **state)
     assert_int_equal(run.status, 0);
     assert_string_equal(word(&run, "outcome"), "done");
     assert_int_equal(number(&run, "marked_failed"), 4);
+}
+
+/* A run that stood still for so long that it must say how far it has come. */
+static struct outcome run_that_takes_long(struct world *w, const char *const *before)
+{
+    struct shim *shim = shim_open(w);
+    struct process run;
+    struct outcome end;
+
+    publications(w, before[0] ? "t" : "p", 1);
+    hold(w, before[0] ? "t1" : "p1");
+    run = before[0]
+              ? world_spawn(w, before[0], before[1], before[2], "settle-reconciler", "publications", NULL)
+              : world_spawn(w, "settle-reconciler", "publications", NULL);
+    world_until(5, waits(w));
+    shim_sleep(shim, 11 * SECOND_US);
+    release(w);
+    end = world_wait(w, run);
+    shim_close(shim);
+    assert_int_equal(end.status, 0);
+    return end;
+}
+
+static void expect_said(const char *said, const char *what)
+{
+    if (!strstr(said, what))
+        fail_msg("no \"%s\" in %s", what, said);
+}
+
+static void test_how_far_a_run_has_come_is_drawn_on_a_terminal_and_logged_elsewhere(void **state)
+{
+    static const char on_terminal[] =
+        "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
+    struct world *w = *state;
+    struct outcome run = run_that_takes_long(w, (const char *const[]){"python3", "-c", on_terminal});
+
+    expect_said(run.out, "\r[##############################] 100 %  1 rows, ");
+    expect_said(run.out, "\r\033[K");
+    assert_null(strstr(run.out, "\"progress\""));
+
+    run = run_that_takes_long(w, (const char *const[]){NULL});
+    expect_said(run.err, "\"event\":\"progress\"");
+    expect_said(run.err, "\"read\":1,");
+    assert_null(strchr(run.err, '\r'));
+    assert_null(strchr(run.out, '\r'));
 }
 
 static void test_a_row_that_changes_meanwhile_is_left_to_the_next_run(void **state)
@@ -514,6 +561,8 @@ int main(void)
         cmocka_unit_test_setup(test_a_late_webhook_of_a_held_row_is_not_forgotten, reset),
         cmocka_unit_test_setup(test_a_late_webhook_of_a_row_that_changes_meanwhile_is_not_forgotten, reset),
         cmocka_unit_test_setup(test_a_row_held_for_a_while_is_settled_with_the_others, reset),
+        cmocka_unit_test_setup(test_how_far_a_run_has_come_is_drawn_on_a_terminal_and_logged_elsewhere,
+                               reset),
         cmocka_unit_test_setup(test_a_row_that_changes_meanwhile_is_left_to_the_next_run, reset),
         cmocka_unit_test_setup(test_a_holder_frozen_past_its_lease_writes_nothing_when_it_wakes, reset),
         cmocka_unit_test_setup(test_a_holder_whose_fence_was_taken_stops, reset),
