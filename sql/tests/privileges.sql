@@ -61,13 +61,13 @@ from (values
                                                                                                                                     'select', '-',             '-'),
   ('schema_version',      'select',                          'select',                 '-',                        'select',        'select', 'select',        'select'),
   ('monitoring_tasks',    '-',                               '-',                      'select',                   '-',             'select', '-',             '-'),
-  ('platform_insights_execution_logs','-',                   'select insert update',   'select',                   '-',             'select', '-',             '-'),
+  ('platform_insights_execution_logs','-',                   'select insert update',   'select',                   'select delete',      'select', '-',             '-'),
   ('scheduler_cumulative_stats','-',                         'select update',          'select update',            '-',             'select', '-',             '-'),
   ('scheduler_event_logs','-',                               'insert',                 'select delete',            'select delete', 'select', '-',             '-'),
   ('scheduler_events',    '-',                               '-',                      'select',                   '-',             'select', '-',             '-'),
   ('scheduler_jobs',      '-',                               '-',                      'select',                   '-',             'select', '-',             '-'),
   ('scheduler_stats_baseline','-',                           '-',                      'select update',            'select update', 'select', '-',             '-'),
-  ('task_execution_logs', '-',                               '-',                      'select',                   '-',             'select', '-',             '-'),
+  ('task_execution_logs', '-',                               '-',                      'select',                   'select delete',      'select', '-',             '-'),
   ('social_sync_ledger',  '-',                               'select insert',          'select insert',            'select delete', 'select', '-',             '-'),
   ('webhook_deliveries',  'insert',                          '-',                      'select',                   'select delete', 'select', 'insert',        '-'),
   ('webhook_receipts',    'select(dedup_key, source, delivery_id) insert',
@@ -177,7 +177,8 @@ select is_empty(
           or p.proname = 'time_noted' and role in ('settle_operator', 'settle_tenant')
           or p.proname = 'is_site' and role in ('settle_reconciler', 'settle_operator', 'settle_tenant')
           or p.proname = 'worker_lease' and role in ('settle_reconciler', 'settle_operator', 'settle_tenant')
-          or p.proname = 'job_lease' and role in ('settle_reconciler', 'settle_operator', 'settle_maintain')
+          or p.proname = 'job_lease'
+             and role in ('settle_reconciler', 'settle_operator', 'settle_maintain', 'settle_tenant', 'settle_readonly')
           or p.proname in ('tenant', 'tenant_number') and role = 'settle_tenant')$$,
   'functions are executable by those who read the views that call them or call them, and not by PUBLIC');
 
