@@ -145,9 +145,6 @@ comment on table settle.platform_insights_execution_logs is 'each time a task wa
 create index platform_insights_execution_logs_task
 on settle.platform_insights_execution_logs (task_id, execution_date, id);
 create index platform_insights_execution_logs_date on settle.platform_insights_execution_logs (execution_date, id);
-create index platform_insights_execution_logs_running
-on settle.platform_insights_execution_logs (execution_date)
-where status = 'running';
 
 -- Only read: of tools that settle takes the place of.
 create table settle.monitoring_tasks (
