@@ -47,6 +47,10 @@ static const struct answer_kind kinds[] = {
     {"invalid_parameter",      422, "A parameter is wrong",                 NULL,                                               false},
     {"scheduled_without_time", 422, "The time is missing",                  "Status scheduled needs scheduled_for.",            false},
     {"age_missing",            422, "The age is missing",                   "Give older_than_days or days_to_keep.",            false},
+    {"account_is_no_site",     422, "The account is no site",
+     "The account of this platform is the site that it is asked about, as the platform writes it: "
+     "https://www.example.com/ or "
+     "sc-domain:example.com.",                                                                                                  false},
     {"rejected",               422, "The store refuses a value",            "Perhaps a text with a NUL character in it.",       false},
     {"idempotency_conflict",   409, "The Idempotency-Key is in use",        "It came before with another body.",
      false                                                                                                                           },

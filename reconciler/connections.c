@@ -51,6 +51,7 @@ static enum status open_job(struct job *j, struct err *err);
 static int close_job(struct job *j, int code);
 
 static int set(struct job *j, struct err *err);
+static enum status check_account(struct job *j, bool *ret_refused, struct err *err);
 static enum status read_token(struct job *j, struct err *err);
 static enum status store(struct job *j, struct pg_rows **ret, struct err *err);
 static int list(struct job *j, struct err *err);
@@ -79,7 +80,8 @@ enum {
 static const struct argp_option option_table[] = {
     {"user",         OPTION_USER,         "ID",   0, "Whose account (user_id_str); of list: only theirs",      1},
     {"platform",     OPTION_PLATFORM,     "NAME", 0, "On which platform",                                      1},
-    {"account",      OPTION_ACCOUNT,      "NAME", 0, "The publications' social_account_id (default: default)", 1},
+    {"account",      OPTION_ACCOUNT,      "NAME", 0,
+     "The publications' social_account_id (default: default); of gsc and bing the site",                       1},
     {"token-file",   OPTION_TOKEN_FILE,   "FILE", 0, "Its token; - is stdin. Left out: the present one stays", 1},
     {"expires",      OPTION_EXPIRES,      "TIME", 0, "When the token ends, as 2027-01-31T12:00:00Z",           1},
     {"disconnected", OPTION_DISCONNECTED, NULL,   0, "Keep it, but do not ask with it",                        1},
@@ -92,7 +94,10 @@ static const struct argp argp = {
     .args_doc = "set|list|remove|rekey",
     .doc = "Tokens of the tenants' accounts, sealed with the newest key of connections.key_file; none is "
            "ever shown."
-           "\vset wants --user and --platform, and so does remove. rekey seals again what an older key has "
+           "\vset wants --user and --platform, and so does remove. Of gsc and bing the account is the site "
+           "whose figures "
+           "are fetched, as the platform writes it: https://www.example.com/ or sc-domain:example.com. rekey "
+           "seals again what an older key has "
            "sealed, so "
            "that it can leave the file. Exit codes: 0 done, 64 usage, 65 a token or a row is not good, 69 "
            "Postgres is "
@@ -213,12 +218,19 @@ static int set(struct job *j, struct err *err)
 {
     const struct options *o = j->options;
     struct pg_rows *rows;
+    bool refused = false;
 
     if (o->token_file && !j->keys) {
         err_set(err, INVALID, "connections.key_file is not set, so no token can be sealed");
         return -1;
     }
     if (o->token_file && read_token(j, err)) {
+        log_error("connections_failed", LOG_ERR(err));
+        return EX_DATAERR;
+    }
+    if (check_account(j, &refused, err))
+        return -1;
+    if (refused) {
         log_error("connections_failed", LOG_ERR(err));
         return EX_DATAERR;
     }
@@ -229,6 +241,29 @@ static int set(struct job *j, struct err *err)
     printf("%s of %s on %s: %s%s\n", o->account, o->user, o->platform, o->common.dry_run ? "would be " : "",
            o->token_file ? "stored with its token" : "set, its token stays as it is");
     return EX_OK;
+}
+
+/* *err says why one is refused. */
+static enum status check_account(struct job *j, bool *ret_refused, struct err *err)
+{
+    const struct options *o = j->options;
+    struct pg_rows *rows;
+    struct pg_args args;
+
+    pg_args_init(&args, j->tool.arena);
+    pg_arg_text(&args, span_of(o->platform));
+    pg_arg_text(&args, span_of(o->account));
+    pg_arg_bool(&args, !o->disconnected);
+    if (pg_run(j->tool.pg, SQL_CONNECTION_REFUSED, &args, WAIT_MS, &rows, err))
+        return err_in(err, "checking the account");
+    *ret_refused = pg_int(rows, 0, 0) != 0;
+    pg_rows_free(rows);
+    if (*ret_refused)
+        (void)err_set(err, INVALID,
+                      "--account %s: of %s it is the site that it is asked about, as the platform writes it: "
+                      "https://www.example.com/ or sc-domain:example.com",
+                      o->account, o->platform);
+    return OK;
 }
 
 /* Without the line end that editors leave. */

@@ -30,6 +30,7 @@ static int run(int argc, char **argv);
 static error_t parse_option(int key, char *value, struct argp_state *state);
 static error_t check(const struct job *j, const struct argp_state *state);
 static int64_t task_number(const char *text, const struct argp_state *state);
+static enum status check_task(struct job *j, struct err *err);
 static void run_round(struct job *j, struct err *err);
 static void show_due(struct job *j, struct err *err);
 static json_t *due_json(const struct pg_rows *rows, size_t at);
@@ -85,7 +86,10 @@ static int run(int argc, char **argv)
         session_close(&j.session);
         return exit_code(&err);
     }
-    if (strcmp(j.verb, "trigger") == 0) {
+    if (j.task_id && check_task(&j, &err)) {
+        log_error("run_failed", LOG_ERR(&err));
+        code = exit_code(&err);
+    } else if (strcmp(j.verb, "trigger") == 0) {
         trigger(&j, &err);
         code = exit_code(&err);
     } else {
@@ -147,6 +151,23 @@ static int64_t task_number(const char *text, const struct argp_state *state)
     if (!number_parse(span_of(text), 1, INT64_MAX, &number))
         argp_error(state, "\"%s\" is no task's number", text);
     return (int64_t)number;
+}
+
+/* REJECTED: the one that is named is not there. */
+static enum status check_task(struct job *j, struct err *err)
+{
+    struct session *s = &j->session;
+    struct pg_rows *rows;
+    struct pg_args args;
+    bool there;
+
+    pg_args_init(&args, s->arena);
+    pg_arg_int(&args, j->task_id);
+    if (pg_run(s->pg, SQL_INSIGHTS_EXISTS, &args, WAIT_MS, &rows, err))
+        return err->code;
+    there = pg_int(rows, 0, 0) != 0;
+    pg_rows_free(rows);
+    return there ? OK : err_set(err, REJECTED, "there is no insights task %" PRId64, j->task_id);
 }
 
 /* ---- run ---- */
@@ -404,8 +425,8 @@ static void trigger(struct job *j, struct err *err)
         return;
     }
     if (pg_nrows(rows) == 0) {
-        (void)err_set(err, REJECTED, "there is no insights task %" PRId64, j->task_id);
-        fprintf(stderr, "settle-reconciler insights: %s\n", err->text);
+        (void)err_set(err, REJECTED, "there is no insights task %" PRId64 " any more", j->task_id);
+        log_error("run_failed", LOG_ERR(err));
     } else if (j->common.json) {
         printf("%.*s\n", SPAN_ARG(pg_bytes(rows, 0, 1)));
     } else {

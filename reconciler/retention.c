@@ -17,16 +17,19 @@ static const struct kind {
     enum keeps keeps;
     bool by_time; /* in the order of a time; else of a key alone */
 } kinds[FORGOTTEN_KINDS] = {
-    [FORGOTTEN_RECEIPTS] = {"receipts",   SQL_RECEIPT_FORGET,  SQL_RECEIPT_FORGET_COUNT,  RECEIPT_DAYS, true },
-    [FORGOTTEN_DELIVERIES] = {"deliveries", SQL_DELIVERY_FORGET, SQL_DELIVERY_FORGET_COUNT, RECEIPT_DAYS,
-                            false                                                                            },
-    [FORGOTTEN_REPORTS] = {"reports",    SQL_REPORT_FORGET,   SQL_REPORT_FORGET_COUNT,   RECEIPT_DAYS, false},
-    [FORGOTTEN_LEDGER] = {"ledger",     SQL_LEDGER_FORGET,   SQL_LEDGER_FORGET_COUNT,   LEDGER_DAYS,  true },
-    [FORGOTTEN_RUNS] = {"runs",       SQL_RUN_FORGET,      SQL_RUN_FORGET_COUNT,      LEDGER_DAYS,  true },
-    [FORGOTTEN_EVENTS] = {"events",     SQL_EVENT_FORGET,    SQL_EVENT_FORGET_COUNT,    LEDGER_DAYS,  true },
-    [FORGOTTEN_POLLS] = {"polls",      SQL_POLL_FORGET,     SQL_POLL_FORGET_COUNT,     WHILE_NEEDED, false},
-    [FORGOTTEN_LEASES] = {"leases",     SQL_LEASE_FORGET,    SQL_LEASE_FORGET_COUNT,    WHILE_NEEDED, false},
-    [FORGOTTEN_BUDGETS] = {"budgets",    SQL_BUDGET_FORGET,   SQL_BUDGET_FORGET_COUNT,   WHILE_NEEDED, false},
+    [FORGOTTEN_RECEIPTS] = {"receipts",      SQL_RECEIPT_FORGET,      SQL_RECEIPT_FORGET_COUNT,      RECEIPT_DAYS, true },
+    [FORGOTTEN_DELIVERIES] = {"deliveries",    SQL_DELIVERY_FORGET,     SQL_DELIVERY_FORGET_COUNT,     RECEIPT_DAYS,
+                            false                                                                                       },
+    [FORGOTTEN_REPORTS] = {"reports",       SQL_REPORT_FORGET,       SQL_REPORT_FORGET_COUNT,       RECEIPT_DAYS, false},
+    [FORGOTTEN_LEDGER] = {"ledger",        SQL_LEDGER_FORGET,       SQL_LEDGER_FORGET_COUNT,       LEDGER_DAYS,  true },
+    [FORGOTTEN_RUNS] = {"runs",          SQL_RUN_FORGET,          SQL_RUN_FORGET_COUNT,          LEDGER_DAYS,  true },
+    [FORGOTTEN_EVENTS] = {"events",        SQL_EVENT_FORGET,        SQL_EVENT_FORGET_COUNT,        LEDGER_DAYS,  true },
+    [FORGOTTEN_INSIGHTS_LOGS] = {"insights_logs", SQL_INSIGHTS_LOG_FORGET, SQL_INSIGHTS_LOG_FORGET_COUNT,
+                            LEDGER_DAYS,                                                                           true },
+    [FORGOTTEN_TASK_LOGS] = {"task_logs",     SQL_TASK_LOG_FORGET,     SQL_TASK_LOG_FORGET_COUNT,     LEDGER_DAYS,  true },
+    [FORGOTTEN_POLLS] = {"polls",         SQL_POLL_FORGET,         SQL_POLL_FORGET_COUNT,         WHILE_NEEDED, false},
+    [FORGOTTEN_LEASES] = {"leases",        SQL_LEASE_FORGET,        SQL_LEASE_FORGET_COUNT,        WHILE_NEEDED, false},
+    [FORGOTTEN_BUDGETS] = {"budgets",       SQL_BUDGET_FORGET,       SQL_BUDGET_FORGET_COUNT,       WHILE_NEEDED, false},
 };
 
 /* The walk through one kind. */

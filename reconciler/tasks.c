@@ -13,7 +13,7 @@
 
 enum {
     AGAIN_S = 300, /* what was not asked for a breaker or a budget is due again */
-    TOLD_MAX = 16, /* platforms whose breaker the log has told of */
+    TOLD_MAX = 16, /* platforms whose breaker held a task: the log has told of it, and no more are taken */
     ERRAND_BYTES = 4096,
 };
 
@@ -46,6 +46,7 @@ struct ending {
     struct span figures;
     bool again_later;   /* of skipped: not at once */
     struct span now_is; /* ret: the task's status; absent: the lease was lost */
+    bool refused;       /* ret: the store does not take the figures */
 };
 
 struct round {
@@ -63,7 +64,8 @@ struct round {
         enum missing why;
     } told[TOLD_MAX];
     size_t ntold;
-    int64_t ends_boot_us;
+    int64_t begins_until_boot_us, ends_boot_us;
+    int64_t taken;
     bool drained;
     struct err err; /* what ended the round before its time */
 };
@@ -86,8 +88,12 @@ static const struct reason reasons[] = {
 static const struct reason timed_out = {"timeout", "network_error", MISSING_TIMEOUT};
 static const struct reason no_adapter = {"adapter_missing", "config_error", MISSING_ADAPTER_MISSING};
 
+static void count_left_out(struct round *r);
 static enum status open_round(struct round *r, struct err *err);
-static enum status in_fence(struct session *s, batch_work *work, void *ctx, struct err *err);
+static enum status open_keys(struct round *r, struct err *err);
+static void set_times(struct round *r, int64_t now_us);
+static enum status in_fence(struct session *s, batch_work *work, void *ctx, bool *ret_refused,
+                            struct err *err);
 static bool is_over(void);
 static void fill(struct round *r);
 static size_t lease_some(struct round *r);
@@ -149,10 +155,23 @@ enum status tasks_do(struct session *s, const struct tasks_scope *scope, struct 
         if (r.on_way > 0 && fetch_run(r.fetch, r.ends_boot_us, err) && r.err.code == OK)
             r.err = *err;
         ret->ran_out = !r.drained && r.err.code == OK && !session_stopping();
+        count_left_out(&r);
     }
     close_round(&r);
     *err = r.err;
     return err->code;
+}
+
+/* Tasks of a platform whose breaker held one: no more of them were taken. */
+static void count_left_out(struct round *r)
+{
+    struct tasks_done *d = r->counts;
+    int64_t rest = d->found - d->leased - d->paused - r->taken;
+
+    if (r->drained && r->ntold > 0 && r->scope->task_id == 0 && r->err.code == OK && rest > 0) {
+        d->held += rest;
+        d->could_not[r->told[0].why] += rest;
+    }
 }
 
 /* A lease that ended while its request is on the wire would be taken over, and the task asked about twice. */
@@ -168,7 +187,6 @@ static enum status open_round(struct round *r, struct err *err)
 {
     const struct config *c = r->s->config;
     struct fetch_config config = asking_config(c);
-    struct err keyless = {0};
 
     config.at_once = c->insights.at_once;
     config.stopping = is_over;
@@ -177,28 +195,53 @@ static enum status open_round(struct round *r, struct err *err)
     r->reading = arena_open(1 << 16);
     if (!r->errands)
         abort();
-    if (c->connections.key_file && !(r->keys = seal_keys_load(c->connections.key_file, &keyless)))
-        log_warn("poll_not_asked", LOG_TEXT("consequence", "no token can be opened"), LOG_ERR(&keyless));
-    r->ends_boot_us = now_boot_us() + c->insights.batch_seconds * SECOND_US;
     at_work = r;
-    r->fetch = fetch_open(&config, err);
-    if (!r->fetch)
+    if (open_keys(r, err) || !(r->fetch = fetch_open(&config, err))) {
         r->err = *err;
-    return err->code;
+        return err->code;
+    }
+    set_times(r, now_boot_us());
+    return OK;
 }
 
-/* One transaction that is done or not. */
-static enum status in_fence(struct session *s, batch_work *work, void *ctx, struct err *err)
+/* Without them no tenant could be asked for, by no fault of its own. */
+static enum status open_keys(struct round *r, struct err *err)
 {
-    bool refused;
+    const char *file = r->s->config->connections.key_file;
 
-    *err = (struct err){.code = OK};
-    s->batch_rows = 1;
-    if (batch_do(s, work, ctx, &refused, err))
-        return err->code;
-    if (!refused)
-        err->code = OK;
-    return err->code;
+    if (!file)
+        return err_set(err, INVALID,
+                       "insights tasks are due, and connections.key_file is not set: no token can be opened");
+    r->keys = seal_keys_load(file, err);
+    return r->keys ? OK : err_in(err, "connections.key_file");
+}
+
+/* What is begun has the time of a whole request before it, or half of a round that is shorter than two. */
+static void set_times(struct round *r, int64_t now_us)
+{
+    const struct config *c = r->s->config;
+    int64_t round_us = c->insights.batch_seconds * SECOND_US;
+    int64_t request_us = (int64_t)c->fetch.timeout_ms * (SECOND_US / 1000);
+
+    r->ends_boot_us = now_us + round_us;
+    r->begins_until_boot_us = r->ends_boot_us - (request_us < round_us / 2 ? request_us : round_us / 2);
+}
+
+/* One transaction that is done or not. OK with *ret_refused: it is not, and *err says why; a row that somebody holds is
+ * tried once more. Another status ends the round. */
+static enum status in_fence(struct session *s, batch_work *work, void *ctx, bool *ret_refused,
+                            struct err *err)
+{
+    for (int tries = 0; tries < 2; tries++) {
+        *err = (struct err){.code = OK};
+        s->batch_rows = 1;
+        s->refused_in_a_row = 0; /* each row is a tenant's: many that are held are no server that is down */
+        if (batch_do(s, work, ctx, ret_refused, err))
+            return err->code;
+        if (!*ret_refused || err->code == REJECTED)
+            break;
+    }
+    return OK;
 }
 
 /* Keeps the job's lock while answers are waited for. */
@@ -218,7 +261,7 @@ static bool is_over(void)
 static void fill(struct round *r)
 {
     while (!r->drained && r->on_way < r->nerrands && r->err.code == OK && !session_stopping() &&
-           now_boot_us() < r->ends_boot_us)
+           now_boot_us() < r->begins_until_boot_us)
         r->drained = lease_some(r) == 0;
 }
 
@@ -226,14 +269,19 @@ static size_t lease_some(struct round *r)
 {
     struct leasing l = {.round = r, .most = r->nerrands - r->on_way};
     struct err err = {0};
+    bool refused = false;
     size_t n;
 
-    if (in_fence(r->s, write_leases, &l, &err)) {
+    if (in_fence(r->s, write_leases, &l, &refused, &err) || refused) {
         pg_rows_free(l.rows);
-        give_up(r, &err);
+        if (refused)
+            log_warn("insights_not_written", LOG_ERR(&err));
+        else
+            give_up(r, &err);
         return 0;
     }
     n = pg_nrows(l.rows);
+    r->taken += (int64_t)n;
     if (n > 0)
         begin_all(r, l.rows);
     pg_rows_free(l.rows);
@@ -245,9 +293,12 @@ static enum status write_leases(void *ctx, size_t rows, struct err *err)
     struct leasing *l = ctx;
     struct round *r = l->round;
     struct session *s = r->s;
+    struct span held[TOLD_MAX];
     struct pg_args args;
 
     (void)rows;
+    for (size_t i = 0; i < r->ntold; i++)
+        held[i] = r->told[i].platform->name;
     pg_rows_free(l->rows);
     l->rows = NULL;
     pg_args_init(&args, s->arena);
@@ -259,6 +310,7 @@ static enum status write_leases(void *ctx, size_t rows, struct err *err)
         pg_arg_int(&args, r->scope->task_id);
     else
         pg_arg_bytes(&args, SPAN_NONE); /* null has no type of its own */
+    pg_arg_texts(&args, held, r->ntold);
     if (pg_run(s->pg, SQL_INSIGHTS_LEASE, &args, WAIT_MS, &l->rows, err))
         return err_in(err, "leasing insights tasks");
     return OK;
@@ -319,12 +371,18 @@ static void begin(struct errand *e, const struct connection *c)
         [CONNECTION_NONE] = "auth_error: there is no connection with a token",
         [CONNECTION_OFF] = "auth_error: it is disconnected",
         [CONNECTION_EXPIRED] = "auth_error: the token has expired",
-        [CONNECTION_SEALED] = "auth_error: the token cannot be opened",
     };
     struct err err = {0};
 
     if (!e->platform) {
         (void)fail(e, &no_adapter, "adapter_missing: the platform's descriptor has no insights");
+    } else if (c->state ==
+               CONNECTION_SEALED) { /* by a key that is not in our file: no fault of the tenant's */
+        log_warn("poll_not_asked", LOG_SPAN("platform", e->platform_name), LOG_SPAN("user_id_str", e->user),
+                 LOG_SPAN("account", e->account), LOG_TEXT("error_code", "token_not_opened"));
+        e->round->counts->held++;
+        e->round->counts->could_not[MISSING_AUTH_ERROR]++;
+        skip(e, "auth_error: the token cannot be opened", true);
     } else if (c->state != CONNECTION_READY) {
         (void)fail(e, &reasons[INSIGHTS_AUTH_ERROR], why[c->state]);
     } else if (send(e, c->token, &err)) {
@@ -372,6 +430,8 @@ static bool may_go(void *errand, unsigned attempt)
     struct err err = {0};
 
     e->held = MISSING_NONE;
+    if (attempt == 1 && now_boot_us() >= e->round->begins_until_boot_us)
+        return false; /* its turn has come too late */
     if (!spend(e)) {
         e->held = MISSING_RATE_LIMITED;
         return false;
@@ -491,6 +551,8 @@ static void end_by(struct errand *e, const struct fetch_answer *answer, const st
 
     if (answer->error == FETCH_STOPPED && answer->attempt == 0 && r->err.code == OK) {
         skip(e, "its turn did not come", false);
+    } else if (answer->error == FETCH_HELD && e->held == MISSING_NONE) {
+        skip(e, "its turn did not come", false);
     } else if (answer->error == FETCH_STOPPED && session_stopping()) {
         r->counts->cut_off++;
         skip(e, "interrupted", false);
@@ -524,7 +586,13 @@ static void succeed(struct errand *e, struct span figures)
                                        SPAN_ARG(site), p.from, p.to, SPAN_ARG(figures))),
     };
 
-    e->round->counts->succeeded += write_ending(&ending);
+    if (write_ending(&ending)) {
+        e->round->counts->succeeded++;
+    } else if (ending.refused) {
+        (void)fail(e, &reasons[INSIGHTS_INVALID_RETURN],
+                   "invalid_adapter_return: the store does not take the figures");
+        return;
+    }
     close_errand(e);
 }
 
@@ -554,23 +622,31 @@ static void skip(struct errand *e, const char *why, bool again_later)
     close_errand(e);
 }
 
-/* False: nothing was written. */
+/* False: nothing was written. What cannot be, for a row that somebody holds, is left to the end of its lease. */
 static bool write_ending(struct ending *ending)
 {
     struct errand *e = ending->errand;
     struct round *r = e->round;
+    bool refused = false;
     struct err err = {0};
 
     if (r->err.code) /* overtaken, or without a store */
         return false;
-    if (in_fence(r->s, write_finish, ending, &err)) {
+    if (in_fence(r->s, write_finish, ending, &refused, &err)) {
         give_up(r, &err);
         return false;
     }
-    if (ending->now_is.at)
+    if (!refused && ending->now_is.at)
         return true;
+    ending->refused = refused && err.code == REJECTED && ending->figures.at;
+    if (ending->refused)
+        return false;
     r->counts->lost++;
-    log_warn("insights_lease_lost", LOG_INT("task_id", e->id), LOG_SPAN("platform", e->platform_name));
+    if (refused)
+        log_warn("insights_not_written", LOG_INT("task_id", e->id), LOG_SPAN("platform", e->platform_name),
+                 LOG_ERR(&err));
+    else
+        log_warn("insights_lease_lost", LOG_INT("task_id", e->id), LOG_SPAN("platform", e->platform_name));
     return false;
 }
 

@@ -19,7 +19,8 @@ struct tasks_done {
     int64_t held;      /* not asked: breaker, budget; of the failed: */
     int64_t timed_out; /* on their way when the round's time was over */
     int64_t cut_off;   /* on their way when the program was told to end */
-    int64_t lost;      /* whose lease was another's when they ended: nothing was written */
+    int64_t
+        lost; /* nothing was written of them: their lease was another's when they ended, or their row was held */
     int64_t could_not[MISSING_REASONS], config_errors;
     bool ran_out; /* the time was over before the work */
 };

@@ -4,9 +4,11 @@
 #include "domain/extract.h"
 #include "domain/shape.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 enum { DAY_S = 86400, TEXT_BYTES = INSIGHTS_FIGURES_MAX * (2 * INSIGHTS_FIGURE_BYTES + 8) };
@@ -215,6 +217,7 @@ static bool add_element(void *ctx, struct place element)
     return t->good;
 }
 
+/* As the platform writes it, but for an exponent: the store writes numbers out, and one of any size is refused there. */
 static bool number_of(struct place at, struct arena *arena, struct span *ret_text, double *ret)
 {
     char text[INSIGHTS_FIGURE_BYTES];
@@ -225,6 +228,9 @@ static bool number_of(struct place at, struct arena *arena, struct span *ret_tex
     if (ret_text->len >= sizeof(text))
         return false;
     snprintf(text, sizeof(text), "%.*s", SPAN_ARG(*ret_text));
+    errno = 0;
     *ret = strtod(text, NULL); /* the locale is C: nothing here sets another */
-    return isfinite(*ret);
+    if (strpbrk(text, "eE"))
+        *ret_text = span_of(arena_print(arena, "%.17g", *ret));
+    return isfinite(*ret) && errno != ERANGE;
 }

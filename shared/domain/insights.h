@@ -48,7 +48,7 @@ enum insights_error {
 const char *insights_error_name(enum insights_error error); /* NULL for INSIGHTS_OK */
 
 /* What the answer says. *ret: of INSIGHTS_OK a JSON object of numbers by the figures' names, in the arena; else absent.
- * What is no number, or is missing without a default, is no answer: nothing is made up. */
+ * What is no number, or none that a double holds, or is missing without a default, is no answer: nothing is made up. */
 enum insights_error insights_read(const struct insights *in, int status, struct span content,
                                   struct arena *arena, struct span *ret);
 

@@ -40,6 +40,8 @@ create table settle.scheduler_stats_baseline (
 );
 comment on column settle.scheduler_stats_baseline.newest is 'event_date of the newest event that was removed';
 
+-- Or an event that is written while they are counted would be in no total.
+lock table settle.scheduler_event_logs in share row exclusive mode;
 insert into settle.scheduler_cumulative_stats (
   total_check_cycles, cumulative_tasks_found, cumulative_tasks_executed, cumulative_tasks_failed, cumulative_tasks_skipped,
   cumulative_job_completed, cumulative_job_failed, last_check_cycle_id, last_check_cycle_number, last_updated)
@@ -122,6 +124,9 @@ create index scheduler_event_logs_type on settle.scheduler_event_logs (event_typ
 create index scheduler_event_logs_cycles on settle.scheduler_event_logs (event_date, id)
 include (tasks_found, tasks_executed, tasks_failed, tasks_skipped, check_duration_seconds, user_id)
 where event_type = 'check_cycle';
+-- How the loop's pace changed last: what else is adjusted may be all there is of late.
+create index scheduler_event_logs_pace on settle.scheduler_event_logs (event_date)
+where event_type = 'interval_adjustment' and coalesce(job_id, 'insights') = 'insights';
 drop index settle.scheduler_event_logs_user;
 create index scheduler_event_logs_user on settle.scheduler_event_logs (user_id, event_date, id);
 
@@ -139,9 +144,7 @@ create table settle.platform_insights_execution_logs (
 comment on table settle.platform_insights_execution_logs is 'each time a task was done, or tried; whose it is, its task says';
 create index platform_insights_execution_logs_task
 on settle.platform_insights_execution_logs (task_id, execution_date, id);
-create index platform_insights_execution_logs_running
-on settle.platform_insights_execution_logs (execution_date)
-where status = 'running';
+create index platform_insights_execution_logs_date on settle.platform_insights_execution_logs (execution_date, id);
 
 -- Only read: of tools that settle takes the place of.
 create table settle.monitoring_tasks (
@@ -245,7 +248,7 @@ with job as (
   select 'insights'
 ), planned as (
   select name, next_due,
-         coalesce(cron, '') <> '' and exists (select from settle.job_fences where name = 'serve' and lease_until > now()) as led
+         coalesce(cron, '') <> '' and exists (select from settle.job_fences where name = 'serve' and settle.job_lease(lease_until) > now()) as led
   from job
   left join settle.job_schedule on job_schedule.job = name
 )
@@ -267,6 +270,9 @@ grant select, update on settle.scheduler_cumulative_stats to settle_reconciler, 
 grant select, update on settle.scheduler_stats_baseline to settle_maintain, settle_operator;
 grant delete on settle.scheduler_event_logs to settle_operator;
 grant select, insert, update on settle.platform_insights_execution_logs to settle_reconciler;
+grant select, delete on settle.platform_insights_execution_logs, settle.task_execution_logs to settle_maintain;
+alter table settle.platform_insights_execution_logs set (autovacuum_vacuum_scale_factor = 0.02);
+alter table settle.task_execution_logs set (autovacuum_vacuum_scale_factor = 0.02);
 grant select on settle.platform_insights_execution_logs, settle.task_execution_logs, settle.monitoring_tasks,
   settle.scheduler_cumulative_stats, settle.scheduler_stats_baseline, settle.scheduler_events,
   settle.scheduler_jobs
@@ -274,6 +280,7 @@ grant select on settle.platform_insights_execution_logs, settle.task_execution_l
 grant select on settle.scheduler_event_logs to settle_tenant;
 grant select (job, cron, next_due, last_due, pace) on settle.job_schedule to settle_tenant;
 grant select (name, lease_until) on settle.job_fences to settle_tenant;
+grant execute on function settle.job_lease (timestamptz) to settle_tenant, settle_readonly;
 
 -- What the API does in one statement is no run of a job: run_totals counts those.
 drop trigger job_runs_skipped on settle.job_runs;

@@ -2,19 +2,28 @@
 -- $1 user_id_str text  $2 platform text  $3 account text  $4 token bytea, sealed (null: the present one stays, and with it
 -- its end if $6 is null)  $5 id of the key that sealed it text  $6 expires_at timestamptz (null: never)  $7 connected bool
 -- $8 actor text
--- One row: HTTP status, JSON text, null. Status 0: another request is storing it just now; ask again.
-with changed as (
+-- One row: HTTP status, JSON text, null. Status 0: another request is storing it just now; ask again. 422: of a platform whose
+-- insights are looked at the account says whose, so it must be a site.
+with refused as materialized (
+  select 1
+  from settle.insights_platforms
+  where platform = $2::text
+    and $7::boolean
+    and not settle.is_site($3::text)
+), changed as (
   update settle.platform_connections as c
   set expires_at = coalesce($6::timestamptz, c.expires_at), connected = $7::boolean, updated_at = now()
   where c.user_id_str = $1::text
     and c.platform = $2::text
     and c.account = $3::text
     and $4::bytea is null
+    and not exists (select from refused)
   returning c.user_id_str, c.platform, c.account, c.key_id, c.expires_at, c.connected, c.updated_at
 ), stored as (
   insert into settle.platform_connections (user_id_str, platform, account, token, key_id, expires_at, connected)
   select $1::text, $2::text, $3::text, $4::bytea, $5::text, $6::timestamptz, $7::boolean
   where not exists (select from changed)
+    and not exists (select from refused)
   on conflict (user_id_str, platform, account) do update
     set token = $4::bytea, key_id = $5::text, expires_at = $6::timestamptz, connected = $7::boolean, updated_at = now()
     where $4::bytea is not null
@@ -37,5 +46,9 @@ select 200 as status,
        null as cursor
 from done
 union all
+select 422, 'account_is_no_site', null
+from refused
+union all
 select 0, null, null
 where not exists (select from done)
+  and not exists (select from refused)

@@ -1,5 +1,6 @@
 -- execution_log_list: one page of what became of monitoring tasks, newest first. A row of the older kind is of the tenant whose
--- number it bears only where it names none.
+-- number it bears only where it names none. They are of other tools: a text is cut at 4,000 characters, and a result of more
+-- than 16,384 bytes left out.
 -- $1 user_id text (null: all)  $2 status text (null: any)  $3 limit int8  $4 offset int8
 -- One row: HTTP status, JSON text, null.
 with caller as materialized (
@@ -25,8 +26,13 @@ select 200 as status,
          'logs', coalesce((
            select json_agg(json_build_object(
                     'id', page.id, 'task_id', page.task_id, 'user_id', page.user_id,
-                    'execution_date', page.execution_date, 'status', page.status, 'error_message', page.error_message,
-                    'execution_time_ms', page.execution_time_ms, 'result_data', page.result_data,
+                    'execution_date', page.execution_date, 'status', page.status, 'error_message', left(page.error_message, 4000),
+                    'execution_time_ms', page.execution_time_ms, 'result_data',
+                    case
+                      when octet_length(page.result_data::text) > 16384
+                      then jsonb_build_object('left_out', octet_length(page.result_data::text))
+                      else page.result_data
+                    end,
                     'created_at', page.created_at,
                     'task', json_build_object('id', t.id, 'task_title', t.task_title, 'component_name', t.component_name,
                                               'metric', t.metric, 'frequency', t.frequency))

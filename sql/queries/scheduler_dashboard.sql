@@ -54,7 +54,7 @@ with term as materialized (
   order by event_date desc
   limit 1
 ), leader as (
-  select exists (select from settle.job_fences where name = 'serve' and lease_until > now()) as leads
+  select exists (select from settle.job_fences where name = 'serve' and settle.job_lease(lease_until) > now()) as leads
 ), jobs as (
   select coalesce(jsonb_agg(
            jsonb_build_object('id', id, 'name', id, 'trigger_type', trigger_type, 'next_run_time', next_run_time,

@@ -28,6 +28,6 @@ select 200 as status,
                           limit 1)),
          'last_updated', now())::text as body,
        null as cursor
-from (select holder, holder is not null and lease_until > now() as leads
+from (select holder, coalesce(holder is not null and settle.job_lease(lease_until) > now(), false) as leads
       from settle.job_fences
       where name = 'serve') as fence

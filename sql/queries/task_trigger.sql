@@ -1,4 +1,5 @@
--- task_trigger: a person sets a task going again: it is active and due now, and its failures are forgotten. Twice is once.
+-- task_trigger: a person sets a task going again: it is active and due now, and its failures are forgotten, those of the last
+-- days as well, and what comes of a request that is on its way. Twice is once.
 -- $1 type text  $2 id int8  $3 actor text
 -- One row: HTTP status, JSON text, null; none if there is no such task, or it is another tenant's.
 with asked as (
@@ -12,11 +13,16 @@ with asked as (
 ), changed as (
   update settle.platform_insights_tasks as t
   set status = 'active', next_check = now(), cool_off_until = null, consecutive_failures = 0, failure_reason = null,
-      failure_pattern = null, updated_at = now()
+      failure_pattern = null, failures_since = clock_timestamp(), updated_at = now()
   from before as b
   where t.id = b.id
     and not (b.status = 'active' and coalesce(b.next_check <= now(), true) and b.cool_off_until is null
-             and b.consecutive_failures = 0)
+             and b.consecutive_failures = 0 and coalesce(b.failures_since >= b.last_failure, b.last_failure is null)
+             and not exists (select
+                             from settle.task_leases as l
+                             where l.task_key = 'platform_insights_' || b.id
+                               and l.expires_at > now()
+                               and l.taken_at > coalesce(b.failures_since, '-infinity')))
   returning t.id, t.user_id, t.platform, t.status, t.next_check, b.status as status_before,
             b.consecutive_failures as failures_before
 ), noted as (

@@ -6,6 +6,7 @@ drop trigger job_runs_skipped on settle.job_runs;
 create trigger job_runs_skipped after insert on settle.job_runs
 for each row when (new.status <> 'running' and new.user_id_str is null)
 execute function settle.run_totals_follow();
+revoke execute on function settle.job_lease (timestamptz) from settle_tenant, settle_readonly;
 revoke select (name, lease_until) on settle.job_fences from settle_tenant;
 revoke select (job, cron, next_due, last_due, pace) on settle.job_schedule from settle_tenant;
 revoke select on settle.scheduler_event_logs from settle_tenant;
@@ -35,6 +36,7 @@ drop function settle.tenant_number ();
 drop index settle.scheduler_event_logs_user;
 create index scheduler_event_logs_user on settle.scheduler_event_logs (user_id) where user_id is not null;
 drop index settle.scheduler_event_logs_cycles;
+drop index settle.scheduler_event_logs_pace;
 drop index settle.scheduler_event_logs_type;
 drop trigger scheduler_events_removed on settle.scheduler_event_logs;
 drop trigger scheduler_events_added on settle.scheduler_event_logs;

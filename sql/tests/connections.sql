@@ -1,10 +1,12 @@
 -- connection_set, _find, _walk, _rekey, _remove: what each leaves behind, and who may do it.
 begin;
 create extension if not exists pgtap;
-select plan(24);
+select plan(29);
 
 \set statement `cat sql/queries/connection_set.sql`
 prepare connection_set as :statement;
+\set statement `cat sql/queries/connection_refused.sql`
+prepare connection_refused as :statement;
 \set statement `cat sql/queries/connection_find.sql`
 prepare connection_find as :statement;
 \set statement `cat sql/queries/connection_walk.sql`
@@ -39,7 +41,16 @@ execute connection_set('anna', 'tiktok', 'a1', pg_temp.sealed(2), '0000000000000
 reset role;
 select is(pg_temp.row_of('anna'), 'a1|2|00000000000000aa|t', 'a new token has an end of its own, here none');
 set local role settle_operator;
-select lives_ok($$execute connection_set('bert', 'gsc', 'default', null, null, null, true, 'local')$$, 'an account may have no token');
+select lives_ok($$execute connection_set('bert', 'gsc', 'sc-domain:b.example', null, null, null, true, 'local')$$, 'an account may have no token');
+select results_eq($$execute connection_set('bert', 'gsc', 'default', pg_temp.sealed(1), '00000000000000aa', null, true, 'local')$$,
+  $$values (422, 'account_is_no_site', null::text)$$, 'of a platform whose insights are looked at an account is a site');
+select results_eq($$execute connection_refused('gsc', 'default', true)$$, $$values (true)$$, 'which can be known before');
+select results_eq($$execute connection_refused('gsc', 'default', false)$$, $$values (false)$$, 'but one that is not asked with may have any name');
+select results_eq($$execute connection_refused('tiktok', 'default', true)$$, $$values (false)$$, 'and of other platforms any');
+select bag_eq($$select account from unnest(array['https://a.example/', 'http://a.example', 'sc-domain:a.example', 'https://',
+    'a.example', 'ftp://a.example/', 'https://a.example/b c', 'https://a.example/../x', E'https://a.example/\\x',
+    'https://a.example/..', 'https://\u00e4.example/', 'https://a.example/.well-known/x']) as account where settle.is_site(account)$$,
+  array['https://a.example/', 'http://a.example', 'sc-domain:a.example', 'https://a.example/.well-known/x'], 'what is a site');
 select throws_ok('select token from settle.platform_connections', '42501', null, 'the API cannot read one');
 select throws_ok('delete from settle.platform_connections', '42501', null, 'nor delete');
 select throws_ok($$update settle.platform_connections set account = 'b'$$, '42501', null, 'nor move a row');
@@ -58,7 +69,7 @@ select results_eq(
 select is_empty($$select from settle.social_sync_ledger where metadata::text ~ '0000000000000000000000000000000000001'$$,
                 'and no token is');
 select set_eq(
-  $$execute connection_find('{bert,anna,anna,carl}', '{gsc,tiktok,tiktok,x}', '{default,a1,a2,default}')$$,
+  $$execute connection_find('{bert,anna,anna,carl}', '{gsc,tiktok,tiktok,x}', '{sc-domain:b.example,a1,a2,default}')$$,
   $$values (1::bigint, null::bytea, null::text, true, false), (2, pg_temp.sealed(2), '00000000000000aa', true, false)$$,
   'those that are there are found, by their place');
 update settle.platform_connections set expires_at = now() where user_id_str = 'anna';
@@ -68,10 +79,10 @@ select set_eq($$execute connection_find('{anna}', '{tiktok}', '{a1}')$$,
 select results_eq(
   $$execute connection_walk(null, null, null, null, null)$$,
   $$values ('anna'::text collate "C", 'tiktok'::text collate "C", 'a1'::text collate "C", '00000000000000aa'::text collate "C", true, now(), now(), null::bytea),
-           ('bert', 'gsc', 'default', null, true, null, now(), null)$$, 'all are shown in their order, without tokens');
+           ('bert', 'gsc', 'sc-domain:b.example', null, true, null, now(), null)$$, 'all are shown in their order, without tokens');
 select results_eq(
   $$execute connection_walk('anna', 'tiktok', 'a1', null, null)$$,
-  $$values ('bert'::text collate "C", 'gsc'::text collate "C", 'default'::text collate "C", null::text collate "C", true, null::timestamptz, now(), null::bytea)$$,
+  $$values ('bert'::text collate "C", 'gsc'::text collate "C", 'sc-domain:b.example'::text collate "C", null::text collate "C", true, null::timestamptz, now(), null::bytea)$$,
   'a page begins behind the one before');
 select is_empty($$execute connection_walk(null, null, null, 'carl', null)$$, 'only those of a user');
 select is_empty($$execute connection_walk(null, null, null, null, '00000000000000aa')$$,

@@ -28,7 +28,7 @@ from (values
                                                                                        'select',                   'select update', 'select', '-',             '-'),
   ('insights_platforms',  '-',                               'select',                 'select',                   '-',             'select', '-',             '-'),
   ('platform_insights_tasks','-',                            'select update',
-   'select insert update(status, failure_reason, consecutive_failures, failure_pattern, next_check, cool_off_until, updated_at)',
+   'select insert update(status, failure_reason, consecutive_failures, failure_pattern, next_check, cool_off_until, updated_at, failures_since)',
                                                                                                                    '-',             'select', '-',             '-'),
   ('task_leases',         '-',                               'select insert update delete',
                                                                                        'select',                   '-',             'select', '-',             '-'),
@@ -61,13 +61,13 @@ from (values
                                                                                                                                     'select', '-',             '-'),
   ('schema_version',      'select',                          'select',                 '-',                        'select',        'select', 'select',        'select'),
   ('monitoring_tasks',    '-',                               '-',                      'select',                   '-',             'select', '-',             '-'),
-  ('platform_insights_execution_logs','-',                   'select insert update',   'select',                   '-',             'select', '-',             '-'),
+  ('platform_insights_execution_logs','-',                   'select insert update',   'select',                   'select delete',      'select', '-',             '-'),
   ('scheduler_cumulative_stats','-',                         'select update',          'select update',            '-',             'select', '-',             '-'),
   ('scheduler_event_logs','-',                               'insert',                 'select delete',            'select delete', 'select', '-',             '-'),
   ('scheduler_events',    '-',                               '-',                      'select',                   '-',             'select', '-',             '-'),
   ('scheduler_jobs',      '-',                               '-',                      'select',                   '-',             'select', '-',             '-'),
   ('scheduler_stats_baseline','-',                           '-',                      'select update',            'select update', 'select', '-',             '-'),
-  ('task_execution_logs', '-',                               '-',                      'select',                   '-',             'select', '-',             '-'),
+  ('task_execution_logs', '-',                               '-',                      'select',                   'select delete',      'select', '-',             '-'),
   ('social_sync_ledger',  '-',                               'select insert',          'select insert',            'select delete', 'select', '-',             '-'),
   ('webhook_deliveries',  'insert',                          '-',                      'select',                   'select delete', 'select', 'insert',        '-'),
   ('webhook_receipts',    'select(dedup_key, source, delivery_id) insert',
@@ -105,7 +105,7 @@ left join (values
   ('monitoring_tasks',    'settle_tenant', 'select'),
   ('platform_insights_execution_logs', 'settle_tenant', 'select'),
   ('platform_insights_tasks', 'settle_tenant',
-   'select insert update(status, failure_reason, consecutive_failures, failure_pattern, next_check, cool_off_until, updated_at)'),
+   'select insert update(status, failure_reason, consecutive_failures, failure_pattern, next_check, cool_off_until, updated_at, failures_since)'),
   ('platform_pauses',     'settle_tenant', 'select'),
   ('publication_evidence','settle_tenant', 'select'),
   ('publication_reports', 'settle_tenant', 'select insert'),
@@ -123,7 +123,7 @@ left join (values
   ('scheduler_stats_baseline', 'settle_tenant', 'select'),
   ('social_sync_ledger',  'settle_tenant', 'select insert'),
   ('task_execution_logs', 'settle_tenant', 'select'),
-  ('task_leases',         'settle_tenant', 'select(task_key, expires_at)'),
+  ('task_leases',         'settle_tenant', 'select(task_key, taken_at, expires_at)'),
   ('webhook_deliveries',  'settle_tenant', 'select'),
   ('webhook_receipts',    'settle_tenant', 'select')
 ) as few (relation, role, may) using (relation, role);
@@ -175,8 +175,10 @@ select is_empty(
           and role in ('settle_reconciler', 'settle_operator', 'settle_tenant', 'settle_readonly')
           or p.proname in ('attempts_moved', 'retry_wait') and role in ('settle_reconciler', 'settle_operator', 'settle_tenant')
           or p.proname = 'time_noted' and role in ('settle_operator', 'settle_tenant')
+          or p.proname = 'is_site' and role in ('settle_reconciler', 'settle_operator', 'settle_tenant')
           or p.proname = 'worker_lease' and role in ('settle_reconciler', 'settle_operator', 'settle_tenant')
-          or p.proname = 'job_lease' and role in ('settle_reconciler', 'settle_operator', 'settle_maintain')
+          or p.proname = 'job_lease'
+             and role in ('settle_reconciler', 'settle_operator', 'settle_maintain', 'settle_tenant', 'settle_readonly')
           or p.proname in ('tenant', 'tenant_number') and role = 'settle_tenant')$$,
   'functions are executable by those who read the views that call them or call them, and not by PUBLIC');
 

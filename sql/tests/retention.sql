@@ -2,7 +2,7 @@
 -- needed stays.
 begin;
 create extension if not exists pgtap;
-select plan(33);
+select plan(40);
 
 \set statement `cat sql/queries/receipt_forget.sql`
 prepare receipt_forget as :statement;
@@ -28,6 +28,14 @@ prepare run_forget_count as :statement;
 prepare event_forget as :statement;
 \set statement `cat sql/queries/event_forget_count.sql`
 prepare event_forget_count as :statement;
+\set statement `cat sql/queries/insights_log_forget.sql`
+prepare insights_log_forget as :statement;
+\set statement `cat sql/queries/insights_log_forget_count.sql`
+prepare insights_log_forget_count as :statement;
+\set statement `cat sql/queries/task_log_forget.sql`
+prepare task_log_forget as :statement;
+\set statement `cat sql/queries/task_log_forget_count.sql`
+prepare task_log_forget_count as :statement;
 \set statement `cat sql/queries/poll_forget.sql`
 prepare poll_forget as :statement;
 \set statement `cat sql/queries/poll_forget_count.sql`
@@ -140,15 +148,29 @@ select gen_random_uuid(), 'publications', 'cron', 'schedule', status, 'h', now()
 from (values ('running', 402), ('success', 401), ('skipped', 399)) as r (status, days);
 insert into settle.scheduler_event_logs (event_type, event_date)
 values ('start', now() - interval '401 days'), ('stop', now() - interval '399 days');
+insert into settle.platform_insights_tasks (id, user_id, platform) overriding system value values (1, 'u', 'gsc');
+insert into settle.platform_insights_execution_logs (task_id, status, execution_date)
+values (1, 'failed', now() - interval '401 days'), (1, 'success', now() - interval '399 days');
+insert into settle.monitoring_tasks (id) values (1);
+insert into settle.task_execution_logs (task_id, status, execution_date)
+values (1, 'failed', now() - interval '401 days'), (1, 'success', now() - interval '399 days');
 set local role settle_maintain;
 select lives_ok(format('execute %s_forget_count(400, 5, null, null)', kind), kind || ' are counted')
-from unnest(array['ledger', 'run', 'event']) as kind;
+from unnest(array['ledger', 'run', 'event', 'insights_log', 'task_log']) as kind;
 select lives_ok(format('execute %s_forget(400, 5, null, null)', kind), kind || ' are forgotten')
-from unnest(array['ledger', 'run', 'event']) as kind;
+from unnest(array['ledger', 'run', 'event', 'insights_log', 'task_log']) as kind;
 reset role;
 select results_eq('select now() - timestamp from settle.social_sync_ledger', $$values (interval '399 days')$$, 'of the ledger what is older');
 select bag_eq('select status from settle.job_runs', $$values ('running'), ('skipped')$$, 'of runs too, but for one that has not ended');
 select bag_eq('select event_type::text from settle.scheduler_event_logs', $$values ('stop')$$, 'and of the scheduler''s events');
+select bag_eq('select status::text from settle.platform_insights_execution_logs', $$values ('success')$$, 'of what insights tasks gave');
+select bag_eq('select status::text from settle.task_execution_logs', $$values ('success')$$, 'and monitoring tasks');
+insert into settle.platform_insights_execution_logs (task_id, status, execution_date) values (1, 'failed', now() - interval '6 days');
+set local role settle_maintain;
+execute insights_log_forget(2, 5, null, null);
+reset role;
+select bag_eq('select status::text from settle.platform_insights_execution_logs', $$values ('failed')$$,
+              'those of the last week count, and stay');
 
 insert into settle.publish_polls (id, source, external_post_id, asked_at, next_at, outcome, tries)
 select id, source, external_post_id, now(), now(), 'working', 1 from settle.publish_logs;

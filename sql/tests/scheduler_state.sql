@@ -2,7 +2,7 @@
 -- event_forget, stats_reconcile, scheduler_event_cleanup. Who sees which of its rows.
 begin;
 create extension if not exists pgtap;
-select plan(31);
+select plan(40);
 
 \set statement `cat sql/queries/cycle_add.sql`
 prepare cycle_add as :statement;
@@ -14,6 +14,12 @@ prepare event_forget as :statement;
 prepare stats_reconcile as :statement;
 \set statement `cat sql/queries/scheduler_event_cleanup.sql`
 prepare scheduler_event_cleanup as :statement;
+\set statement `cat sql/queries/scheduler_dashboard.sql`
+prepare scheduler_dashboard as :statement;
+\set statement `cat sql/queries/scheduler_status.sql`
+prepare scheduler_status as :statement;
+\set statement `cat sql/queries/execution_log_list.sql`
+prepare execution_log_list as :statement;
 
 create temporary view totals as
 select array[total_check_cycles, cumulative_tasks_found, cumulative_tasks_executed, cumulative_tasks_failed, cumulative_tasks_skipped,
@@ -117,6 +123,47 @@ reset role;
 set local role settle_operator;
 select is((select count(*) from settle.scheduler_events where error_message is not null), 3::bigint, 'an operator sees the details');
 reset role;
+
+-- Who leads, by a lease that could be one.
+create function pg_temp.led(lease interval, what text) returns setof text language plpgsql as $$
+declare
+  dashboard text;
+  status text;
+begin
+  update settle.job_fences set holder = 'h', lease_until = now() + lease where name = 'serve';
+  update settle.job_schedule set cron = '* * * * *' where job = 'insights';
+  insert into settle.job_schedule (job, cron, next_due) values ('insights', '* * * * *', now()) on conflict do nothing;
+  set local role settle_tenant;
+  execute 'execute scheduler_dashboard(''anna'')' into status, dashboard;
+  return next is((dashboard::json #>> '{stats,running}')::boolean, lease = interval '30 s', what || ': dashboard');
+  return next is((select trigger_type from settle.scheduler_jobs where id = 'check_due_tasks'),
+                 case when lease = interval '30 s' then 'cron' else 'external' end, what || ': jobs');
+  set local role settle_operator;
+  execute 'execute scheduler_status' into status, dashboard;
+  return next is((dashboard::json #>> '{leadership,is_leader}')::boolean, lease = interval '30 s', what || ': status');
+  reset role;
+end
+$$;
+select set_config('settle.tenant', 'anna', true);
+select pg_temp.led(interval '30 s', 'somebody leads');
+select pg_temp.led(interval '2 h', 'a clock that was ahead leads nothing');
+
+-- What other tools have written has no bounds.
+insert into settle.task_execution_logs (task_id, user_id_str, status, error_message, result_data)
+values (1, 'large', 'failed', repeat('x', 5000), jsonb_build_object('a', repeat('x', 20000))),
+       (1, 'small', 'failed', 'x', '{"a": 1}');
+create function pg_temp.log_of(who text) returns json language plpgsql as $$
+declare
+  status int;
+  body text;
+begin
+  execute format('execute execution_log_list(%L, null, 10, 0)', who) into status, body;
+  return body::json #> '{logs,0}';
+end
+$$;
+select is(length(pg_temp.log_of('large') ->> 'error_message'), 4000, 'a long text is cut');
+select is(pg_temp.log_of('large') #>> '{result_data,left_out}', '20009', 'a large result left out');
+select is(pg_temp.log_of('small') ->> 'result_data', '{"a": 1}', 'others are shown');
 
 select * from finish();
 rollback;

@@ -23,6 +23,11 @@ from settle.task_execution_logs
 where false;
 select event_data, error_message from settle.scheduler_events where false;
 select id, trigger_type, next_run_time, user_id, task_id, platform from settle.scheduler_jobs where false;
+select 1 / has_function_privilege('settle_tenant', 'settle.job_lease(timestamptz)', 'execute')::int;
+select 1 / (count(*) = 2)::int
+from pg_indexes
+where schemaname = 'settle'
+  and indexname in ('scheduler_event_logs_pace', 'platform_insights_execution_logs_date');
 select 1 / count(*) from pg_trigger
 where tgrelid = 'settle.scheduler_event_logs'::regclass and tgname = 'scheduler_events_added';
 select 1 / count(*) from pg_trigger

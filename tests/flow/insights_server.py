@@ -4,9 +4,12 @@
     fine                    figures
     e500 e401 e403 e404 e429 ...   an HTTP status
     garbage                 no JSON
+    tiny                    a figure smaller than a number can be
     slow                    no answer as long as the other side waits
     crowd                   answers once ten of them are here at one time, or no other comes
     gate                    no answer until there is a file LOG.open
+    gate500                 as gate, and then 500
+    brief                   answers after a moment
     once                    500 for the first time, then figures
 
 usage: insights_server.py LOG    Prints its port, then serves until stdin ends. One line "SITE TOKEN WITH" a request goes to LOG,
@@ -51,11 +54,15 @@ class Platform(BaseHTTPRequestHandler):
             here[0] -= 1  # before the answer: who has it may come again at once
         if word == 'slow':
             over.wait()
-        while word == 'gate' and not os.path.exists(sys.argv[1] + '.open'):
+        if word == 'brief':
+            over.wait(0.6)
+        while word in ('gate', 'gate500') and not os.path.exists(sys.argv[1] + '.open'):
             over.wait(0.01)
         if word == 'garbage':
             self.reply(200, b'<html>')
-        elif word == 'once' and first:
+        elif word == 'tiny':
+            self.reply(200, b'{"rows":[{"clicks":1,"ctr":1e-20000}],"responseAggregationType":"byProperty"}')
+        elif word == 'gate500' or word == 'once' and first:
             self.reply(500, b'{}')
         elif word[0] == 'e' and word[1:].isdigit():
             self.reply(int(word[1:]), b'{}', {'retry-after': '120'} if word == 'e429' else {})

@@ -156,12 +156,14 @@ static void test_the_api_refuses_what_is_wrong(void **state)
         long status;
         const char *cause;
     } cases[] = {
-        {"u/tiktok",    "{\"token\":\"\"}",                            422, "invalid_parameter"},
-        {"u/tiktok",    "{\"token\":\"" CANARY "\\n\"}",               422, "invalid_parameter"},
-        {"u/tiktok",    "{\"tokn\":\"" CANARY "\"}",                   422, "invalid_parameter"},
-        {"u/tiktok",    "{\"token\":\"" CANARY "\",\"account\":\"\"}", 422, "invalid_parameter"},
-        {"u/tiktok",    "{\"token\":\"" CANARY "\"",                   400, "malformed_json"   },
-        {"u/Tik%20Tok", "{}",                                          404, "not_found"        },
+        {"u/tiktok",    "{\"token\":\"\"}",                            422, "invalid_parameter" },
+        {"u/tiktok",    "{\"token\":\"" CANARY "\\n\"}",               422, "invalid_parameter" },
+        {"u/tiktok",    "{\"tokn\":\"" CANARY "\"}",                   422, "invalid_parameter" },
+        {"u/tiktok",    "{\"token\":\"" CANARY "\",\"account\":\"\"}", 422, "invalid_parameter" },
+        {"u/tiktok",    "{\"token\":\"" CANARY "\"",                   400, "malformed_json"    },
+        {"u/gsc",       "{\"token\":\"" CANARY "\"}",                  422, "account_is_no_site"},
+        {"u/bing",      "{\"account\":\"www.example.com\"}",           422, "account_is_no_site"},
+        {"u/Tik%20Tok", "{}",                                          404, "not_found"         },
     };
     struct world *w = *state;
     char *large = malloc(20000);

@@ -236,11 +236,19 @@ static void test_the_ledger_and_runs_are_kept_longer(void **state)
                  " from (values ('success', 401), ('running', 401), ('failed', 399)) as run (status, days)");
     world_sql(w, "insert into settle.scheduler_event_logs (event_type, event_date)"
                  " select 'start', now() - days * interval '1 day' from generate_series(398, 403) as days");
+    world_sql(
+        w,
+        "insert into settle.platform_insights_execution_logs (task_id, status, execution_date)"
+        " select %ld, 'success', now() - days * interval '1 day' from generate_series(399, 402) as days",
+        world_count(w, "insert into settle.platform_insights_tasks (user_id, platform) values ('u', 'gsc') "
+                       "returning id"));
     o = maintain(w, "--dry-run");
+    assert_int_equal(number(&o, "insights_logs_forgotten"), 3);
     assert_int_equal(number(&o, "ledger_forgotten"), 601);
     assert_int_equal(number(&o, "runs_forgotten"), 1);
     assert_int_equal(number(&o, "events_forgotten"), 4);
     o = maintain(w, NULL);
+    assert_int_equal(number(&o, "insights_logs_forgotten"), 3);
     assert_int_equal(number(&o, "ledger_forgotten"), 601);
     assert_int_equal(number(&o, "runs_forgotten"), 1);
     assert_int_equal(number(&o, "events_forgotten"), 4);
@@ -249,7 +257,7 @@ static void test_the_ledger_and_runs_are_kept_longer(void **state)
                                      " where job_name = 'publications'"),
                         "failed running");
     assert_int_equal(world_count(w, "select records_read from settle.job_runs where job_name = 'maintain'"),
-                     606);
+                     609);
 }
 
 static void test_notes_on_settled_publications_are_forgotten(void **state)

@@ -23,6 +23,7 @@ static struct server {
     unsigned port;
     char log[200];
 } server;
+static char key_path[200];
 
 static void start_server(struct world *w)
 {
@@ -72,9 +73,9 @@ static void configure(struct world *w)
 
     snprintf(path, sizeof(path), "%s/platforms", w->dir);
     setenv("SETTLE_PLATFORMS_FOLDER", path, 1);
-    snprintf(path, sizeof(path), "%s/key", w->dir);
-    setenv("SETTLE_CONNECTIONS_KEY_FILE", path, 1);
-    key = fopen(path, "w");
+    snprintf(key_path, sizeof(key_path), "%s/key", w->dir);
+    setenv("SETTLE_CONNECTIONS_KEY_FILE", key_path, 1);
+    key = fopen(key_path, "w");
     assert_non_null(key);
     assert_int_equal(fchmod(fileno(key), 0600), 0);
     fputs(KEY "\n", key);
@@ -117,6 +118,7 @@ static int reset(void **state)
     world_reset(*state);
     close_gate();
     unlink(server.log);
+    setenv("SETTLE_CONNECTIONS_KEY_FILE", key_path, 1);
     setenv("SETTLE_RECONCILE_FAILURE_THRESHOLD", "1000", 1);
     setenv("SETTLE_FETCH_TIMEOUT_MS", "15000", 1);
     setenv("SETTLE_INSIGHTS_BATCH_SECONDS", "300", 1);
@@ -261,6 +263,41 @@ static void test_figures_are_fetched_and_kept(void **state)
     assert_int_equal(times_asked(w), 2);
 }
 
+/* As README tells a user to, by the API alone. */
+static void test_who_connects_a_site_reads_its_figures(void **state)
+{
+    struct world *w = *state;
+    struct outcome o;
+    struct reply r;
+    json_t *log;
+
+    assert_int_equal(world_gateway(w, NULL), 0);
+    r = world_api(w, "PUT", "/api/scheduler/platform-connections/anna/gsc", "{\"token\":\"canary-token\"}");
+    assert_int_equal(r.status, 422);
+    assert_non_null(strstr(r.body, "account_is_no_site"));
+    assert_non_null(strstr(r.body, "sc-domain:example.com")); /* the cure */
+    o = world_wait(w, world_spawn(w, "settle-reconciler", "connections", "set", "--user", "anna",
+                                  "--platform", "gsc", "--dry-run", NULL));
+    assert_int_equal(o.status, 65);
+    assert_non_null(strstr(o.err, "sc-domain:example.com"));
+    r = world_api(w, "PUT", "/api/scheduler/platform-connections/anna/gsc",
+                  "{\"account\":\"https://fine-anna.example/\",\"token\":\"canary-token\"}");
+    assert_int_equal(r.status, 200);
+    r = world_api(w, "POST", "/api/scheduler/platform-insights/reconcile/anna", NULL);
+    assert_int_equal(r.status, 200);
+    make_due(w);
+    o = go_round(w);
+    assert_said(&o, 1, 1, 0, 0);
+    r = world_api(w, "GET", "/api/scheduler/platform-insights/logs/anna", NULL);
+    assert_int_equal(r.status, 200);
+    log = json_array_get(json_object_get(r.json, "logs"), 0);
+    assert_string_equal(json_string_value(json_object_get(log, "status")), "success");
+    log = json_object_get(log, "result_data");
+    assert_string_equal(json_string_value(json_object_get(log, "site_url")), "https://fine-anna.example/");
+    assert_int_equal(json_number_value(json_object_get(json_object_get(log, "figures"), "impressions")), 90);
+    world_gateway_stop(w);
+}
+
 static void test_a_round_is_one_event_and_one_run(void **state)
 {
     struct world *w = *state;
@@ -302,6 +339,7 @@ static void test_each_failure_has_its_class(void **state)
         {"e429",    "api_limit",     "rate_limited: HTTP 429"          },
         {"e500",    "network_error", "fetch_error: HTTP 500"           },
         {"garbage", "unknown",       "invalid_adapter_return: HTTP 200"},
+        {"tiny",    "unknown",       "invalid_adapter_return: HTTP 200"},
         {"slow",    "network_error", "timeout"                         },
     };
     struct world *w = *state;
@@ -322,7 +360,7 @@ static void test_each_failure_has_its_class(void **state)
     world_sql(w, "update settle.platform_insights_tasks set site_url = null where id = %ld", siteless);
 
     o = go_round(w);
-    assert_said(&o, countof(cases) + 4, 0, countof(cases) + 4, 0);
+    assert_said(&o, countof(cases) + 4, 0, countof(cases) + 3, 1);
     for (size_t i = 0; i < countof(cases); i++) {
         snprintf(want, sizeof(want), "failed 1 %s 1", cases[i].pattern);
         assert_state(w, ids[i], want);
@@ -337,7 +375,7 @@ static void test_each_failure_has_its_class(void **state)
     }
     assert_state(w, unconnected, "failed 1 auth_error 1");
     assert_state(w, expired, "failed 1 auth_error 1");
-    assert_state(w, sealed, "failed 1 auth_error 1");
+    assert_state(w, sealed, "active 0 - 0"); /* our keys are no fault of theirs */
     assert_state(w, siteless, "failed 1 config_error 1");
     assert_int_equal(world_wait(w, world_spawn(w, "grep", "-c", "fine-", server.log, NULL)).status, 1);
 }
@@ -443,11 +481,10 @@ static void test_a_breaker_that_is_open_counts_against_no_task(void **state)
     assert_int_equal(
         world_count(
             w, "select count(*) from settle.platform_insights_tasks as t "
-               "join settle.platform_insights_execution_logs as l on l.task_id = t.id "
-               "where l.status = 'skipped' and error_message = 'circuit_open' and t.status = 'active' and "
-               "consecutive_failures = 0 and next_check between now() + interval '4 minutes' and now() + "
-               "interval '5 minutes'"),
-        3);
+               "where platform = 'gsc' and status = 'active' and consecutive_failures = 0 and next_check <= "
+               "now() "
+               "and not exists (select from settle.platform_insights_execution_logs where task_id = t.id)"),
+        3); /* they are due as they were */
     assert_non_null(strstr(o.err, "\"circuit_open\""));
     assert_int_equal(times_asked(w), 2);
 }
@@ -557,6 +594,119 @@ static void test_who_was_overtaken_writes_nothing(void **state)
 static void test_an_answer_under_a_lost_lease_is_dropped(void **state)
 {
     overtake(*state, true);
+}
+
+/* One at a time, each a third of the round: the last that is begun has time to end. */
+static void test_none_is_begun_that_could_not_end(void **state)
+{
+    struct world *w = *state;
+    struct outcome o;
+    char user[16];
+
+    for (int i = 0; i < 6; i++) {
+        snprintf(user, sizeof(user), "u%d", i);
+        connected(w, user, "gsc", "brief");
+    }
+    setenv("SETTLE_INSIGHTS_BATCH_SECONDS", "2", 1);
+    setenv("SETTLE_INSIGHTS_AT_ONCE", "1", 1);
+    o = go_round(w);
+    unsetenv("SETTLE_INSIGHTS_AT_ONCE");
+    assert_int_equal(o.status, 0);
+    assert_int_equal(said(&o, "tasks_failed"), 0);
+    assert_in_range(said(&o, "tasks_executed"), 1, 5);
+    assert_true(json_is_true(json_object_get(o.json, "ran_out")));
+}
+
+/* That our keys are missing is charged to no tenant. */
+static void test_without_keys_nobody_is_asked(void **state)
+{
+    struct world *w = *state;
+    long id = connected(w, "anna", "gsc", "fine");
+    struct outcome o;
+
+    setenv("SETTLE_CONNECTIONS_KEY_FILE", "/nonexistent/key", 1);
+    o = go_round(w);
+    assert_int_equal(o.status, 78);
+    assert_non_null(strstr(o.err, "connections.key_file"));
+    unsetenv("SETTLE_CONNECTIONS_KEY_FILE");
+    o = go_round(w);
+    assert_int_equal(o.status, 78);
+    assert_non_null(strstr(o.err, "connections.key_file is not set"));
+    setenv("SETTLE_CONNECTIONS_KEY_FILE", key_path, 1);
+    assert_state(w, id, "active 0 - 0");
+    assert_int_equal(world_count(w, "select count(*) from settle.platform_insights_execution_logs"), 0);
+    o = go_round(w);
+    assert_said(&o, 1, 1, 0, 0);
+}
+
+/* While a breaker is open its platform's tasks are not taken one by one to be put back. */
+static void test_an_open_breaker_leaves_the_rest_alone(void **state)
+{
+    struct world *w = *state;
+    struct outcome o;
+
+    world_sql(w,
+              "insert into settle.breakers (platform, state, failures, opened_at, transitions, probes_until) "
+              "values ('gsc', 'open', 5, now(), 1, '{}')");
+    for (int i = 0; i < 30; i++) {
+        char user[16];
+
+        snprintf(user, sizeof(user), "u%d", i);
+        connected(w, user, "gsc", "fine");
+    }
+    connected(w, "late", "bing", "fine");
+    o = go_round(w);
+    assert_said(&o, 31, 1, 0, 30);
+    assert_int_equal(times_asked(w), 1);
+    assert_in_range(world_count(w, "select count(*) from settle.platform_insights_execution_logs"), 2, 12);
+    assert_in_range(
+        world_count(
+            w, "select count(*) from settle.platform_insights_tasks as t "
+               "join settle.platform_insights_execution_logs as l on l.task_id = t.id "
+               "where l.status = 'skipped' and error_message = 'circuit_open' and t.status = 'active' and "
+               "consecutive_failures = 0 and next_check between now() + interval '4 minutes' and now() + "
+               "interval '5 minutes'"),
+        1, 11); /* those that were taken before are due a little later */
+    world_sql(w, "delete from settle.breakers");
+}
+
+/* Whatever is wrong with one tenant's row, the others' tasks are done. */
+static void test_a_row_that_cannot_be_written_is_left_alone(void **state)
+{
+    struct world *w = *state;
+    long held = connected(w, "anna", "gsc", "gate"), refused = connected(w, "bert", "gsc", "gate"),
+         fine = connected(w, "carl", "gsc", "gate");
+    struct process p = start_round(w), holder;
+    struct outcome o;
+
+    world_until(30, times_asked(w) == 3);
+    world_sql(
+        w,
+        "create function settle.refuse_figures() returns trigger language plpgsql as "
+        "$$begin raise numeric_value_out_of_range; end$$; "
+        "create trigger refuse_figures before insert on settle.platform_insights_execution_logs for each row "
+        "when (new.task_id = %ld and new.result_data is not null) execute function settle.refuse_figures()",
+        refused);
+    holder = world_spawn(
+        w, "psql", w->database_url, "-U", "postgres", "-qc", "begin", "-c",
+        world_sql(w, "select 'select from settle.platform_insights_tasks where id = %ld for update'", held),
+        "-c", "select pg_sleep(600)", NULL);
+    world_until(30, world_count(w, "select count(*) from pg_stat_activity where query ~ 'pg_sleep.600' and "
+                                   "state = 'active' and pid <> pg_backend_pid()") == 1);
+    open_gate();
+    o = world_wait(w, p);
+    world_sql(w, "select pg_terminate_backend(pid) from pg_stat_activity where query ~ 'pg_sleep.600' and "
+                 "pid <> pg_backend_pid()");
+    (void)world_wait(w, holder);
+    world_sql(w, "drop function settle.refuse_figures cascade");
+    assert_said(&o, 3, 1, 1, 0);
+    assert_int_equal(said(&o, "lost"), 1);
+    assert_non_null(strstr(o.err, "insights_not_written"));
+    assert_state(w, fine, "active 0 - 7");
+    assert_state(w, refused, "failed 1 unknown 1");
+    assert_state(w, held, "active 0 - 0");
+    assert_string_equal(world_sql(w, "select task_key from settle.task_leases"),
+                        world_sql(w, "select 'platform_insights_%ld'", held));
 }
 
 /* The job is still its own, the task is not: nobody has taken it, and yet nothing is written. */
@@ -676,6 +826,70 @@ static void test_a_person_sets_a_task_going_again(void **state)
         2);
 }
 
+static struct outcome trigger(struct world *w, long id)
+{
+    char number[24];
+
+    snprintf(number, sizeof(number), "%ld", id);
+    return world_wait(w, world_spawn(w, "settle-reconciler", "insights", "trigger", number, "--json", NULL));
+}
+
+static void test_what_failed_before_a_trigger_is_forgotten(void **state)
+{
+    struct world *w = *state;
+    long id = connected(w, "anna", "gsc", "e403");
+    struct outcome o;
+
+    world_sql(w,
+              "insert into settle.platform_insights_execution_logs (task_id, status, execution_date) "
+              "select %ld, 'failed', now() - n * interval '1 day' from generate_series(1, 4) as n",
+              id);
+    world_sql(w, "update settle.platform_insights_tasks set last_failure = now() - interval '1 day'");
+    o = trigger(w, id);
+    assert_true(
+        json_is_true(json_object_get(o.json, "changed"))); /* due as it was, but nothing is held against it */
+    o = go_round(w);
+    assert_said(&o, 1, 0, 1, 0);
+    assert_state(w, id, "failed 1 auth_error 1");
+}
+
+static void test_a_trigger_counts_though_the_task_is_on_its_way(void **state)
+{
+    struct world *w = *state;
+    long id = connected(w, "anna", "gsc", "gate500");
+    struct process p = start_round(w);
+    struct outcome o;
+
+    world_until(30, times_asked(w) == 1);
+    o = trigger(w, id);
+    assert_int_equal(o.status, 0);
+    open_gate();
+    o = world_wait(w, p);
+    assert_said(&o, 1, 0, 1, 0);
+    assert_state(w, id, "active 0 - 0"); /* due, and the failure was of before */
+    o = go_round(w);
+    assert_said(&o, 1, 0, 1, 0);
+    assert_state(w, id, "failed 1 network_error 1");
+}
+
+static void test_a_task_that_is_not_there_is_told(void **state)
+{
+    static const char *const words[][2] = {
+        {"run",     "--task=999999"},
+        {"trigger", "999999"       }
+    };
+    struct world *w = *state;
+
+    for (size_t i = 0; i < countof(words); i++)
+        for (int dry = 0; dry < 2; dry++) {
+            struct outcome o = world_wait(w, world_spawn(w, "settle-reconciler", "insights", words[i][0],
+                                                         words[i][1], dry ? "--dry-run" : NULL, NULL));
+
+            assert_int_equal(o.status, 65);
+            assert_non_null(strstr(o.err, "there is no insights task 999999"));
+        }
+}
+
 static void test_one_task_is_run_though_it_waits_for_a_person(void **state)
 {
     struct world *w = *state;
@@ -752,6 +966,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_figures_are_fetched_and_kept, reset),
+        cmocka_unit_test_setup(test_who_connects_a_site_reads_its_figures, reset),
         cmocka_unit_test_setup(test_a_round_is_one_event_and_one_run, reset),
         cmocka_unit_test_setup(test_each_failure_has_its_class, reset),
         cmocka_unit_test_setup(test_three_failures_in_a_row_want_a_person, reset),
@@ -764,11 +979,18 @@ int main(void)
         cmocka_unit_test_setup(test_what_a_killed_runner_held_is_taken_over_when_its_lease_ends, reset),
         cmocka_unit_test_setup(test_who_was_overtaken_writes_nothing, reset),
         cmocka_unit_test_setup(test_an_answer_under_a_lost_lease_is_dropped, reset),
+        cmocka_unit_test_setup(test_none_is_begun_that_could_not_end, reset),
+        cmocka_unit_test_setup(test_without_keys_nobody_is_asked, reset),
+        cmocka_unit_test_setup(test_an_open_breaker_leaves_the_rest_alone, reset),
+        cmocka_unit_test_setup(test_a_row_that_cannot_be_written_is_left_alone, reset),
         cmocka_unit_test_setup(test_a_lease_that_is_over_is_nobodys, reset),
         cmocka_unit_test_setup(test_told_to_end_it_leaves_nothing_behind, reset),
         cmocka_unit_test_setup(test_what_fails_for_a_moment_is_tried_again_at_once, reset),
         cmocka_unit_test_setup(test_two_runners_do_no_task_twice, reset),
         cmocka_unit_test_setup(test_a_person_sets_a_task_going_again, reset),
+        cmocka_unit_test_setup(test_what_failed_before_a_trigger_is_forgotten, reset),
+        cmocka_unit_test_setup(test_a_trigger_counts_though_the_task_is_on_its_way, reset),
+        cmocka_unit_test_setup(test_a_task_that_is_not_there_is_told, reset),
         cmocka_unit_test_setup(test_one_task_is_run_though_it_waits_for_a_person, reset),
         cmocka_unit_test_setup(test_leases_that_are_too_short_are_refused, reset),
         cmocka_unit_test_setup(test_serve_keeps_the_rounds_apart, reset),

@@ -252,7 +252,10 @@ static void test_only_numbers_are_figures(void **state)
     static const struct {
         const char *figures, *answer, *says; /* says NULL: no answer */
     } cases[] = {
-        {CLICKS,                                "{\"c\":-1.5e3}",                        "{\"clicks\":-1.5e3}"   },
+        {CLICKS,                                "{\"c\":-1.50}",                         "{\"clicks\":-1.50}"    },
+        {CLICKS,                                "{\"c\":-1.5e3}",                        "{\"clicks\":-1500}"    },
+        {CLICKS,                                "{\"c\":0.0e-200000}",                   "{\"clicks\":0}"        },
+        {CLICKS,                                "{\"c\":1e-20000}",                      NULL                    },
         {CLICKS,                                "{\"c\":\"1\"}",                         NULL                    },
         {CLICKS,                                "{\"c\":true}",                          NULL                    },
         {CLICKS,                                "{\"c\":1e999}",                         NULL                    },
