@@ -101,6 +101,7 @@ static enum status write_leases(void *ctx, size_t rows, struct err *err);
 static void begin_all(struct round *r, const struct pg_rows *rows);
 static struct errand *take_place(struct round *r, const struct pg_rows *rows, size_t at);
 static void begin(struct errand *e, const struct connection *c);
+static void put_off(struct errand *e);
 static enum status send(struct errand *e, struct span token, struct err *err);
 static bool may_go(void *errand, unsigned attempt);
 static bool spend(struct errand *e);
@@ -376,13 +377,8 @@ static void begin(struct errand *e, const struct connection *c)
 
     if (!e->platform) {
         (void)fail(e, &no_adapter, "adapter_missing: the platform's descriptor has no insights");
-    } else if (c->state ==
-               CONNECTION_SEALED) { /* by a key that is not in our file: no fault of the tenant's */
-        log_warn("poll_not_asked", LOG_SPAN("platform", e->platform_name), LOG_SPAN("user_id_str", e->user),
-                 LOG_SPAN("account", e->account), LOG_TEXT("error_code", "token_not_opened"));
-        e->round->counts->held++;
-        e->round->counts->could_not[MISSING_AUTH_ERROR]++;
-        skip(e, "auth_error: the token cannot be opened", true);
+    } else if (c->state == CONNECTION_SEALED) {
+        put_off(e);
     } else if (c->state != CONNECTION_READY) {
         (void)fail(e, &reasons[INSIGHTS_AUTH_ERROR], why[c->state]);
     } else if (send(e, c->token, &err)) {
@@ -393,6 +389,16 @@ static void begin(struct errand *e, const struct connection *c)
                                                          : INSIGHTS_FETCH_ERROR];
         (void)fail(e, reason, arena_print(e->arena, "%s: %s", reason->code, err.text));
     }
+}
+
+/* Sealed with a key that is not in our file, which is no fault of the tenant's. */
+static void put_off(struct errand *e)
+{
+    log_warn("poll_not_asked", LOG_SPAN("platform", e->platform_name), LOG_SPAN("user_id_str", e->user),
+             LOG_SPAN("account", e->account), LOG_TEXT("error_code", "token_not_opened"));
+    e->round->counts->held++;
+    e->round->counts->could_not[MISSING_AUTH_ERROR]++;
+    skip(e, "auth_error: the token cannot be opened", true);
 }
 
 static enum status send(struct errand *e, struct span token, struct err *err)
@@ -548,10 +554,10 @@ static void end_by(struct errand *e, const struct fetch_answer *answer, const st
                    struct span figures)
 {
     struct round *r = e->round;
+    bool unasked = (answer->error == FETCH_STOPPED && answer->attempt == 0 && r->err.code == OK) ||
+                   (answer->error == FETCH_HELD && e->held == MISSING_NONE);
 
-    if (answer->error == FETCH_STOPPED && answer->attempt == 0 && r->err.code == OK) {
-        skip(e, "its turn did not come", false);
-    } else if (answer->error == FETCH_HELD && e->held == MISSING_NONE) {
+    if (unasked) {
         skip(e, "its turn did not come", false);
     } else if (answer->error == FETCH_STOPPED && session_stopping()) {
         r->counts->cut_off++;
@@ -659,6 +665,7 @@ static enum status write_finish(void *ctx, size_t rows, struct err *err)
     struct pg_args args;
 
     (void)rows;
+    ending->now_is = SPAN_NONE; /* of a try that was rolled back */
     pg_args_init(&args, s->arena);
     pg_arg_int(&args, e->id);
     pg_arg_int(&args, e->token);
