@@ -55,7 +55,7 @@ class Platform(BaseHTTPRequestHandler):
         if word == 'slow':
             over.wait()
         if word == 'brief':
-            over.wait(0.6)
+            over.wait(0.3)
         while word in ('gate', 'gate500') and not os.path.exists(sys.argv[1] + '.open'):
             over.wait(0.01)
         if word == 'garbage':
