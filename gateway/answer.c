@@ -55,7 +55,7 @@ static const struct answer_kind kinds[] = {
     {"idempotency_conflict",   409, "The Idempotency-Key is in use",        "It came before with another body.",
      false                                                                                                                           },
     {"post_taken",             409, "The post is taken",                    "Another user has registered this post.",           false},
-    {"lease_lost",             409, "The lease is lost",                    "Another worker has this publication by now.",      false},
+    {"lease_lost",             409, "The lease is lost",                    "Another worker has taken this publication since.", false},
     {"not_overridden",         409, "There is nothing to take back",        "No verdict of a person stands.",                   false},
     {"unmatched",              409, "The receipt is of no publication",     "None is registered for its post.",                 false},
     {"unknown_task_type",      400, "There is no such type of task",        "Known: platform_insights.",                        false},

@@ -506,7 +506,7 @@ static void after_statement(void *call, const struct pg_rows *rows, const struct
     } else if (c->route->kind == ROUTE_OVERRIDE) {
         begin_override(c);
         return;
-    } else if (pg_int(rows, 0, 0) == 0 && c->asked_again++ < ASK_AGAIN_MAX) {
+    } else if (pg_int(rows, 0, 0) <= 0 && c->asked_again++ < ASK_AGAIN_MAX) {
         queue(c);
         return;
     } else {
@@ -526,8 +526,11 @@ static void answer_row(struct call *c, const struct pg_rows *rows)
     if (status < 200 || status >= 400) {
         const char *unseen = c->caller.tenant.at && c->route->unseen ? c->route->unseen : "overload";
 
-        /* 0: still being written, after several tries */
-        err_cause(&err, status ? BROKEN : BUSY, status ? arena_copy(c->arena, body).at : unseen,
+        /* After several tries. 0: still being written, perhaps by another tenant; -1: it changes too fast. */
+        err_cause(&err, status > 0 ? BROKEN : BUSY,
+                  status > 0    ? arena_copy(c->arena, body).at
+                  : status == 0 ? unseen
+                                : "overload",
                   "the store says no");
         refuse(c, &err);
         return;

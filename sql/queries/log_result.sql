@@ -4,24 +4,30 @@
 -- $1 id uuid  $2 worker_id text  $3 status text: processing, success, failed  $4 external_post_id text
 -- $5 external_url text  $6 error text  $7 permanent bool  $8 happened_at timestamptz (null: now)  $9 actor text
 -- $10 id of the report uuid
--- One row: HTTP status, JSON text or the cause of a refusal, null; none if there is no such publication.
+-- One row: HTTP status, JSON text or the cause of a refusal, null; none if there is no such publication. -1: it has changed while
+-- this waited for it, and of its lease nothing newer is seen: ask again.
 -- What gives way to it is decided as in verdict_of of shared/domain/verdict.c; a test proves that they agree. What
 -- outweighs it, a webhook or the platform's answer when asked, may have been looked at while the publication was too young to be
 -- settled, and would not be again. What is told while a person's word stands is kept for when that is taken back; the post that it
 -- names is the publication's at once, so that webhooks about it are found then, and nobody sends it again. What a time-out has
--- failed is sent all the same when its worker names the post only then: it waits anew, for that post.
--- A publication that has a post is its last worker's: whoever has the lease, or took it or spoke of it last. What another
--- one says counts only if it names that very post; else it is of an earlier try, and refused: the ledger keeps what it named.
+-- failed is sent all the same when its worker names the post only then: it waits anew, for that post. So it does when what has
+-- failed is the post of an earlier try, and its worker names that of this one.
+-- A publication is its last worker's: what one says that took it before another did is of an earlier try, and refused unless
+-- it names the very post that is known. Whoever never took it may speak: it may be that worker, started anew. The ledger keeps
+-- each post that was named and is not the publication's.
 with log as (
   select p.*,
          coalesce($4::text, p.external_post_id) as post,
-         coalesce($8::timestamptz, now()) as at,
+         least($8::timestamptz, now()) as at, -- of a clock that is ahead it would be later than all webhooks
          p.id::text as entity, -- cast here: a policy keeps a comparison with a cast from the index
          $3::text = 'failed' and not coalesce($7::boolean, false) and p.retry_count + 1 < p.max_retries as may_try_again,
          p.status in ('pending', 'processing', 'retry') as open,
          p.status in ('success', 'failed')
          and coalesce(p.extra_metadata ->> 'reconciliation_reason' = 'manual_override', false) as overridden,
-         (select worker_id from settle.publish_leases as l where l.id = p.id and l.source = p.source) as leased_to
+         (select worker_id from settle.publish_leases as l where l.id = p.id and l.source = p.source) as leased_to,
+         -- p is as it is now that it is locked, all else as it was when this statement began
+         (select s.updated_at from settle.publish_logs as s where s.id = p.id and s.source = p.source)
+         is distinct from p.updated_at as has_moved
   from settle.publish_logs as p
   where p.id = $1::uuid
   order by p.source
@@ -42,27 +48,34 @@ with log as (
          leased_to is null
          and (status = 'processing' and ($3 = 'processing' or outweighed)
               and post is not distinct from external_post_id
-              or status = 'retry' and $3 = 'failed') as told_before,
+              or status = 'retry' and $3 = 'failed' and not coalesce($7, false)) as told_before,
          $3 = 'processing'
          and status = 'failed'
-         and coalesce(extra_metadata ->> 'reconciliation_reason' = 'webhook_timeout', false)
          and post is not null
-         and (leased_to = $2::text or post is distinct from external_post_id) as may_reopen,
-         $4::text is distinct from external_post_id
          and case
-               when external_post_id is not null
-               then coalesce(leased_to,
-                             (select l.worker_id
-                              from settle.social_sync_ledger as l
-                              where l.entity_id = log.entity
-                                and l.entity_type = 'publish_log'
-                                and l.source = log.source
-                                and l.event_type in ('publish_worker_log_taken', 'publish_worker_log_sent',
-                                                     'publish_worker_log_success', 'publish_worker_log_failed',
-                                                     'publish_worker_log_retry', 'publish_worker_log_named')
-                              order by l.timestamp desc, l.seq desc
-                              limit 1)) <> $2
-             end as is_anothers
+               when extra_metadata ->> 'reconciliation_reason' = 'webhook_timeout'
+               then leased_to = $2::text or post is distinct from external_post_id
+               when extra_metadata ->> 'reconciliation_reason'
+                    ~ '^(webhook_reported_failure$|late_webhook$|poll_|worker_reported_)'
+               then leased_to = $2 and post is distinct from external_post_id
+               else false
+             end as may_reopen,
+         ($4::text = external_post_id) is not true
+         and (select l.worker_id
+              from settle.social_sync_ledger as l
+              where l.entity_id = log.entity
+                and l.entity_type = 'publish_log'
+                and l.source = log.source
+                and l.event_type = 'publish_worker_log_taken'
+              order by l.timestamp desc, l.seq desc
+              limit 1) <> $2
+         and exists (select
+                     from settle.social_sync_ledger as l
+                     where l.entity_id = log.entity
+                       and l.entity_type = 'publish_log'
+                       and l.source = log.source
+                       and l.event_type = 'publish_worker_log_taken'
+                       and l.worker_id = $2) as is_overtaken
   from log
   cross join lateral (select set_config('settle.post', coalesce(post, ''), true) as post_named) as named
   cross join lateral (
@@ -87,10 +100,11 @@ with log as (
                              or (coalesce(r.happened_at, r.reported_at), uuid_send(r.id)) > (at, uuid_send($10))))
            as outweighed
   ) as heard
+  where not has_moved
 ), judged as (
   select *,
          case
-           when (open or may_reopen) and leased_to <> $2 or is_anothers then 'lease_lost'
+           when (open or may_reopen) and leased_to <> $2 or coalesce(is_overtaken, false) then 'lease_lost'
            when exists (select
                         from settle.publish_logs as other
                         where other.external_post_id = weighed.post
@@ -115,7 +129,11 @@ with log as (
   insert into settle.publication_reports (id, source, log_id, platform, external_post_id, witness, status, decisive,
                                           happened_at, url, reason, actor)
   select $10, source, id, platform, post, 'worker', $3,
-         case when not settles then 0 when $3 = 'success' then 1 else -1 end, at, $5::text, $6::text, $2
+         case
+           when $3 = 'processing' or may_try_again then 0
+           when $3 = 'success' then 1
+           else -1
+         end, at, $5::text, $6::text, $2
   from acted
 ), kept as (
   insert into settle.publication_reports (id, source, log_id, platform, external_post_id, witness, status, decisive,
@@ -173,7 +191,8 @@ with log as (
                          then settle.attempts_moved(p.extra_metadata)
                          else p.extra_metadata
                        end
-                       - case when a.may_reopen then array['reconciled', 'reconciled_at', 'reconciliation_reason'] else '{}' end
+                       - case when a.may_reopen then array['reconciled', 'reconciled_at', 'reconciliation_reason',
+                                                               'evidence_at', 'evidence_key'] else '{}' end
                        || case
                             when a.settles
                             then jsonb_build_object(
@@ -201,6 +220,7 @@ with log as (
   select j.source,
          case
            when refusal is not null then 'publish_worker_log_refused'
+           when new_status is null and named.id is null then 'publish_worker_log_unused'
            when new_status is null then 'publish_worker_log_named'
            when new_status = 'processing' then 'publish_worker_log_sent'
            else 'publish_worker_log_' || new_status
@@ -218,6 +238,7 @@ with log as (
   where refusal is not null
      or new_status is not null
      or named.id is not null
+     or $4 is not null and $4 is distinct from j.external_post_id
 )
 select 409 as status, refusal as body, null as cursor
 from judged
@@ -239,3 +260,7 @@ from judged as j
 where refusal is null
   and new_status is null
   and not exists (select from named)
+union all
+select -1, null, null
+from log
+where has_moved

@@ -607,7 +607,11 @@ static const struct reopened {
     {"webhook_timeout",          "a",  "'post-2'", "processing post-2"},
     {"webhook_timeout",          NULL, "'post-2'", "failed post-2"    }, /* it had said so before */
     {"webhook_timeout",          "b",  "null",     "failed"           }, /* refused: the other may still tell */
-    {"webhook_reported_failure", "a",  "'post-1'", "failed post-1"    },
+    {"webhook_reported_failure", "a",  "'post-1'",
+     "processing post-2"                                              }, /* what failed is the post of an earlier try */
+    {"webhook_reported_failure", NULL, "'post-1'", "failed post-1"    },
+    {"webhook_reported_failure", "a",  "'post-2'", "failed post-2"    },
+    {"manual_override",          "a",  "'post-1'", "failed post-2"    },
     {"",                         "a",  "null",     "failed"           },
 };
 
@@ -725,6 +729,131 @@ static void test_a_late_worker_does_not_take_its_successors_post(void **state)
     }
 }
 
+/* The successor may have sent it without a name: to send it again would be once too often. */
+static void test_a_late_worker_is_overtaken_also_where_no_post_is_known(void **state)
+{
+    static const char *const words[] = {"failed", "success", "processing"};
+    struct world *w = *state;
+
+    for (size_t i = 0; i < countof(words); i++) {
+        const char *id;
+        struct reply r;
+
+        world_reset(w);
+        world_sql(w, "insert into settle.publish_logs (platform, user_id_str) values ('instagram', 'u')");
+        id = got(claim(w, "a", 1), 0, "id");
+        world_sql(w, "update settle.publish_leases set lease_until = now() - interval '1 second'");
+        assert_int_equal(ngot(claim(w, "b", 1)), 1);
+        assert_int_equal(tell(w, id, "b", "processing", "").status, 200);
+        r = tell(w, id, "a", words[i], ",\"external_post_id\":\"post-a\"");
+        assert_conflict(&r, "lease_lost");
+        assert_string_equal(status_of(w, id), "processing");
+        assert_int_equal(tell(w, id, "b", "success", ",\"external_post_id\":\"post-b\"").status, 200);
+    }
+}
+
+/* A worker that was started anew has another name, and need not know what the one before has claimed. */
+static void test_who_never_took_it_may_speak_while_nobody_has_it(void **state)
+{
+    struct world *w = *state;
+    const char *id;
+
+    world_sql(w, "insert into settle.publish_logs (platform, user_id_str) values ('instagram', 'u')");
+    id = got(claim(w, "host-1", 1), 0, "id");
+    assert_int_equal(tell(w, id, "host-1", "processing", ",\"external_post_id\":\"container\"").status, 200);
+    assert_int_equal(tell(w, id, "host-2", "success", ",\"external_post_id\":\"media\"").status, 200);
+    assert_string_equal(world_sql(w, "select status || ' ' || external_post_id from settle.publish_logs"),
+                        "success media");
+}
+
+/* A claim that commits while a result waits for it has given the lease away, which that result's snapshot does not show. */
+static void test_a_result_that_waited_for_a_claim_is_too_late(void **state)
+{
+    static const char claims[] =
+        "begin;"
+        "update settle.publish_logs set updated_at = now() where id = '%s';"
+        "update settle.publish_leases set worker_id = 'b', lease_until = now() + interval '1 hour';"
+        "do $$ begin while not exists (select from pg_stat_activity where wait_event_type = 'Lock') loop"
+        " perform pg_sleep(0.01), pg_stat_clear_snapshot(); end loop; end $$;"
+        "commit";
+    static const char *const words[] = {"failed", "success"};
+    struct world *w = *state;
+
+    for (size_t i = 0; i < countof(words); i++) {
+        const char *id;
+        char sql[800];
+        struct process other;
+        struct reply r;
+
+        world_reset(w);
+        world_sql(w, "insert into settle.publish_logs (platform, user_id_str) values ('instagram', 'u')");
+        id = got(claim(w, "a", 1), 0, "id");
+        world_sql(w, "update settle.publish_leases set lease_until = now() - interval '1 second'");
+        snprintf(sql, sizeof(sql), claims, id);
+        other = world_spawn(w, "psql", "-XqAt", w->database_url, "-U", "postgres", "-c", sql, NULL);
+        world_until(20,
+                    world_count(w, "select count(*) from pg_locks where relation ="
+                                   " 'settle.publish_leases'::regclass and mode = 'RowExclusiveLock'") > 0);
+        r = tell(w, id, "a", words[i], "");
+        assert_int_equal(world_wait(w, other).status, 0);
+        assert_conflict(&r, "lease_lost");
+        assert_string_equal(world_sql(w, "select status || ' ' || worker_id from settle.publish_logs"
+                                         " join settle.publish_leases using (id, source)"),
+                            "processing b");
+    }
+}
+
+static void test_a_failure_for_good_is_heard_also_while_it_waits_for_a_try(void **state)
+{
+    struct world *w = *state;
+    const char *id;
+
+    world_sql(w, "insert into settle.publish_logs (platform, user_id_str) values ('instagram', 'u')");
+    id = got(claim(w, "a", 1), 0, "id");
+    assert_int_equal(tell(w, id, "a", "failed", "").status, 200);
+    assert_string_equal(status_of(w, id), "retry");
+    assert_int_equal(tell(w, id, "a", "failed", "").status, 200);
+    assert_int_equal(world_count(w, "select retry_count from settle.publish_logs"), 1); /* told again */
+    assert_int_equal(tell(w, id, "a", "failed", ",\"permanent\":true,\"error\":\"banned\"").status, 200);
+    assert_string_equal(world_sql(w, "select status || ' ' || error_message from settle.publish_logs"),
+                        "failed banned");
+}
+
+/* Whose clock is ahead must not be right for ever. */
+static void test_what_has_not_happened_yet_happens_now(void **state)
+{
+    struct world *w = *state;
+    const char *id;
+
+    world_sql(w, "insert into settle.publish_logs (platform, user_id_str, external_post_id)"
+                 " values ('instagram', 'u', 'post-1')");
+    id = got(claim(w, "a", 1), 0, "id");
+    assert_int_equal(
+        tell(w, id, "a", "failed", ",\"permanent\":true,\"happened_at\":\"2999-12-31T00:00:00Z\"").status,
+        200);
+    webhook_about(w, "post-1");
+    assert_int_equal(world_reconcile(w, "--evidence-age-minutes", "0", NULL).status, 0);
+    assert_string_equal(status_of(w, id), "success");
+}
+
+static void test_a_post_that_is_not_taken_is_in_the_ledger(void **state)
+{
+    struct world *w = *state;
+    const char *id;
+
+    world_sql(w, "insert into settle.publish_logs (platform, user_id_str, external_post_id)"
+                 " values ('instagram', 'u', 'post-1')");
+    id = got(claim(w, "a", 1), 0, "id");
+    assert_int_equal(tell(w, id, "a", "success", "").status, 200);
+    assert_int_equal(tell(w, id, "a", "processing", ",\"external_post_id\":\"post-2\"").status, 200);
+    assert_string_equal(world_sql(w, "select status || ' ' || external_post_id from settle.publish_logs"),
+                        "success post-1");
+    assert_int_equal(
+        world_count(w, "select count(*) from settle.social_sync_ledger where event_type ="
+                       " 'publish_worker_log_unused' and metadata ->> 'external_post_id' = 'post-2'"),
+        1);
+}
+
 static void test_whoever_names_the_post_may_speak_of_it(void **state)
 {
     struct world *w = *state;
@@ -818,6 +947,12 @@ int main(void)
         cmocka_unit_test_setup(test_a_post_that_comes_after_the_time_out_opens_it_again, reset),
         cmocka_unit_test_setup(test_the_webhook_of_such_a_post_settles_it, reset),
         cmocka_unit_test_setup(test_a_late_worker_does_not_take_its_successors_post, reset),
+        cmocka_unit_test_setup(test_a_late_worker_is_overtaken_also_where_no_post_is_known, reset),
+        cmocka_unit_test_setup(test_who_never_took_it_may_speak_while_nobody_has_it, reset),
+        cmocka_unit_test_setup(test_a_result_that_waited_for_a_claim_is_too_late, reset),
+        cmocka_unit_test_setup(test_a_failure_for_good_is_heard_also_while_it_waits_for_a_try, reset),
+        cmocka_unit_test_setup(test_what_has_not_happened_yet_happens_now, reset),
+        cmocka_unit_test_setup(test_a_post_that_is_not_taken_is_in_the_ledger, reset),
         cmocka_unit_test_setup(test_whoever_names_the_post_may_speak_of_it, reset),
         cmocka_unit_test_setup(test_a_word_is_weighed_against_what_the_platform_has_answered, reset),
     };
