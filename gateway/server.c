@@ -26,6 +26,7 @@ enum {
     TURN_MS = 100,       /* longest wait: what is due without a deadline of its own is looked at so often */
     ACCEPTS_A_TURN = 16, /* a flood of connections must not starve those that have one */
     LAME_MS = 100,       /* at least: answers what was on its way when the listener closed */
+    HALF_MS = 1000, /* then: for the rest of a request that has begun. Others wait for the next gateway */
     SPARE_DESCRIPTORS = 128, /* stores, logs, pipes */
     BACKLOG_MAX = 4096,      /* what listen.c asks for */
     CHORES_MAX = 12,
@@ -102,6 +103,8 @@ static void let_nobody_in(struct server *s);
 static bool is_done(struct server *s);
 static size_t in_flight(struct server *s);
 static int count_if_in_flight(h2o_req_t *req, void *count);
+static size_t half_read(struct server *s);
+static int count_if_half_read(h2o_req_t *req, void *count);
 static void close_idle_connections(struct server *s);
 
 /*
@@ -531,10 +534,12 @@ static bool is_done(struct server *s)
         return true;
     if (s->lame_began_us == 0 || now_us - s->lame_began_us < LAME_MS * 1000)
         return false;
-    return now_us - s->drain_began_us >= (int64_t)s->drain_ms * 1000 || in_flight(s) == 0;
+    if (now_us - s->drain_began_us >= (int64_t)s->drain_ms * 1000)
+        return true;
+    return in_flight(s) == 0 && (now_us - s->lame_began_us >= HALF_MS * 1000 || half_read(s) == 0);
 }
 
-/* Requests whose head was read and whose answer has not left, and what goes on without a request. */
+/* Requests that were read and whose answer has not left, and what goes on without a request. */
 static size_t in_flight(struct server *s)
 {
     size_t n = s->held;
@@ -545,7 +550,24 @@ static size_t in_flight(struct server *s)
 
 static int count_if_in_flight(h2o_req_t *req, void *count)
 {
-    if (req->version != 0) /* h2o sets it with the head and clears it after the answer */
+    if (req->version != 0 && req->processed_at.str) /* h2o clears them after the answer */
+        ++*(size_t *)count;
+    return 0;
+}
+
+/* Of which the body is still to come, as slowly as its sender likes. */
+static size_t half_read(struct server *s)
+{
+    size_t n = 0;
+
+    s->config.http1.callbacks.foreach_request(&s->context, count_if_half_read, &n);
+    return n;
+}
+
+static int count_if_half_read(h2o_req_t *req, void *count)
+{
+    if (req->version != 0 &&
+        !req->processed_at.str) /* the one is set with the head, the other when all is there */
         ++*(size_t *)count;
     return 0;
 }

@@ -81,6 +81,7 @@ static int reset(void **state)
     snprintf(log, sizeof(log), "%s/gateway/log", w->dir);
     log_began = stat(log, &file) == 0 ? (long)file.st_size : 0;
     setenv("SETTLE_INGEST_LINGER_MS", "0", 1);
+    unsetenv("SETTLE_INGEST_REQUEST_TIMEOUT_MS");
     world_servers(w);
     world_sql(w, "alter role settle_gateway reset synchronous_commit");
     world_reset(w);
@@ -463,6 +464,25 @@ static void test_a_connection_that_brings_nothing_more_holds_up_no_end(void **st
     }
 }
 
+/* Whoever takes his time with a body would else keep all others waiting for the next gateway. */
+static void test_half_a_request_holds_up_no_end(void **state)
+{
+    static const char half[] =
+        "POST /publishing/webhooks/instagram HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n"
+        "Expect: 100-continue\r\n\r\n";
+    struct world *w = *state;
+    struct wire slow, *wires[] = {&slow};
+
+    setenv("SETTLE_INGEST_REQUEST_TIMEOUT_MS", "60000", 1);
+    world_gateway(w, NULL);
+    wire_open(&slow, w->ingest_url, SPAN(half));
+    world_until(20, (wire_look(wires, 1, 20), strstr(slow.in, " 100 "))); /* its head was read */
+    assert_int_equal(world_gateway_stop(w),
+                     0); /* 75: it was cut because nothing but time was left to wait for */
+    assert_int_equal(wire_run(wires, 1, ANSWER_S), 0);
+    wire_close(&slow);
+}
+
 /* Also when only our role, and only from now on, would lose what it commits. */
 static void test_a_postgres_that_forgets_is_not_written_to(void **state)
 {
@@ -533,6 +553,7 @@ int main(void)
         cmocka_unit_test_setup(test_restarts_under_load_cost_no_caller_anything, reset),
         cmocka_unit_test_setup(test_a_connection_that_is_kept_is_told_before_it_is_closed, reset),
         cmocka_unit_test_setup(test_a_connection_that_brings_nothing_more_holds_up_no_end, reset),
+        cmocka_unit_test_setup(test_half_a_request_holds_up_no_end, reset),
         cmocka_unit_test_setup(test_a_postgres_that_forgets_is_not_written_to, reset),
         cmocka_unit_test_setup(test_each_process_has_given_up_what_it_can, reset),
     };
