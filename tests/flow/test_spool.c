@@ -307,7 +307,8 @@ static void test_a_late_commit_leaves_nothing_to_drain(void **state)
     }
     expect_each_once(w, 0, ROUNDS);
     assert_true(metric(w, "settle_spool_writes_total{result=\"stored\"}") >= ROUNDS);
-    assert_true(metric(w, "settle_spool_drained_total") < ROUNDS);
+    assert_true(!world_times_count() || /* else each record may be on its way before the commit is heard of */
+                metric(w, "settle_spool_drained_total") < ROUNDS);
 }
 
 /* Postgres says no, and why: there is nothing to wait for, and no reason to refuse a sender. */
