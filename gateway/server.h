@@ -4,8 +4,8 @@
  *
  * A turn: wait, run what is ready (requests, stores, deadlines), then the chores in the order they were added.
  * TERM: each answer says "Connection: close"; when all connections that were open then are gone, or after linger_ms,
- * nobody is let in any more, and server_run returns when nothing is in flight or drain_ms have passed since TERM. A second
- * TERM ends it at once. INT is left to the parent. HUP: server_on_hup.
+ * nobody is let in any more, and server_run returns when nothing is in flight or drain_ms have passed since TERM. For the rest
+ * of a request that has begun it waits a second. A second TERM ends it at once. INT is left to the parent. HUP: server_on_hup.
  */
 #ifndef SETTLE_GATEWAY_SERVER_H
 #define SETTLE_GATEWAY_SERVER_H
