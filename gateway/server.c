@@ -25,7 +25,8 @@
 enum {
     TURN_MS = 100,       /* longest wait: what is due without a deadline of its own is looked at so often */
     ACCEPTS_A_TURN = 16, /* a flood of connections must not starve those that have one */
-    LAME_MS = 100,       /* of a drain: answers what was on its way when the listener closed */
+    LAME_MS = 100,       /* at least: answers what was on its way when the listener closed */
+    HALF_MS = 1000, /* then: for the rest of a request that has begun. Others wait for the next gateway */
     SPARE_DESCRIPTORS = 128, /* stores, logs, pipes */
     BACKLOG_MAX = 4096,      /* what listen.c asks for */
     CHORES_MAX = 12,
@@ -48,6 +49,7 @@ struct guest {
     struct server *server;
     uint64_t ticket; /* of peers */
     unsigned nrequests;
+    bool is_late; /* the drain had begun: it was never told that its connection stays */
 };
 
 struct server {
@@ -73,7 +75,9 @@ struct server {
     int64_t boot_us, wall_us; /* of this turn; 0: not read yet */
     int64_t accept_again_us;  /* accept failed for want of descriptors: not before this; 0: it did not */
     int64_t drain_began_us;   /* 0: not draining */
-    unsigned drain_ms;
+    int64_t lame_began_us;    /* the listener is closed; 0: not yet */
+    size_t nearly;            /* connections that are older than the drain */
+    unsigned linger_ms, drain_ms;
     int signals;
     struct watch *signal_watch;
     bool shut, listening, again, killed, broken;
@@ -94,9 +98,13 @@ static void turn(struct server *s);
 static void look_past_the_crowd(struct server *s);
 static void on_signal(void *server);
 static void begin_drain(struct server *s);
+static bool lingers(struct server *s);
+static void let_nobody_in(struct server *s);
 static bool is_done(struct server *s);
 static size_t in_flight(struct server *s);
 static int count_if_in_flight(h2o_req_t *req, void *count);
+static size_t half_read(struct server *s);
+static int count_if_half_read(h2o_req_t *req, void *count);
 static void close_idle_connections(struct server *s);
 
 /*
@@ -140,6 +148,7 @@ struct server *server_open(int listener, const struct server_limits *limits, str
     s->max_connections = connections_allowed(limits->max_connections);
     s->peers = peers_open(limits->max_per_address, limits->exempt, limits->nexempt, s->max_connections);
     s->max_per_address = limits->max_per_address;
+    s->linger_ms = limits->linger_ms;
     s->drain_ms = limits->drain_ms;
     s->shut = limits->begins_shut;
     configure(s, limits);
@@ -277,7 +286,7 @@ size_t server_max_connections(const struct server *s)
 
 bool server_is_draining(const struct server *s)
 {
-    return s->drain_began_us != 0;
+    return s->lame_began_us != 0;
 }
 
 void server_again(struct server *s)
@@ -353,7 +362,7 @@ static struct guest *let_in(struct server *s, h2o_socket_t *sock)
     guest = malloc(sizeof(*guest));
     if (!guest)
         abort();
-    *guest = (struct guest){.server = s, .ticket = ticket};
+    *guest = (struct guest){.server = s, .ticket = ticket, .is_late = s->drain_began_us != 0};
     return guest;
 }
 
@@ -382,6 +391,7 @@ static void on_connection_closed(void *connected)
     struct server *s = guest->server;
 
     peers_leave(s->peers, guest->ticket);
+    s->nearly -= s->drain_began_us != 0 && !guest->is_late;
     free(guest);
     metric_set(CONNECTIONS, METRIC_NO_PLATFORM, 0, (double)--s->nconnections);
     listen_if_room(s);
@@ -460,6 +470,8 @@ static void turn(struct server *s)
     }
     for (size_t i = 0; i < s->nchores; i++)
         s->chores[i].run(s->chores[i].ctx);
+    if (s->drain_began_us != 0 && s->listener && !lingers(s))
+        let_nobody_in(s);
 }
 
 /* Many clients were ready: more may be, and whoever else is stands behind them. */
@@ -490,29 +502,44 @@ static void on_signal(void *server)
 static void begin_drain(struct server *s)
 {
     s->drain_began_us = server_boot_us(s);
+    s->nearly = s->nconnections;
+    /* Requests read from now on are answered with Connection: close. h2o's own call for it would also start a
+     * timer of HTTP/2 that outlives the context. */
+    s->context.shutdown_requested = 1;
+}
+
+/* Whoever keeps a connection may be sending on it at this moment: to close it now would cost him that request. His next
+ * answer tells him instead. Those who call meanwhile are served as ever, so that nobody waits for this. */
+static bool lingers(struct server *s)
+{
+    return s->nearly > 0 && server_boot_us(s) - s->drain_began_us < (int64_t)s->linger_ms * 1000;
+}
+
+static void let_nobody_in(struct server *s)
+{
+    s->lame_began_us = server_boot_us(s);
     for (unsigned i = 0; i < BACKLOG_MAX && s->nconnections < s->max_connections; i++)
         if (!accept_one(s)) /* who is in the backlog was let in */
             break;
     h2o_socket_close(s->listener);
     s->listener = NULL;
     s->listening = false;
-    /* Requests read from now on are answered with Connection: close. h2o's own call for it would also start a
-     * timer of HTTP/2 that outlives the context. */
-    s->context.shutdown_requested = 1;
 }
 
 static bool is_done(struct server *s)
 {
-    int64_t drained_us = server_boot_us(s) - s->drain_began_us;
+    int64_t now_us = server_boot_us(s);
 
     if (s->killed || s->broken)
         return true;
-    if (s->drain_began_us == 0 || drained_us < LAME_MS * 1000)
+    if (s->lame_began_us == 0 || now_us - s->lame_began_us < LAME_MS * 1000)
         return false;
-    return drained_us >= (int64_t)s->drain_ms * 1000 || in_flight(s) == 0;
+    if (now_us - s->drain_began_us >= (int64_t)s->drain_ms * 1000)
+        return true;
+    return in_flight(s) == 0 && (now_us - s->lame_began_us >= HALF_MS * 1000 || half_read(s) == 0);
 }
 
-/* Requests whose head was read and whose answer has not left, and what goes on without a request. */
+/* Requests that were read and whose answer has not left, and what goes on without a request. */
 static size_t in_flight(struct server *s)
 {
     size_t n = s->held;
@@ -523,7 +550,24 @@ static size_t in_flight(struct server *s)
 
 static int count_if_in_flight(h2o_req_t *req, void *count)
 {
-    if (req->version != 0) /* h2o sets it with the head and clears it after the answer */
+    if (req->version != 0 && req->processed_at.str) /* h2o clears them after the answer */
+        ++*(size_t *)count;
+    return 0;
+}
+
+/* Of which the body is still to come, as slowly as its sender likes. */
+static size_t half_read(struct server *s)
+{
+    size_t n = 0;
+
+    s->config.http1.callbacks.foreach_request(&s->context, count_if_half_read, &n);
+    return n;
+}
+
+static int count_if_half_read(h2o_req_t *req, void *count)
+{
+    if (req->version != 0 &&
+        !req->processed_at.str) /* the one is set with the head, the other when all is there */
         ++*(size_t *)count;
     return 0;
 }

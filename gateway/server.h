@@ -3,8 +3,9 @@
  * one that knows how a loop is turned, when it ends and in which order a turn ends.
  *
  * A turn: wait, run what is ready (requests, stores, deadlines), then the chores in the order they were added.
- * TERM: no more connections, each answer says "Connection: close", and server_run returns when nothing is in
- * flight or drain_ms have passed. A second TERM ends it at once. INT is left to the parent. HUP: server_on_hup.
+ * TERM: each answer says "Connection: close"; when all connections that were open then are gone, or after linger_ms,
+ * nobody is let in any more, and server_run returns when nothing is in flight or drain_ms have passed since TERM. For the rest
+ * of a request that has begun it waits a second. A second TERM ends it at once. INT is left to the parent. HUP: server_on_hup.
  */
 #ifndef SETTLE_GATEWAY_SERVER_H
 #define SETTLE_GATEWAY_SERVER_H
@@ -25,6 +26,7 @@ struct server_limits {
     const struct network *exempt; /* from it; borrowed */
     size_t nexempt;
     unsigned request_ms; /* for head and body together, and for idle keep-alive */
+    unsigned linger_ms;  /* less than drain_ms */
     unsigned drain_ms;
     bool begins_shut; /* who calls before server_let_in waits in the backlog */
 };
@@ -55,8 +57,8 @@ void server_hold(struct server *s);
 void server_release(struct server *s);
 
 size_t
-server_max_connections(const struct server *s); /* that it will hold: what the limits and the system allow */
-bool server_is_draining(const struct server *s);
+server_max_connections(const struct server *s);  /* that it will hold: what the limits and the system allow */
+bool server_is_draining(const struct server *s); /* nobody is let in any more: begin no more than needed */
 
 void server_again(struct server *s); /* a chore has made new work: do not wait before the next turn */
 

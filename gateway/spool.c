@@ -9,6 +9,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -62,7 +63,7 @@ struct held {
 };
 
 /* What fails again and again, once a minute as long as it is the same. */
-enum { SET_ASIDE, OFF, NCOMPLAINTS };
+enum { SET_ASIDE, OFF, LEFT, NCOMPLAINTS };
 struct complaint {
     const char *cause;
     int64_t again_us;
@@ -158,6 +159,7 @@ static struct held *find_oldest(struct spool *s);
 static bool read_from(struct spool *s, size_t at, struct spool_page *page);
 static void look_around(struct spool *s);
 static bool take_over(struct spool *s, const char *name);
+static void leave(struct spool *s, const char *name, struct err *why);
 static bool is_held(const struct spool *s, const char *name);
 static struct held *held_id(struct spool *s, unsigned id);
 static bool is_unreadable(const struct spool *s, const char *name);
@@ -994,14 +996,19 @@ static bool take_over(struct spool *s, const char *name)
         return false; /* what has its first name still could not be set aside */
     *h = (struct held){.id = id, .lock = -1};
     h->lock = other ? fcntl(other->lock, F_DUPFD_CLOEXEC, 0) : spoolfile_lock(s->config.folder, id, &err);
-    if (h->lock < 0)
-        return false; /* its worker lives */
+    if (h->lock < 0) {
+        if (err.code) /* else its worker lives */
+            leave(s, name, &err);
+        return false;
+    }
     h->file = spoolfile_open(s->config.folder, name, false, &err);
     if (!h->file) {
         if (err.code == BROKEN) {
             note(s, LOG_ERROR, "spool_unreadable", name, 0, &err);
             note_unreadable(s, name);
             h->is_spoilt = !spoolfile_set_aside_name(s->config.folder, name, now_wall_us());
+        } else if (err.code != BUSY) {
+            leave(s, name, &err);
         }
         if (!h->is_spoilt)
             let_go(s, h);
@@ -1014,6 +1021,18 @@ static bool take_over(struct spool *s, const char *name)
     note(s, LOG_INFO, "spool_taken_over", name, (int64_t)spoolfile_size(h->file).nrecords, NULL);
     s->look_around_us = 0; /* there may be more of them */
     return true;
+}
+
+/* Another's by its rights, perhaps, or of a newer version: what is in it waits until somebody sees to it. */
+static void leave(struct spool *s, const char *name, struct err *why)
+{
+    char path[PATH_MAX];
+
+    snprintf(path, sizeof(path), "%s/%s", s->config.folder, name);
+    if (access(path, F_OK) != 0)
+        return; /* another has drained it just now */
+    why->cause = "spool_unusable";
+    complain(s, LEFT, name, 0, why);
 }
 
 static bool is_held(const struct spool *s, const char *name)
@@ -1103,7 +1122,8 @@ static void tell(struct spool *s)
 static void complain(struct spool *s, unsigned what, const char *file, uint64_t nrecords,
                      const struct err *why)
 {
-    static const char *const events[NCOMPLAINTS] = {[SET_ASIDE] = "spool_set_aside", [OFF] = "spool_off"};
+    static const char *const events[NCOMPLAINTS] = {
+        [SET_ASIDE] = "spool_set_aside", [OFF] = "spool_off", [LEFT] = "spool_file_left"};
     struct complaint *c = &s->complaints[what];
     const char *cause = why->cause ? why->cause : "";
 

@@ -116,6 +116,7 @@ static struct server *open_server(const struct process *self, struct err *err)
         .exempt = self->settings->config->ingest.trusted_proxies.at,
         .nexempt = self->settings->config->ingest.trusted_proxies.n,
         .request_ms = self->settings->config->ingest.request_timeout_ms,
+        .linger_ms = self->settings->config->ingest.linger_ms,
         .drain_ms = DRAIN_MS,
         .begins_shut = true,
     };

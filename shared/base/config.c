@@ -60,6 +60,7 @@ static const struct option options[] = {
     {"ingest.commit_timeout_ms", IS_COUNT, IN(ingest.commit_timeout_ms), "2000", 100, 20000},
     {"ingest.max_body_bytes", IS_SIZE, IN(ingest.max_body_bytes), "1048576", 1024, 4194304},
     {"ingest.request_timeout_ms", IS_COUNT, IN(ingest.request_timeout_ms), "10000", 1000, 60000},
+    {"ingest.linger_ms", IS_COUNT, IN(ingest.linger_ms), "5000", 0, 8000},
     {"ingest.max_connections", IS_COUNT, IN(ingest.max_connections), "2048", 1, 1000000},
     {"ingest.max_connections_per_address", IS_COUNT, IN(ingest.max_connections_per_address), "64", 0, 1000000},
     {"ingest.trusted_proxies", IS_NETWORKS, IN(ingest.trusted_proxies), "127.0.0.0/8 ::1"},

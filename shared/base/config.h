@@ -62,6 +62,7 @@ struct config {
         unsigned commit_timeout_ms;    /* at most 20 s: the reconciler looks back 30 s for late receipts */
         size_t max_body_bytes;
         unsigned request_timeout_ms; /* from a request's first byte to its last, and between requests */
+        unsigned linger_ms;          /* of an end: for the last request of each open connection */
         unsigned max_connections;    /* of clients, a worker */
         unsigned max_connections_per_address; /* the same; 0: as many as it likes */
         struct config_networks {

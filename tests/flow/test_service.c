@@ -2,6 +2,7 @@
 #include "support/load.h"
 
 #include "base/now.h"
+#include "wire.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -22,6 +23,7 @@ enum {
     RESTARTS = 20,
     RESTARTS_LONG = 100,
     HELD_MAX = 4,
+    KEPT = 3, /* connections */
     HIGH = 100,
     QUIET_S = 1,
     ANSWER_S = 30
@@ -78,6 +80,8 @@ static int reset(void **state)
         close(held[--nheld]);
     snprintf(log, sizeof(log), "%s/gateway/log", w->dir);
     log_began = stat(log, &file) == 0 ? (long)file.st_size : 0;
+    setenv("SETTLE_INGEST_LINGER_MS", "0", 1);
+    unsetenv("SETTLE_INGEST_REQUEST_TIMEOUT_MS");
     world_servers(w);
     world_sql(w, "alter role settle_gateway reset synchronous_commit");
     world_reset(w);
@@ -378,6 +382,107 @@ static void test_restarts_under_load_cost_no_caller_anything(void **state)
     assert_int_equal(world_gateway_stop(w), 0);
 }
 
+/* Connections that are kept. */
+
+#define NOWHERE SPAN("GET /nowhere HTTP/1.1\r\nHost: test\r\n\r\n")
+
+static size_t count_answers(struct wire *wire)
+{
+    struct wire *wires[] = {wire};
+    int statuses[WIRE_ANSWERS_MAX];
+
+    wire_look(wires, 1, 20);
+    return wire_answers(wire, statuses);
+}
+
+static void keep_connections(struct world *w, struct wire *wires)
+{
+    for (size_t i = 0; i < KEPT; i++) {
+        wire_open(&wires[i], w->ingest_url, NOWHERE);
+        world_until(20, count_answers(&wires[i]) == 1);
+    }
+}
+
+static bool is_told_to_leave(struct world *w)
+{
+    struct wire caller;
+    bool told;
+
+    wire_open(&caller, w->ingest_url, NOWHERE);
+    world_until(20, count_answers(&caller) == 1);
+    told = strcasestr(caller.in, "\r\nConnection: close\r\n");
+    wire_close(&caller);
+    return told;
+}
+
+/* As a proxy keeps them: it may be sending at the moment of the end. Others may call until all of them have been told. */
+static void test_a_connection_that_is_kept_is_told_before_it_is_closed(void **state)
+{
+    struct world *w = *state;
+    struct wire kept[KEPT], *wires[KEPT];
+    int statuses[WIRE_ANSWERS_MAX];
+    int64_t began_us;
+
+    setenv("SETTLE_INGEST_LINGER_MS", "8000", 1);
+    world_gateway(w, NULL);
+    keep_connections(w, kept);
+    began_us = now_boot_us();
+    kill(w->gateway, SIGTERM);
+    world_until(20, is_told_to_leave(w));
+    for (size_t i = 0; i < KEPT; i++) {
+        wires[i] = &kept[i];
+        assert_int_equal(wire_look(&wires[i], 1, 0), 1);
+        wires[i]->out = NOWHERE;
+    }
+    assert_int_equal(wire_run(wires, KEPT, ANSWER_S), 0);
+    for (size_t i = 0; i < KEPT; i++) {
+        assert_int_equal(wire_answers(wires[i], statuses), 2);
+        assert_non_null(strcasestr(wires[i]->in, "\r\nConnection: close\r\n"));
+        assert_false(wires[i]->reset);
+        wire_close(wires[i]);
+    }
+    world_until(ANSWER_S, world_http(w, "GET", w->monitor_url, NULL, SPAN_NONE).status == 0);
+    assert_true(!world_times_count() || now_boot_us() - began_us < 6 * SECOND_US); /* nobody is left */
+    assert_int_equal(world_gateway_stop(w), 0);
+}
+
+static void test_a_connection_that_brings_nothing_more_holds_up_no_end(void **state)
+{
+    struct world *w = *state;
+    struct wire kept[KEPT], *wires[KEPT];
+
+    setenv("SETTLE_INGEST_LINGER_MS", "300", 1);
+    world_gateway(w, NULL);
+    keep_connections(w, kept);
+    assert_int_equal(world_gateway_stop(w), 0);
+    for (size_t i = 0; i < KEPT; i++)
+        wires[i] = &kept[i];
+    assert_int_equal(wire_run(wires, KEPT, ANSWER_S), 0);
+    for (size_t i = 0; i < KEPT; i++) {
+        assert_false(wires[i]->reset);
+        wire_close(wires[i]);
+    }
+}
+
+/* Whoever takes his time with a body would else keep all others waiting for the next gateway. */
+static void test_half_a_request_holds_up_no_end(void **state)
+{
+    static const char half[] =
+        "POST /publishing/webhooks/instagram HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n"
+        "Expect: 100-continue\r\n\r\n";
+    struct world *w = *state;
+    struct wire slow, *wires[] = {&slow};
+
+    setenv("SETTLE_INGEST_REQUEST_TIMEOUT_MS", "60000", 1);
+    world_gateway(w, NULL);
+    wire_open(&slow, w->ingest_url, SPAN(half));
+    world_until(20, (wire_look(wires, 1, 20), strstr(slow.in, " 100 "))); /* its head was read */
+    assert_int_equal(world_gateway_stop(w),
+                     0); /* 75: it was cut because nothing but time was left to wait for */
+    assert_int_equal(wire_run(wires, 1, ANSWER_S), 0);
+    wire_close(&slow);
+}
+
 /* Also when only our role, and only from now on, would lose what it commits. */
 static void test_a_postgres_that_forgets_is_not_written_to(void **state)
 {
@@ -446,6 +551,9 @@ int main(void)
         cmocka_unit_test_setup(test_what_would_leave_callers_waiting_is_refused, reset),
         cmocka_unit_test_setup(test_who_calls_between_two_gateways_is_answered_by_the_next, reset),
         cmocka_unit_test_setup(test_restarts_under_load_cost_no_caller_anything, reset),
+        cmocka_unit_test_setup(test_a_connection_that_is_kept_is_told_before_it_is_closed, reset),
+        cmocka_unit_test_setup(test_a_connection_that_brings_nothing_more_holds_up_no_end, reset),
+        cmocka_unit_test_setup(test_half_a_request_holds_up_no_end, reset),
         cmocka_unit_test_setup(test_a_postgres_that_forgets_is_not_written_to, reset),
         cmocka_unit_test_setup(test_each_process_has_given_up_what_it_can, reset),
     };

@@ -307,7 +307,8 @@ static void test_a_late_commit_leaves_nothing_to_drain(void **state)
     }
     expect_each_once(w, 0, ROUNDS);
     assert_true(metric(w, "settle_spool_writes_total{result=\"stored\"}") >= ROUNDS);
-    assert_true(metric(w, "settle_spool_drained_total") < ROUNDS);
+    assert_true(!world_times_count() || /* else each record may be on its way before the commit is heard of */
+                metric(w, "settle_spool_drained_total") < ROUNDS);
 }
 
 /* Postgres says no, and why: there is nothing to wait for, and no reason to refuse a sender. */
@@ -512,6 +513,30 @@ static void test_a_full_disk_costs_the_reserve_then_503s_and_nothing_else(void *
     expect_stored(w, world_post(w, "instagram", NULL, body), "spool");
     world_kill(w, GATEWAY);
     assert_int_equal(world_wait(w, world_spawn(w, "umount", folder, NULL)).status, 0);
+}
+
+/* As it is of a file that root has put there: for want of rights it would wait for ever, and nobody would know. */
+static void test_a_file_that_cannot_be_taken_over_is_told(void **state)
+{
+    static const struct {
+        const char *make, *file;
+    } cases[] = {
+        {"mkdir spool-7.db",                       "\"file\":\"spool-7.db\""},
+        {"touch spool-8.db && mkdir spool-8.lock", "\"file\":\"spool-8.db\""},
+    };
+    struct world *w = *state;
+
+    for (size_t i = 0; i < countof(cases); i++) {
+        char command[512];
+
+        reset(state);
+        snprintf(command, sizeof(command), "cd %s && %s", folder, cases[i].make);
+        assert_int_equal(world_wait(w, world_spawn(w, "sh", "-c", command, NULL)).status, 0);
+        begin(w, "1");
+        world_until(20, log_has(w, cases[i].file));
+        assert_true(log_has(w, "\"spool_file_left\""));
+        assert_int_equal(world_gateway_stop(w), 0);
+    }
 }
 
 static void test_without_a_spool_it_is_as_it_was(void **state)
@@ -797,6 +822,7 @@ int main(void)
         cmocka_unit_test_setup(test_what_is_in_both_stores_meets_at_the_key, reset),
         cmocka_unit_test_setup(test_a_full_spool_says_so_and_has_room_again, reset),
         cmocka_unit_test_setup(test_a_full_disk_costs_the_reserve_then_503s_and_nothing_else, reset),
+        cmocka_unit_test_setup(test_a_file_that_cannot_be_taken_over_is_told, reset),
         cmocka_unit_test_setup(test_without_a_spool_it_is_as_it_was, reset),
         cmocka_unit_test_setup(test_a_record_whose_source_is_gone_stays_until_it_is_back, reset),
         cmocka_unit_test_setup(test_under_load_no_sender_is_refused_and_nothing_is_lost, reset),

@@ -228,6 +228,7 @@ static void set_environment(void)
     snprintf(path, sizeof(path), "%s/reconciler/settle-reconciler", build);
     setenv("SETTLE_ADMIN_RECONCILER", path, 1);
     setenv("SETTLE_INGEST_LISTEN", "127.0.0.1:0", 1);
+    setenv("SETTLE_INGEST_LINGER_MS", "0", 1); /* a test keeps connections: its gateway need not wait */
     setenv("SETTLE_ADMIN_LISTEN", "127.0.0.1:0", 1);
     setenv("SETTLE_ADMIN_KEYS_REQUIRED", "false", 1);
     setenv("SETTLE_MONITOR_LISTEN", "127.0.0.1:0", 1);

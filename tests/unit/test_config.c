@@ -68,6 +68,7 @@ static void assert_defaults(const struct config *c)
     assert_int_equal(c->ingest.max_body_bytes, 1 << 20);
     assert_int_equal(c->ingest.max_connections, 2048);
     assert_int_equal(c->ingest.request_timeout_ms, 10000);
+    assert_int_equal(c->ingest.linger_ms, 5000);
     assert_int_equal(c->ingest.max_connections_per_address, 64);
     assert_int_equal(c->ingest.trusted_proxies.n, 2);
     assert_int_equal(c->ingest.trusted_proxies.at[0].bits, 96 + 8);
