@@ -31,6 +31,8 @@ static int reset(void **state)
     setenv("SETTLE_SCHEDULES_MAINTAIN", "", 1);
     setenv("SETTLE_SCHEDULES_INSIGHTS", "", 1);
     setenv("SETTLE_SCHEDULES_AGGREGATES", "", 1);
+    setenv("SETTLE_SCHEDULES_STATS", "", 1);
+    setenv("SETTLE_SCHEDULES_ALERTS", "", 1);
     setenv("SETTLE_SERVE_BUSY_SECONDS", "0", 1);
     setenv("SETTLE_SERVE_IDLE_SECONDS", "0", 1);
     setenv("SETTLE_SERVE_BUSY_ROWS", "1", 1);
