@@ -63,7 +63,9 @@ insert into settle.job_fences (name) values ('alerts'), ('stats');
 
 grant select, insert, update on settle.scheduler_drift to settle_reconciler;
 grant select, insert, update, delete on settle.insights_gaps to settle_reconciler;
-grant select on settle.scheduler_event_logs, settle.scheduler_stats_baseline to settle_reconciler;
+-- Numbers alone: what events say of tenants it does not read back.
+grant select (event_type, tasks_found, tasks_executed, tasks_failed, tasks_skipped) on settle.scheduler_event_logs to settle_reconciler;
+grant select on settle.scheduler_stats_baseline to settle_reconciler;
 grant select on settle.scheduler_drift, settle.insights_gaps to settle_operator, settle_readonly;
 
 insert into settle.schema_version (change) values ('alert_rules');

@@ -13,7 +13,7 @@ where relnamespace = 'settle'::regnamespace
   and relname in ('alerts_user', 'alerts_ended', 'job_runs_reconciles', 'job_runs_reconciles_failed', 'platform_connections_users', 'insights_gaps_pkey');
 select 1 / (count(*) / 2) from settle.job_fences where name in ('alerts', 'stats');
 select 1 / has_table_privilege('settle_reconciler', 'settle.insights_gaps', 'delete')::int;
-select 1 / has_table_privilege('settle_reconciler', 'settle.scheduler_event_logs', 'select')::int;
+select 1 / has_column_privilege('settle_reconciler', 'settle.scheduler_event_logs', 'tasks_skipped', 'select')::int;
 select 1 / (relrowsecurity and relforcerowsecurity)::int from pg_class where oid = 'settle.insights_gaps'::regclass;
 
 rollback;

@@ -282,7 +282,7 @@ def insights_tasks(w):
 def connect(w, expires):
     w.env["TENANT"] = "tests"
     w.sql(f"""insert into settle.platform_connections (user_id_str, platform, account, connected, expires_at)
-              values ('tests', 'gsc', 'default', true, now() + interval '{expires}')""")
+              values ('tests', 'gsc', 'https://www.example.com/', true, now() + interval '{expires}')""")
 
 
 def repair(w):
