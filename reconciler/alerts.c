@@ -63,16 +63,13 @@ static void print(const struct round *r);
 static const struct round_kind kind = {
     .job = "alerts",
     .doc = "Looks whether the rules hold by which tenants and operators are alerted: a repair of insights "
-           "tasks that "
-           "failed, or is done three times within an hour; insights platforms that are connected and have "
-           "had no active task for "
-           "30 minutes; totals of the scheduler that have been off its events for 10 minutes. An alert opens "
-           "once for each tenant "
-           "that a rule holds for, and is resolved when it does not any more. Run it every five minutes, "
-           "beside `stats`, safe to "
-           "repeat and to kill; only one runs at a time.\vExit codes: 0 done, or it runs elsewhere, 69 "
-           "Postgres is down, 75 told "
-           "to end, or overtaken, 78 settings.",
+           "tasks that failed, or is done three times within an hour; insights platforms that are connected "
+           "and have had no active task for 30 minutes; totals of the scheduler that have been off its "
+           "events for 10 minutes. An alert opens once for each tenant that a rule holds for, and is "
+           "resolved when it does not any more. Run it every five minutes, beside `stats`, safe to repeat "
+           "and to kill; only one runs at a time.\vExit codes: 0 done, or it runs elsewhere, 69 Postgres is "
+           "down, 70 a rule could not be judged (the others were), 75 told to end, or overtaken, 78 "
+           "settings.",
     .work = work,
     .print = print,
 };

@@ -54,13 +54,10 @@ static void print(const struct round *r);
 static const struct round_kind kind = {
     .job = "stats",
     .doc = "Counts the scheduler's totals anew from its events, and which tenants have more insights "
-           "platforms connected than "
-           "active tasks; keeps both, and since when it has been so, for the metrics and for the rules of "
-           "`alerts`. Changes "
-           "neither totals nor tasks. Run it every five minutes, safe to repeat and to kill; only one runs "
-           "at a time.\vExit "
-           "codes: 0 done, or it runs elsewhere, 69 Postgres is down, 75 told to end, or overtaken, 78 "
-           "settings.",
+           "platforms connected than active tasks; keeps both, and since when it has been so, for the "
+           "metrics and for the rules of `alerts`. Changes neither totals nor tasks. Run it every five "
+           "minutes, safe to repeat and to kill; only one runs at a time.\vExit codes: 0 done, or it runs "
+           "elsewhere, 69 Postgres is down, 75 told to end, or overtaken, 78 settings.",
     .work = work,
     .print = print,
 };
