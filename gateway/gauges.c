@@ -16,7 +16,8 @@ enum {
 
 typedef void take(struct gauges *g, const struct pg_rows *rows);
 
-static take take_publications, take_runs, take_last_run, take_breakers, take_totals, take_unmatched;
+static take take_publications, take_runs, take_last_run, take_breakers, take_totals, take_unmatched,
+    take_alerts, take_drift;
 
 /* What is asked: each by itself, again when it is due. */
 static const struct question {
@@ -30,6 +31,8 @@ static const struct question {
     {SQL_GAUGE_BREAKERS,     OFTEN_MS,  take_breakers    },
     {SQL_GAUGE_TOTALS,       OFTEN_MS,  take_totals      },
     {SQL_GAUGE_UNMATCHED,    SELDOM_MS, take_unmatched   },
+    {SQL_GAUGE_ALERTS,       OFTEN_MS,  take_alerts      },
+    {SQL_GAUGE_DRIFT,        OFTEN_MS,  take_drift       },
 };
 
 struct gauges {
@@ -279,6 +282,25 @@ static void take_unmatched(struct gauges *g, const struct pg_rows *rows)
     for (size_t i = 0; i < pg_nrows(rows); i++)
         *sheet_at(&s, pg_bytes(rows, i, 0), SPAN("")) += pg_float(rows, i, 1);
     sheet_show(&s);
+}
+
+static void take_alerts(struct gauges *g, const struct pg_rows *rows)
+{
+    struct sheet s = sheet_open(g, ALERTS_OPEN, false);
+
+    for (size_t i = 0; i < pg_nrows(rows); i++) {
+        double *cell = sheet_at(&s, SPAN(""), pg_bytes(rows, i, 0));
+
+        *(cell ? cell : sheet_at(&s, SPAN(""), SPAN("other"))) += pg_float(rows, i, 1);
+    }
+    sheet_show(&s);
+}
+
+static void take_drift(struct gauges *g, const struct pg_rows *rows)
+{
+    (void)g;
+    if (pg_nrows(rows) > 0)
+        metric_set(STATS_DRIFT, METRIC_NO_PLATFORM, 0, pg_float(rows, 0, 0));
 }
 
 static struct sheet sheet_open(const struct gauges *g, enum metric metric, bool by_platform)

@@ -13,6 +13,6 @@ struct command {
 
 extern const struct command publications_command, aggregates_command, explain_command, override_command,
     replay_command, platform_command, connections_command, keys_command, maintain_command, insights_command,
-    serve_command, status_command;
+    serve_command, status_command, stats_command, alerts_command;
 
 #endif

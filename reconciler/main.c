@@ -12,9 +12,9 @@ static void usage(FILE *to);
 
 static const struct command *const commands[] = {
     &publications_command, /* the job */
-    &aggregates_command,   &explain_command,     &override_command, &replay_command,
-    &platform_command,     &connections_command, &keys_command,     &maintain_command,
-    &insights_command,     &serve_command,       &status_command,
+    &aggregates_command,   &explain_command, &override_command, &replay_command,   &platform_command,
+    &connections_command,  &keys_command,    &maintain_command, &insights_command, &serve_command,
+    &status_command,       &stats_command,   &alerts_command,
 };
 
 int main(int argc, char **argv)

@@ -27,6 +27,7 @@ static const struct kind {
     [FORGOTTEN_INSIGHTS_LOGS] = {"insights_logs", SQL_INSIGHTS_LOG_FORGET, SQL_INSIGHTS_LOG_FORGET_COUNT,
                             LEDGER_DAYS,                                                                           true },
     [FORGOTTEN_TASK_LOGS] = {"task_logs",     SQL_TASK_LOG_FORGET,     SQL_TASK_LOG_FORGET_COUNT,     LEDGER_DAYS,  true },
+    [FORGOTTEN_ALERTS] = {"alerts",        SQL_ALERT_FORGET,        SQL_ALERT_FORGET_COUNT,        LEDGER_DAYS,  true },
     [FORGOTTEN_POLLS] = {"polls",         SQL_POLL_FORGET,         SQL_POLL_FORGET_COUNT,         WHILE_NEEDED, false},
     [FORGOTTEN_LEASES] = {"leases",        SQL_LEASE_FORGET,        SQL_LEASE_FORGET_COUNT,        WHILE_NEEDED, false},
     [FORGOTTEN_BUDGETS] = {"budgets",       SQL_BUDGET_FORGET,       SQL_BUDGET_FORGET_COUNT,       WHILE_NEEDED, false},

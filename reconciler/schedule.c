@@ -14,6 +14,8 @@ static const struct job_kind kinds[] = {
     {"maintain",     offsetof(struct config, schedules.maintain),     LOAD_NONE        },
     {"aggregates",   offsetof(struct config, schedules.aggregates),   LOAD_NONE        },
     {"insights",     offsetof(struct config, schedules.insights),     LOAD_TASKS       },
+    {"stats",        offsetof(struct config, schedules.stats),        LOAD_NONE        },
+    {"alerts",       offsetof(struct config, schedules.alerts),       LOAD_NONE        },
 };
 _Static_assert(countof(kinds) <= JOBS_MAX, "struct schedule holds them all");
 

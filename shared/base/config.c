@@ -99,6 +99,8 @@ static const struct option options[] = {
     {"schedules.maintain", IS_CRON, IN(schedules.maintain), "0 * * * *"},
     {"schedules.insights", IS_CRON, IN(schedules.insights), "*/15 * * * *"},
     {"schedules.aggregates", IS_CRON, IN(schedules.aggregates), "5 0 * * *"},
+    {"schedules.stats", IS_CRON, IN(schedules.stats), "*/5 * * * *"},
+    {"schedules.alerts", IS_CRON, IN(schedules.alerts), "*/5 * * * *"},
     {"serve.busy_rows", IS_COUNT, IN(serve.busy_rows), "1000", 1, 1000000},
     {"serve.busy_seconds", IS_COUNT, IN(serve.busy_seconds), "15", 0, 3600},
     {"serve.idle_seconds", IS_COUNT, IN(serve.idle_seconds), "300", 0, 3600},

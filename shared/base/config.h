@@ -117,7 +117,7 @@ struct config {
         struct cron_text {
             const char *text; /* "": never */
             struct cron cron;
-        } publications, maintain, aggregates, insights;
+        } publications, maintain, aggregates, insights, stats, alerts;
     } schedules; /* when settle-reconciler serve starts each job */
     struct {
         unsigned busy_rows;                  /* so many stale publications left are many */

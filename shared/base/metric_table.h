@@ -114,19 +114,29 @@ METRIC(RUN_LAST_SUCCESS, "settle_reconcile_last_success_timestamp_seconds", GAUG
 METRIC(RUN_DURATION, "settle_reconcile_run_duration_seconds", GAUGE, false, NULL, NULL,
        "How long that run took.")
 METRIC(JOB_LAST_RUN, "settle_job_last_run_timestamp_seconds", GAUGE, false, "job_name",
-       "publications maintain aggregates insights",
+       "publications maintain aggregates insights stats alerts",
        "When the newest run of each job ended, Unix time; 0 if there is none.")
 METRIC(JOB_LAST_SUCCESS, "settle_job_last_success_timestamp_seconds", GAUGE, false, "job_name",
-       "publications maintain aggregates insights",
+       "publications maintain aggregates insights stats alerts",
        "When the newest successful run of each job ended, Unix time; 0 if there is none.")
 METRIC(JOB_CUT_SHORT, "settle_job_cut_short_total", MIRROR, false, "job_name",
-       "publications maintain aggregates insights", "Runs of each job that were killed or lost their lock.")
+       "publications maintain aggregates insights stats alerts",
+       "Runs of each job that were killed or lost their lock.")
 METRIC(JOB_LOCK_HELD, "settle_job_lock_held", GAUGE, false, "job_name",
-       "publications maintain aggregates insights serve",
+       "publications maintain aggregates insights stats alerts serve",
        "1 while a run of the job is under way; of serve: while there is a leader.")
 METRIC(JOB_LOCK_EXPIRED, "settle_job_lock_expired", GAUGE, false, "job_name",
-       "publications maintain aggregates insights serve",
+       "publications maintain aggregates insights stats alerts serve",
        "1 while the job's lock is held by one that has not renewed it in time: killed, frozen or cut off.")
+METRIC(ALERTS_OPEN, "settle_alerts_open", GAUGE, false, "type",
+       "insights_reconcile_failed insights_reconcile_repeated insights_coverage scheduler_stats_drift other",
+       "Alerts that are open, by the rule that opened them; of rules about tenants each has one at most. "
+       "other: of "
+       "runs, and of rules that are not named here.")
+METRIC(STATS_DRIFT, "settle_scheduler_drift_cycles", GAUGE, false, NULL, NULL,
+       "By how many check cycles the scheduler's total is off its events, either way, as settle-reconciler "
+       "stats has "
+       "measured it last.")
 METRIC(WORKER_RESTARTS, "settle_worker_restarts_total", COUNTER, false, NULL, NULL,
        "Processes that ended unasked and were started again.")
 METRIC(START_TIME, "settle_start_timestamp_seconds", GAUGE, false, NULL, NULL,

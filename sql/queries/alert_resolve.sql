@@ -1,10 +1,15 @@
--- alert_resolve: closes an alert; one that is closed stays as it was closed.
+-- alert_resolve: closes an alert; one that is closed, or is being closed by another, stays as that closes it.
 -- $1 id uuid  $2 notes text  $3 actor text
 -- One row: HTTP status, JSON text, null; none if there is no such alert.
-with resolved as (
+with alert as materialized (
+  select *
+  from settle.alerts
+  where id = $1::uuid
+  for update
+), resolved as (
   update settle.alerts
   set status = 'RESOLVED', resolved_at = now(), resolved_by = $3::text, resolution_notes = $2::text
-  where id = $1::uuid
+  where id = (select id from alert where status = 'OPEN')
     and status = 'OPEN'
   returning *
 ), noted as (
@@ -16,6 +21,5 @@ select 200 as status, row_to_json(resolved)::text as body, null as cursor
 from resolved
 union all
 select 200, row_to_json(alert)::text, null
-from settle.alerts as alert
-where id = $1
-  and not exists (select from resolved)
+from alert
+where not exists (select from resolved)

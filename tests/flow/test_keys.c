@@ -426,7 +426,7 @@ static void a_dashboard_is_of_one_tenant(void **state)
     isolation = json_object_get(r.json, "user_isolation");
     assert_true(json_is_false(json_object_get(isolation, "enabled")));
     assert_true(json_is_null(json_object_get(isolation, "current_user_id")));
-    assert_int_equal(json_integer_value(json_object_get(r.json, "job_count")), 6);
+    assert_int_equal(json_integer_value(json_object_get(r.json, "job_count")), 8);
 }
 
 static void a_post_of_another_tenant_is_taken(void **state)

@@ -242,12 +242,22 @@ static void test_the_ledger_and_runs_are_kept_longer(void **state)
         " select %ld, 'success', now() - days * interval '1 day' from generate_series(399, 402) as days",
         world_count(w, "insert into settle.platform_insights_tasks (user_id, platform) values ('u', 'gsc') "
                        "returning id"));
+    world_sql(
+        w, "insert into settle.alerts (source, type, category, severity, dedupe_key, title, message, status, "
+           "created_at, resolved_at)"
+           " select 's', 't', 'FRAUD', 'LOW', days::text, 't', 'm', status, now() - interval '500 days',"
+           " case status when 'RESOLVED' then now() - days * interval '1 day' end"
+           " from (values ('RESOLVED', 401), ('RESOLVED', 399), ('OPEN', 401)) as alert (status, days)");
     o = maintain(w, "--dry-run");
+    assert_int_equal(number(&o, "alerts_forgotten"), 1);
     assert_int_equal(number(&o, "insights_logs_forgotten"), 3);
     assert_int_equal(number(&o, "ledger_forgotten"), 601);
     assert_int_equal(number(&o, "runs_forgotten"), 1);
     assert_int_equal(number(&o, "events_forgotten"), 4);
     o = maintain(w, NULL);
+    assert_int_equal(number(&o, "alerts_forgotten"), 1);
+    assert_string_equal(world_sql(w, "select string_agg(status, ' ' order by status) from settle.alerts"),
+                        "OPEN RESOLVED");
     assert_int_equal(number(&o, "insights_logs_forgotten"), 3);
     assert_int_equal(number(&o, "ledger_forgotten"), 601);
     assert_int_equal(number(&o, "runs_forgotten"), 1);
@@ -257,7 +267,7 @@ static void test_the_ledger_and_runs_are_kept_longer(void **state)
                                      " where job_name = 'publications'"),
                         "failed running");
     assert_int_equal(world_count(w, "select records_read from settle.job_runs where job_name = 'maintain'"),
-                     609);
+                     610);
 }
 
 static void test_notes_on_settled_publications_are_forgotten(void **state)

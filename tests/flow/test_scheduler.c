@@ -225,7 +225,7 @@ static void the_dashboard_tells_of_cycles_and_jobs(void **state)
     assert_int_equal(number(&r, "stats", "cumulative_tasks_found"), 9);
     assert_int_equal(number(&r, "stats", "check_interval_minutes"), 15);
     assert_int_equal(number(&r, "stats", "active_executions"), 2);
-    assert_int_equal(number(&r, NULL, "job_count"), 6); /* the loop, three jobs, two tasks */
+    assert_int_equal(number(&r, NULL, "job_count"), 8); /* the loop, five jobs, two tasks */
     assert_string_equal(json_string_value(json_object_get(first(json_object_get(r.json, "jobs")), "id")),
                         "aggregates");
     assert_string_equal(
@@ -233,7 +233,7 @@ static void the_dashboard_tells_of_cycles_and_jobs(void **state)
         "external");
     r = get(w, DASHBOARD "?user_id=anna");
     assert_int_equal(number(&r, "stats", "active_executions"), 1);
-    assert_int_equal(number(&r, NULL, "job_count"), 5);
+    assert_int_equal(number(&r, NULL, "job_count"), 7);
 
     world_sql(w, "insert into settle.job_schedule (job, cron, next_due) values ('insights', '*/15 * * * *', "
                  "'2040-01-01T00:00:00Z'), ('maintain', '', null)");

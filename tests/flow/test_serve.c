@@ -31,6 +31,8 @@ static int reset(void **state)
     setenv("SETTLE_SCHEDULES_MAINTAIN", "", 1);
     setenv("SETTLE_SCHEDULES_INSIGHTS", "", 1);
     setenv("SETTLE_SCHEDULES_AGGREGATES", "", 1);
+    setenv("SETTLE_SCHEDULES_STATS", "", 1);
+    setenv("SETTLE_SCHEDULES_ALERTS", "", 1);
     setenv("SETTLE_SERVE_BUSY_SECONDS", "0", 1);
     setenv("SETTLE_SERVE_IDLE_SECONDS", "0", 1);
     setenv("SETTLE_SERVE_BUSY_ROWS", "1", 1);
@@ -109,7 +111,7 @@ static void test_a_due_job_runs_and_all_is_noted(void **state)
                                      " where finished_at is not null"),
                         "schedule|serve|success");
     assert_string_equal(world_sql(w, "select job, cron from settle.job_schedule order by job"),
-                        "aggregates|\ninsights|\nmaintain|\npublications|@every 1s");
+                        "aggregates|\nalerts|\ninsights|\nmaintain|\npublications|@every 1s\nstats|");
     end(w, p);
     assert_int_equal(events(w, "start"), 1);
     assert_int_equal(events(w, "stop"), 1);
@@ -370,8 +372,8 @@ static void test_status_tells_what_runs_and_what_waits(void **state)
     o = world_wait(w, world_spawn(w, "settle-reconciler", "status", "--json", NULL));
     assert_int_equal(o.status, 0);
     jobs = json_object_get(o.json, "jobs");
-    assert_int_equal(json_array_size(jobs), 6);
-    job = json_array_get(jobs, 5);
+    assert_int_equal(json_array_size(jobs), 8);
+    job = json_array_get(jobs, 6);
     assert_string_equal(json_string_value(json_object_get(job, "job")), "publications");
     assert_string_equal(json_string_value(json_object_get(job, "schedule")), "@every 1s");
     assert_true(json_is_string(json_object_get(job, "running")));

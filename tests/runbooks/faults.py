@@ -279,6 +279,57 @@ def insights_tasks(w):
     yield
 
 
+def connect(w, expires):
+    w.env["TENANT"] = "tests"
+    w.sql(f"""insert into settle.platform_connections (user_id_str, platform, account, connected, expires_at)
+              values ('tests', 'gsc', 'https://www.example.com/', true, now() + interval '{expires}')""")
+
+
+def repair(w):
+    path = "/api/scheduler/platform-insights/reconcile/tests"
+    if w.request("SETTLE_ADMIN_URL", "POST", path, headers={"content-type": "application/json"}) != 200:
+        raise RuntimeError(f"POST {path} is not answered 200")
+
+
+def insights_gap(w):
+    connect(w, "1 day")
+    w.run("settle-reconciler", "stats")
+    w.sql("update settle.insights_gaps set since = since - interval '31 minutes'")
+    w.run("settle-reconciler", "alerts")
+    w.start()
+    yield
+
+
+def insights_reconcile_failed(w):
+    w.write("key", "00112233445566778899aabbccddeeff" * 2 + "\n")
+    w.write("token", "a-new-token-of-the-tests")
+    w.env |= {"SETTLE_CONNECTIONS_KEY_FILE": f"{w.dir}/key", "TOKEN_FILE": f"{w.dir}/token"}
+    connect(w, "-1 minute")
+    w.start()
+    repair(w)
+    w.run("settle-reconciler", "alerts")
+    yield
+
+
+def insights_reconcile_repeated(w):
+    connect(w, "1 day")
+    w.start()
+    for _ in range(3):
+        repair(w)
+    w.run("settle-reconciler", "alerts")
+    yield
+    w.sql("update settle.job_runs set started_at = started_at - interval '1 hour' where job_name = 'insights_reconcile'")
+
+
+def stats_drift(w):
+    w.sql("update settle.scheduler_cumulative_stats set total_check_cycles = total_check_cycles + 5")
+    w.run("settle-reconciler", "stats")
+    w.sql("update settle.scheduler_drift set drifted_since = drifted_since - interval '10 minutes'")
+    w.run("settle-reconciler", "alerts")
+    w.start()
+    yield
+
+
 def publications(w, platform, n, age, post="null"):
     """So many in processing, untouched for so long."""
     w.sql(f"""insert into settle.publish_logs (platform, user_id_str, external_post_id, status, updated_at)

@@ -1,0 +1,26 @@
+-- alert_forget: removes one chunk of the alerts that were resolved long enough ago. One that is open stays.
+-- $1 days int8  $2 rows int8  $3 id text, $4 resolved_at timestamptz the chunk begins behind (null: at the oldest)
+-- One row: rows of the chunk int8, of those removed int8, id text and resolved_at timestamptz of the last. By ctid, as
+-- ARCHITECTURE.md says: what is resolved is not updated any more.
+with chunk as materialized (
+  select ctid, resolved_at, id
+  from settle.alerts
+  where status = 'RESOLVED'
+    and resolved_at < now() - $1::bigint * interval '1 day'
+    and (resolved_at, id) > (coalesce($4::timestamptz, '-infinity'), coalesce($3::text, '00000000-0000-0000-0000-000000000000')::uuid)
+  order by resolved_at, id
+  limit $2::bigint
+), chunk_end as (
+  select resolved_at, id
+  from chunk
+  order by resolved_at desc, id desc
+  limit 1
+), gone as (
+  delete from settle.alerts
+  where ctid = any (array(select ctid from chunk))
+  returning 1
+)
+select (select count(*) from chunk),
+       (select count(*) from gone),
+       (select id::text from chunk_end),
+       (select resolved_at from chunk_end)
