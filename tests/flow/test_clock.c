@@ -398,7 +398,7 @@ static void test_what_such_a_database_has_dated_counts_from_when_its_clock_is_ri
     world_sql(w, "insert into settle.publish_logs (platform, user_id_str, status, external_post_id,"
                  "  next_retry_at) values ('instagram', 'u', 'processing', 'p1', null),"
                  " ('instagram', 'u', 'retry', 'p2', now() + interval '1 minute')");
-    expect_run(w, 75, "guard", 0); /* a single one is not failed by such a clock */
+    expect_run(w, 75, "guard", 0);  /* a single one is not failed by such a clock */
     shim_step(shim, -24 * HOUR_US); /* nobody may think of what is right that it is of tomorrow */
     before = world_sql(w, dated);
     expect_run(w, 0, "done", 0);
