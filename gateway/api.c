@@ -56,6 +56,8 @@ struct api {
     struct gauges *gauges;
     struct callers *callers; /* NULL: no keys are wanted */
     struct seal_keys *keys;  /* for tokens; NULL: none can be stored */
+    /* Those that it began with. */
+    const struct platforms *platforms;
 };
 
 /* One request, from its arrival to its answer. Owns its arena, in which it lies itself. */
@@ -155,6 +157,7 @@ static struct api *api_open(const struct process *self, struct server *server)
         a->callers = callers_open(self->settings->config->admin.requests_per_minute);
     }
     a->keys = load_keys(self->settings->config);
+    a->platforms = self->settings->platforms;
     lane_open(a, self, READS);
     lane_open(a, self, WRITES);
     a->jobs = jobs_open(server, self->settings->config);
@@ -321,6 +324,7 @@ static enum status read_values(struct call *c, struct span path[PATH_VALUES_MAX]
         .tenant = c->caller.tenant,
         .wall_us = server_wall_us(c->api->server),
         .keys = c->api->keys,
+        .platforms = c->api->platforms,
     };
 
     for (size_t i = 0; i < PATH_VALUES_MAX; i++)

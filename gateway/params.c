@@ -35,6 +35,7 @@ static void read_query(struct reading *r);
 static enum status read_row(struct reading *r, size_t row, size_t *path_at, struct err *err);
 static void put_member(struct reading *r, const struct param *p, uint32_t node);
 static void put_text(struct reading *r, const struct param *p, struct span text);
+static void put_words(struct reading *r, const struct param *p);
 static void check_tenant(struct reading *r, const struct param *p);
 static void check_route(struct reading *r, const struct param *p, struct span text);
 static struct param_value *put(struct reading *r, const struct param *p);
@@ -90,6 +91,7 @@ void params_bind(const struct params *p, struct pg_args *args)
         case PARAM_WORD:
         case PARAM_CHOICE:
         case PARAM_ACTOR:
+        case PARAM_WORDS:
             pg_arg_text(args, v->text);
             break;
         case PARAM_INT:
@@ -282,6 +284,8 @@ static void put_text(struct reading *r, const struct param *p, struct span text)
         *put(r, p) = (struct param_value){.type = p->type, .given = true, .id = id_make(r->input->wall_us)};
     else if (p->type == PARAM_ACTOR)
         *put(r, p) = (struct param_value){.type = p->type, .given = true, .text = r->input->actor};
+    else if (p->type == PARAM_WORDS)
+        put_words(r, p);
     else if (text.at && !parse(p, text, r->arena, put(r, p)))
         complain(r, span_of(p->name), message_of(p, r->arena));
     else if (text.at)
@@ -291,6 +295,16 @@ static void put_text(struct reading *r, const struct param *p, struct span text)
         if (p->required)
             complain(r, span_of(p->name), "must be given");
     }
+}
+
+static void put_words(struct reading *r, const struct param *p)
+{
+    struct span platform = r->ret->values[0].text;
+    bool named = platform.at && r->input->platforms;
+    const struct platform *known = named ? platforms_find(r->input->platforms, platform) : NULL;
+
+    *put(r, p) =
+        (struct param_value){.type = p->type, .given = true, .text = platform_deciding(known, r->arena)};
 }
 
 /* Of the value that was put last. */
@@ -419,6 +433,7 @@ static const char *message_of(const struct param *p, struct arena *arena)
     case PARAM_WHOLE:
     case PARAM_NEW_ID:
     case PARAM_ACTOR:
+    case PARAM_WORDS:
         break;
     }
     return "is wrong";
@@ -522,6 +537,7 @@ static bool parse(const struct param *p, struct span text, struct arena *arena, 
     case PARAM_CURSOR:
     case PARAM_NEW_ID:
     case PARAM_ACTOR:
+    case PARAM_WORDS:
         break;
     }
     return false;

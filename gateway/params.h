@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "base/id.h"
 #include "base/span.h"
+#include "domain/platform.h"
 #include "domain/seal.h"
 #include "store/pgarg.h"
 
@@ -32,6 +33,7 @@ enum param_type {
     PARAM_WHOLE,  /* the body as it came; FROM_BODY */
     PARAM_NEW_ID, /* FROM_SERVER */
     PARAM_ACTOR,  /* FROM_SERVER: who asks */
+    PARAM_WORDS,  /* FROM_SERVER: the statuses that decide on the platform that the first value names */
     PARAM_ROUTE,  /* one of words; has chosen the route and is no value */
 };
 
@@ -48,7 +50,7 @@ struct param {
 struct param_value {
     enum param_type type; /* of a cursor's part: of that part */
     bool given;           /* or has a default */
-    struct span text;     /* TEXT, WORD, CHOICE, OBJECT, WHOLE, ACTOR; bytes of a KEY or SECRET */
+    struct span text;     /* TEXT, WORD, CHOICE, OBJECT, WHOLE, ACTOR, WORDS; bytes of a KEY or SECRET */
     int64_t number;       /* INT, BOOL, TIME in us */
     struct id id;         /* UUID, NEW_ID */
 };
@@ -80,6 +82,8 @@ struct param_input {
     struct span tenant; /* whom the caller is held to; absent: to none */
     int64_t wall_us;
     const struct seal_keys *keys; /* NULL: no secret can be taken */
+    /* Whose words WORDS are: those that the process began with; NULL: none is known. */
+    const struct platforms *platforms;
 };
 
 /* Values are in the arena or borrow the input. INVALID: "malformed_json", "not_found" for a value of the path that

@@ -53,6 +53,7 @@ static const struct param log_claim[] = {
     {"worker_id", FROM_BODY, PARAM_TEXT, .min = 1, .max = 100, .required = true},
     {"lease_s", FROM_BODY, PARAM_INT, .min = 5, .max = 86400, .standard = "300"},
     {"actor", FROM_SERVER, PARAM_ACTOR},
+    {"words", FROM_SERVER, PARAM_WORDS},
 };
 
 static const struct param log_result[] = {

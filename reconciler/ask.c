@@ -78,8 +78,8 @@ struct call {
     size_t request;
     struct question **questions;
     size_t n;
-    int64_t era;      /* of the breaker, of the try at work */
-    enum missing why; /* the last try brought nothing */
+    struct breaker_pass pass; /* of the try at work */
+    enum missing why;         /* the last try brought nothing */
 };
 
 struct asker {
@@ -492,7 +492,7 @@ static bool may_go(void *call, unsigned attempt)
         account->held = MISSING_RATE_LIMITED;
         return false;
     }
-    if (breakers_take(&c->asker->breakers, account->lane->platform->name, &why, &c->era, &err)) {
+    if (breakers_take(&c->asker->breakers, account->lane->platform->name, &why, &c->pass, &err)) {
         log_warn("poll_not_asked", LOG_SPAN("platform", account->lane->platform->name), LOG_ERR(&err));
         account->lane->held = MISSING_CIRCUIT_OPEN; /* what cannot be read counts as open */
     } else if (why) {
@@ -576,7 +576,7 @@ static enum missing note_try(struct call *c, const struct fetch_answer *answer, 
     struct err err = {0};
 
     asking_log_try(platform, answer, why);
-    if (breakers_note(&c->asker->breakers, platform, c->era, word, &state, &err))
+    if (breakers_note(&c->asker->breakers, platform, &c->pass, word, &state, &err))
         log_warn("breaker_not_noted", LOG_SPAN("platform", platform), LOG_ERR(&err));
     else if (word == BREAKER_FAILURE && state == BREAKER_OPEN)
         hold(c, MISSING_CIRCUIT_OPEN, answer->attempt);

@@ -13,7 +13,7 @@ enum {
 /* What is to be done to a breaker. */
 struct step {
     bool takes;
-    int64_t era;
+    struct breaker_pass pass;
     enum breaker_word word; /* of a note */
     enum missing why;       /* of a take */
 };
@@ -35,7 +35,7 @@ static enum status write_breaker(const struct breakers *b, const struct reading 
                                  const struct breaker *fresh, bool *ret_written, struct err *err);
 
 enum status breakers_take(const struct breakers *b, struct span platform, enum missing *ret_why,
-                          int64_t *ret_era, struct err *err)
+                          struct breaker_pass *ret_pass, struct err *err)
 {
     struct step step = {.takes = true};
     enum breaker_state state;
@@ -43,14 +43,14 @@ enum status breakers_take(const struct breakers *b, struct span platform, enum m
     if (change(b, platform, &step, &state, err))
         return err->code;
     *ret_why = step.why;
-    *ret_era = step.era;
+    *ret_pass = step.pass;
     return OK;
 }
 
-enum status breakers_note(const struct breakers *b, struct span platform, int64_t era, enum breaker_word word,
-                          enum breaker_state *ret_state, struct err *err)
+enum status breakers_note(const struct breakers *b, struct span platform, const struct breaker_pass *pass,
+                          enum breaker_word word, enum breaker_state *ret_state, struct err *err)
 {
-    struct step step = {.era = era, .word = word};
+    struct step step = {.pass = *pass, .word = word};
 
     return change(b, platform, &step, ret_state, err);
 }
@@ -74,9 +74,9 @@ static enum status change(const struct breakers *b, struct span platform, struct
             break;
         fresh = seen.breaker;
         if (step->takes)
-            step->why = breaker_take(&fresh, &options, seen.now_us, &step->era);
+            step->why = breaker_take(&fresh, &options, seen.now_us, &step->pass);
         else
-            breaker_note(&fresh, &options, step->era, step->word, seen.now_us);
+            breaker_note(&fresh, &options, &step->pass, step->word, seen.now_us);
         *ret_state = fresh.state;
         written = breaker_eq(&fresh, &seen.breaker);
         if (!written)

@@ -15,13 +15,13 @@ struct breakers {
     const struct config *config; /* reconcile.breaker and .breakers, fetch.timeout_ms */
 };
 
-/* May the platform be asked once more? MISSING_NONE: yes, and what comes of it goes to breakers_note with *ret_era. Else
+/* May the platform be asked once more? MISSING_NONE: yes, and what comes of it goes to breakers_note with *ret_pass. Else
  * why not. UNAVAILABLE, BROKEN: of Postgres; then it is not to be asked either. */
 enum status breakers_take(const struct breakers *b, struct span platform, enum missing *ret_why,
-                          int64_t *ret_era, struct err *err) MUST_CHECK;
+                          struct breaker_pass *ret_pass, struct err *err) MUST_CHECK;
 /* Once a permit. *ret_state: what holds from now on. */
-enum status breakers_note(const struct breakers *b, struct span platform, int64_t era, enum breaker_word word,
-                          enum breaker_state *ret_state, struct err *err) MUST_CHECK;
+enum status breakers_note(const struct breakers *b, struct span platform, const struct breaker_pass *pass,
+                          enum breaker_word word, enum breaker_state *ret_state, struct err *err) MUST_CHECK;
 
 /* For how long at most a breaker refuses for this reason. */
 unsigned breakers_wait_s(const struct breakers *b, struct span platform, enum missing why);

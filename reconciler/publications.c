@@ -28,7 +28,17 @@
     "webhooks come in and whether the database's clock is right; if these webhooks are lost for good, run "  \
     "again with --force."
 
-enum { ALERT_CHECKED_MIN = 10 }; /* shares of fewer rows say nothing */
+/* Where so few rows wait that all of them are within the guard's limit, a wrong clock would fail all. */
+#define CLOCK_MESSAGE                                                                                        \
+    "No publication was failed by time-out: it would be %" PRId64                                            \
+    " or more, and the database's clock is %" PRId64                                                         \
+    " s ahead of ours. Those with a webhook were settled. Mend the clock that is wrong; if that is ours, "   \
+    "and cannot be mended, run again with --force."
+
+enum {
+    ALERT_CHECKED_MIN = 10, /* shares of fewer rows say nothing */
+    UNREDATED_MAX = 100,    /* rows that Postgres refuses: then it is no single one's fault */
+};
 
 struct options {
     struct session_options common;
@@ -58,9 +68,9 @@ struct job {
     struct guard guard;
     int64_t timeouts; /* rows that this run may fail by time-out */
     struct page page;
-    size_t asked; /* rows of the batch at work */
-    int64_t redated,
-        redated_by; /* rows that were dated ahead, and those of them that the batch at work has written */
+    size_t asked;                /* rows of the batch at work */
+    int64_t redated, redated_by; /* rows that were dated ahead; of them, what the batch at work has written */
+    int64_t unredated;           /* the first of them, which Postgres refuses */
     struct cursor cursor;
     struct watermark watermark;
     int64_t watermark_most_us;  /* receipts stored after this are for a later run too: its mark stays below */
@@ -234,7 +244,7 @@ static struct span scope_of(const struct job *j, struct arena *arena)
  * differs from ours: were it behind, what is right would be made old. */
 static enum status redate(struct job *j, struct err *err)
 {
-    bool due = false, refused;
+    bool due = false, goes_on = true, refused;
 
     if (llabs(now_wall_us() - session_now_us(&j->session)) > CLOCKS_APART_US)
         return OK;
@@ -245,12 +255,14 @@ static enum status redate(struct job *j, struct err *err)
             return OK;
         if (batch_do(&j->session, redate_some, j, &refused, err))
             return err_in(err, "publications dated ahead");
-        if (refused) { /* they come again with the next run */
+        if (refused) { /* one, which comes again with the next run: not all that are behind it with it */
             log_warn("redating_refused", LOG_ERR(err));
-            break;
+            j->unredated++;
+            continue;
         }
         j->redated += j->redated_by;
-    } while (j->redated_by == (int64_t)j->asked);
+        goes_on = j->redated_by == (int64_t)j->asked;
+    } while (goes_on && j->unredated < UNREDATED_MAX);
     if (j->redated > 0)
         log_warn("publications_redated", LOG_INT("publications", j->redated));
     return OK;
@@ -280,6 +292,7 @@ static enum status redate_some(void *ctx, size_t rows, struct err *err)
     pg_args_init(&args, j->session.arena);
     pg_arg_text(&args, j->options->platform);
     pg_arg_int(&args, (int64_t)rows);
+    pg_arg_int(&args, j->unredated);
     if (pg_run(j->session.pg, SQL_PUBLICATION_REDATE, &args, WAIT_MS, &written, err))
         return err->code;
     j->redated_by = pg_int(written, 0, 0);
@@ -292,6 +305,7 @@ static enum status weigh(struct job *j, struct err *err)
 {
     struct session *s = &j->session;
     struct guard *g = &j->guard;
+    int64_t ahead_us;
 
     if (isatty(STDERR_FILENO) && guard_count_open(s, j->deadlines.stale_before_us, &j->report.stale, err))
         return err->code;
@@ -301,14 +315,20 @@ static enum status weigh(struct job *j, struct err *err)
     }
     if (guard_weigh(s, &j->deadlines, j->options->platform, g, err))
         return err->code;
+    ahead_us = session_now_us(s) - now_wall_us();
+    if (g->holds)
+        snprintf(j->report.message, sizeof(j->report.message), GUARD_MESSAGE, g->planned + g->recent,
+                 g->recent, g->limit);
+    else if (g->planned > 0 && ahead_us > CLOCKS_APART_US)
+        snprintf(j->report.message, sizeof(j->report.message), CLOCK_MESSAGE, g->planned,
+                 ahead_us / SECOND_US);
+    g->holds = j->report.message[0] != '\0';
     j->timeouts = g->holds ? 0 : g->planned;
     if (g->holds) {
         j->report.planned_timeouts = g->planned;
         j->report.timeout_limit = g->limit;
-        snprintf(j->report.message, sizeof(j->report.message), GUARD_MESSAGE, g->planned + g->recent,
-                 g->recent, g->limit);
         log_warn("guard_holds", LOG_INT("planned", g->planned), LOG_INT("recent", g->recent),
-                 LOG_INT("limit", g->limit));
+                 LOG_INT("limit", g->limit), LOG_INT("ahead_of_us_s", ahead_us / SECOND_US));
     }
     return OK;
 }

@@ -34,8 +34,9 @@ struct errand {
     struct span user, site, account; /* account absent: there is no connection */
     const struct platform *platform; /* NULL: it has no insights */
     struct span platform_name;
-    int64_t began_boot_us, era;
-    enum missing held; /* why its last try was not sent */
+    int64_t began_boot_us;
+    struct breaker_pass pass; /* of the try at work */
+    enum missing held;        /* why its last try was not sent */
 };
 
 /* What is written of one. */
@@ -442,7 +443,7 @@ static bool may_go(void *errand, unsigned attempt)
         e->held = MISSING_RATE_LIMITED;
         return false;
     }
-    if (breakers_take(&e->round->breakers, e->platform->name, &e->held, &e->era, &err)) {
+    if (breakers_take(&e->round->breakers, e->platform->name, &e->held, &e->pass, &err)) {
         log_warn("poll_not_asked", LOG_SPAN("platform", e->platform->name), LOG_ERR(&err));
         e->held = MISSING_CIRCUIT_OPEN; /* what cannot be read counts as open */
     } else if (e->held) {
@@ -521,7 +522,7 @@ static const struct reason *note_try(struct errand *e, const struct fetch_answer
     if (answer->error == FETCH_OK && error == INSIGHTS_FETCH_ERROR)
         why = MISSING_FETCH_ERROR;
     asking_log_try(platform, answer, why);
-    if (breakers_note(&e->round->breakers, platform, e->era, word_of(error, answer), &state, &err))
+    if (breakers_note(&e->round->breakers, platform, &e->pass, word_of(error, answer), &state, &err))
         log_warn("breaker_not_noted", LOG_SPAN("platform", platform), LOG_ERR(&err));
     else if (word_of(error, answer) == BREAKER_FAILURE && state == BREAKER_OPEN)
         tell_held(e, MISSING_CIRCUIT_OPEN, answer->attempt);

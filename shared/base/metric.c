@@ -34,15 +34,16 @@ static const struct alias {
     const char *name, *type;
     enum metric of;
     bool by_platform;  /* else the sum of all */
-    const char *label; /* of the words; NULL: one word is shown, without a label */
-    const char *word;
+    const char *label; /* of the words; NULL: the sum of some of them is shown, without a label */
+    const char *words; /* those */
 } aliases[] = {
-    {"reconciliation_status_total", "counter", RECONCILE_RESULTS, false, "status", NULL     },
-    {"breaker_state_total",         "untyped", BREAKER_STATE,     true,  "state",  NULL     },
-    {"total_checked",               "untyped", RECONCILE_CHECKED, false, NULL,     ""       },
-    {"marked_success",              "untyped", RECONCILE_RESULTS, false, NULL,     "success"},
-    {"marked_failed",               "untyped", RECONCILE_RESULTS, false, NULL,     "failed" },
-    {"skipped",                     "untyped", RECONCILE_RESULTS, false, NULL,     "skipped"},
+    {"reconciliation_status_total", "counter", RECONCILE_RESULTS, false, "status", NULL              },
+    {"breaker_state_total",         "untyped", BREAKER_STATE,     true,  "state",  NULL              },
+    {"total_checked",               "untyped", RECONCILE_CHECKED, false, NULL,     ""                },
+    {"marked_success",              "untyped", RECONCILE_RESULTS, false, NULL,     "success"         },
+    {"marked_failed",               "untyped", RECONCILE_RESULTS, false, NULL,     "failed"          },
+    {"skipped",                     "untyped", RECONCILE_RESULTS, false, NULL,     "skipped"         },
+    {"queue_depth",                 "gauge",   PUBLICATIONS,      false, NULL,     "processing retry"},
 };
 
 /* Upper bounds of the histograms' buckets; the one behind the last holds the rest. Fine where a sender's
@@ -94,6 +95,7 @@ static void print_row(FILE *to, enum metric m);
 static void print_series(FILE *to, const struct row *r, size_t platform, struct span word, double value);
 static void print_histogram(FILE *to, enum metric m);
 static void print_alias(FILE *to, const struct alias *a);
+static void print_sum(FILE *to, const struct alias *a, const struct row *shown);
 static bool sum_of(const struct alias *a, size_t platform, size_t word, double *ret);
 static void print_quoted(FILE *to, const char *text);
 
@@ -333,14 +335,35 @@ static void print_alias(FILE *to, const struct alias *a)
     const struct row shown = {.name = a->name, .by_platform = a->by_platform, .label = a->label};
 
     fprintf(to, "# HELP %s The same as %s.\n# TYPE %s %s\n", a->name, rows[a->of].name, a->name, a->type);
+    if (!a->label) {
+        print_sum(to, a, &shown);
+        return;
+    }
     for (size_t platform = 0; platform < (a->by_platform ? all.nplatforms + 1 : 1); platform++)
         for (size_t i = 0; i < all.row[a->of].nwords; i++) {
-            struct span word = metric_word(a->of, i);
             double value;
 
-            if ((a->label || span_eq(word, span_of(a->word))) && sum_of(a, platform, i, &value))
-                print_series(to, &shown, platform, word, value);
+            if (sum_of(a, platform, i, &value))
+                print_series(to, &shown, platform, metric_word(a->of, i), value);
         }
+}
+
+static void print_sum(FILE *to, const struct alias *a, const struct row *shown)
+{
+    struct span rest = span_of(a->words);
+    double sum = 0, value;
+    bool any = false;
+
+    while (rest.at) {
+        size_t word = metric_find_word(a->of, span_cut(&rest, ' '));
+
+        if (word != SIZE_MAX && sum_of(a, 0, word, &value)) {
+            sum += value;
+            any = true;
+        }
+    }
+    if (any)
+        print_series(to, shown, 0, SPAN(""), sum);
 }
 
 /* Of one platform, or of all. False: nothing is known of any. */

@@ -3,7 +3,7 @@
 #include "base/attr.h"
 
 static void go_to(struct breaker *b, enum breaker_state state, int64_t opened_us);
-static void give_back(struct breaker *b, const struct breaker_options *o, int64_t now_us);
+static void give_back(struct breaker *b, int64_t until_us);
 static void drop_expired(struct breaker *b, const struct breaker_options *o, int64_t now_us);
 
 static const char *const names[BREAKER_STATES] = {"closed", "open", "half_open"};
@@ -24,8 +24,9 @@ bool breaker_state_parse(struct span word, enum breaker_state *ret)
 }
 
 enum missing breaker_take(struct breaker *b, const struct breaker_options *o, int64_t now_us,
-                          int64_t *ret_era)
+                          struct breaker_pass *ret_pass)
 {
+    int64_t until_us = TIME_NONE;
     unsigned most = o->half_open_probes < BREAKER_PROBES_MAX ? o->half_open_probes : BREAKER_PROBES_MAX;
 
     if (b->state == BREAKER_OPEN) {
@@ -37,19 +38,20 @@ enum missing breaker_take(struct breaker *b, const struct breaker_options *o, in
         drop_expired(b, o, now_us);
         if (b->nprobes >= most)
             return MISSING_HALF_OPEN_PROBE_EXHAUSTED;
-        b->probes_until_us[b->nprobes++] = now_us + o->permit_ms * INT64_C(1000);
+        until_us = now_us + o->permit_ms * INT64_C(1000);
+        b->probes_until_us[b->nprobes++] = until_us;
     }
-    *ret_era = b->era;
+    *ret_pass = (struct breaker_pass){b->era, until_us};
     return MISSING_NONE;
 }
 
-void breaker_note(struct breaker *b, const struct breaker_options *o, int64_t era, enum breaker_word word,
-                  int64_t now_us)
+void breaker_note(struct breaker *b, const struct breaker_options *o, const struct breaker_pass *pass,
+                  enum breaker_word word, int64_t now_us)
 {
-    if (era != b->era)
+    if (pass->era != b->era)
         return;
     if (word == BREAKER_NEITHER) {
-        give_back(b, o, now_us);
+        give_back(b, pass->until_us);
         return;
     }
     if (word == BREAKER_SUCCESS) {
@@ -63,12 +65,16 @@ void breaker_note(struct breaker *b, const struct breaker_options *o, int64_t er
         go_to(b, BREAKER_OPEN, now_us);
 }
 
-/* All permits are alike: the one goes that would be over first. */
-static void give_back(struct breaker *b, const struct breaker_options *o, int64_t now_us)
+/* One that is over may be gone, and its place another's by now: that one is still on its way. */
+static void give_back(struct breaker *b, int64_t until_us)
 {
-    drop_expired(b, o, now_us);
-    if (b->nprobes > 0)
-        memmove(b->probes_until_us, b->probes_until_us + 1, --b->nprobes * sizeof(b->probes_until_us[0]));
+    unsigned at = 0;
+
+    while (at < b->nprobes && b->probes_until_us[at] != until_us)
+        at++;
+    if (at < b->nprobes)
+        memmove(b->probes_until_us + at, b->probes_until_us + at + 1,
+                (--b->nprobes - at) * sizeof(b->probes_until_us[0]));
 }
 
 static void go_to(struct breaker *b, enum breaker_state state, int64_t opened_us)

@@ -4,8 +4,8 @@
  *
  * Closed: all may go. At failure_threshold failures in a row it opens. Open: nobody may, until open_cooldown_s have passed
  * since it opened; the next who asks makes it half-open. Half-open: half_open_probes may go at one time; one success closes
- * it, one failure opens it anew; what says neither gives its permit back. A permit that is never reported is over after
- * permit_ms. What came back counts only in the era it was asked in: no straggler of a closed time can open a half-open breaker,
+ * it, one failure opens it anew; what says neither gives its permit back, its own and no other. A permit that is never
+ * reported is over after permit_ms. What came back counts only in the era it was asked in: no straggler of a closed time can open a half-open breaker,
  * and none close it. What was opened or permitted later than can be, by a clock that was set back since, is over.
  */
 #ifndef SETTLE_DOMAIN_BREAKER_H
@@ -49,12 +49,18 @@ enum breaker_word {
     BREAKER_NEITHER, /* rate limited, a token that does not hold, not sent at all: says nothing */
 };
 
-/* MISSING_NONE: it may go, and *ret_era is to be handed to breaker_note with what came back. Else
+/* What a try goes by. Two permits that are over at the same time are alike. */
+struct breaker_pass {
+    int64_t era;
+    int64_t until_us; /* of its permit; TIME_NONE: it needed none */
+};
+
+/* MISSING_NONE: it may go, and *ret_pass is to be handed to breaker_note with what came back. Else
  * MISSING_CIRCUIT_OPEN or MISSING_HALF_OPEN_PROBE_EXHAUSTED. *b changes when the answer rests on it. */
 enum missing breaker_take(struct breaker *b, const struct breaker_options *o, int64_t now_us,
-                          int64_t *ret_era);
-void breaker_note(struct breaker *b, const struct breaker_options *o, int64_t era, enum breaker_word word,
-                  int64_t now_us);
+                          struct breaker_pass *ret_pass);
+void breaker_note(struct breaker *b, const struct breaker_options *o, const struct breaker_pass *pass,
+                  enum breaker_word word, int64_t now_us);
 
 bool breaker_eq(const struct breaker *a,
                 const struct breaker *b); /* so that what is the same is not written */

@@ -1,6 +1,7 @@
 #include "domain/platform.h"
 
 #include "base/arena.h"
+#include "base/doc.h"
 #include "base/file.h"
 #include "base/now.h"
 #include "domain/descriptor.h"
@@ -294,6 +295,17 @@ int platform_decides(const struct platform *p, struct span status)
         if (span_eq(status, p->failure[i]))
             return -1;
     return 0;
+}
+
+struct span platform_deciding(const struct platform *p, struct arena *arena)
+{
+    const char *words = "[\"published\"";
+
+    for (size_t i = 0; p && i < p->nsuccess; i++)
+        words = arena_print(arena, "%s,%.*s", words, SPAN_ARG(doc_quote(p->success[i], arena)));
+    for (size_t i = 0; p && i < p->nfailure; i++)
+        words = arena_print(arena, "%s,%.*s", words, SPAN_ARG(doc_quote(p->failure[i], arena)));
+    return span_of(arena_print(arena, "%s]", words));
 }
 
 static enum status load_all(struct platforms *set, const char *folder, struct err *err)

@@ -7,6 +7,7 @@
 #ifndef SETTLE_DOMAIN_PLATFORM_H
 #define SETTLE_DOMAIN_PLATFORM_H
 
+#include "base/arena.h"
 #include "base/err.h"
 #include "base/span.h"
 
@@ -336,5 +337,7 @@ enum status platforms_add_environment(struct platforms *set, char *const *enviro
 
 /* 1 a success word of p, -1 a failure word, 0 unclear. "published" is a success everywhere. */
 int platform_decides(const struct platform *p, struct span status);
+/* Every status that decides, as a JSON array of text, in the arena; for p == NULL, of which no descriptor is known, too. */
+struct span platform_deciding(const struct platform *p, struct arena *arena);
 
 #endif

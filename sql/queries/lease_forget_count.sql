@@ -2,7 +2,7 @@
 -- $1 rows int8  $2 id text the chunk begins behind (null: at the first)
 -- One row, as there.
 with chunk as materialized (
-  select ctid, id, source
+  select ctid, id, source, lease_until > now() and lease_until <= now() + interval '25 hours' as holds -- worker_lease()
   from settle.publish_leases
   where id > coalesce($2::text, '00000000-0000-0000-0000-000000000000')::uuid
   order by id
@@ -23,6 +23,7 @@ with chunk as materialized (
     limit 1
   ) as keeper on true
   where keeper.needed is null
+    and not chunk.holds
 )
 select (select count(*) from chunk),
        (select count(*) from old),

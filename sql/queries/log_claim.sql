@@ -1,16 +1,19 @@
 -- log_claim: hands due publications of one source to a publishing worker, the longest registered first: pending ones,
--- retries whose time has come, and those whose worker has been silent beyond its lease without naming a post. None of them that
--- decisive evidence speaks of: it was published already. And none that a worker still has, though a run has sent it back.
+-- retries whose time has come, and those whose worker has been silent beyond its lease: of its try no post is known; one that
+-- was known when it took the publication is of an earlier try. None of them that decisive evidence speaks of: it was published
+-- already. And none that a worker still has, though a run has sent it back.
 -- $1 platform text  $2 source text  $3 limit int8  $4 worker_id text  $5 lease_s int8  $6 actor text
+-- $7 statuses that decide on this platform, where another tool has noted a webhook: JSON array of text
 -- One row: HTTP status, JSON text, null.
 -- Two that ask at once get different ones: what the other has locked is skipped, and what it has changed since this
 -- statement's snapshot fails the join on updated_at, or the lease's own column, when it is looked at again.
+-- A tenant's are found by publish_open_tenant: the policy of publish_open compares a column of its own.
 -- Read in the order of the index and no further than needed, however many wait: hence the limit within, which no plan knows,
 -- and the two comparisons of updated_at, of which a plan expects more rows than of an equality: it would sort all, as if few.
 with heard as not materialized ( -- whether something decisive was said of a publication: in place, wherever it is asked
   select id, source,
          coalesce(receipt_decisive <> 0, false)
-         or noted and coalesce(noted_status = 'published', false)
+         or noted and coalesce($7::text::jsonb ? noted_status, false)
          or exists (select
                     from settle.publication_reports as r
                     where r.log_id = e.id
@@ -35,7 +38,7 @@ with heard as not materialized ( -- whether something decisive was said of a pub
     on p.id = o.id and p.source = o.source and p.status = o.status
     and p.updated_at >= o.updated_at and p.updated_at <= o.updated_at
   cross join lateral (select decided from heard where heard.id = o.id and heard.source = o.source limit 1) as evidence
-  where (p.next_retry_at is null or p.next_retry_at <= now())
+  where coalesce(settle.next_try(p.next_retry_at, p.last_retry_at, p.extra_metadata ->> 'auto_retried_at'), now()) <= now()
     and not evidence.decided
     and not exists (select
                     from settle.publish_leases as l
@@ -54,7 +57,7 @@ with heard as not materialized ( -- whether something decisive was said of a pub
     and l.source = $2
     and l.lease_until < now()
     and p.status = 'processing'
-    and p.external_post_id is null
+    and p.external_post_id is not distinct from l.external_post_id
     and p.retry_count + 1 < p.max_retries
     and not evidence.decided
     and not exists (select from settle.platform_pauses where platform = $1)
@@ -71,17 +74,19 @@ with heard as not materialized ( -- whether something decisive was said of a pub
   set status = 'processing',
       retry_count = p.retry_count + first.again::integer,
       last_retry_at = case when first.again or first.status = 'retry' then now() else p.last_retry_at end,
+      next_retry_at = null,
       updated_at = now()
   from first
   where p.id = first.id
     and p.source = first.source
   returning p.*, first.again
 ), leased as (
-  insert into settle.publish_leases as l (id, source, platform, worker_id, taken_at, lease_until)
-  select id, source, platform, $4::text, now(), now() + $5::bigint * interval '1 second'
+  insert into settle.publish_leases as l (id, source, platform, worker_id, external_post_id, taken_at, lease_until)
+  select id, source, platform, $4::text, external_post_id, now(), now() + $5::bigint * interval '1 second'
   from taken
   on conflict (id, source) do update
     set worker_id = excluded.worker_id,
+        external_post_id = excluded.external_post_id,
         taken_at = excluded.taken_at,
         lease_until = excluded.lease_until
 ), told as (

@@ -13,8 +13,9 @@
 -- failed is sent all the same when its worker names the post only then: it waits anew, for that post. So it does when what has
 -- failed is the post of an earlier try, and its worker names that of this one.
 -- A publication is its last worker's: what one says that took it before another did is of an earlier try, and refused unless
--- it names the very post that is known. Whoever never took it may speak: it may be that worker, started anew. The ledger keeps
--- each post that was named and is not the publication's.
+-- it names the very post that is known. Which of two takes was the later one says seq: of the same row they wait for each other,
+-- while the clock may have been set back in between. Whoever never took it may speak: it may be that worker, started anew. The
+-- ledger keeps each post that was named and is not the publication's.
 with log as (
   select p.*,
          coalesce($4::text, p.external_post_id) as post,
@@ -46,7 +47,7 @@ with log as (
            else false
          end as gives_way,
          leased_to is null
-         and (status = 'processing' and ($3 = 'processing' or outweighed)
+         and (status = 'processing' and ($3 = 'processing' or outweighed and on_record)
               and post is not distinct from external_post_id
               or status = 'retry' and $3 = 'failed' and not coalesce($7, false)) as told_before,
          $3 = 'processing'
@@ -61,13 +62,14 @@ with log as (
                else false
              end as may_reopen,
          ($4::text = external_post_id) is not true
+         and leased_to is distinct from $2
          and (select l.worker_id
               from settle.social_sync_ledger as l
               where l.entity_id = log.entity
                 and l.entity_type = 'publish_log'
                 and l.source = log.source
                 and l.event_type = 'publish_worker_log_taken'
-              order by l.timestamp desc, l.seq desc
+              order by l.seq desc
               limit 1) <> $2
          and exists (select
                      from settle.social_sync_ledger as l
@@ -98,7 +100,25 @@ with log as (
                         and r.decisive <> 0
                         and (may_try_again
                              or (coalesce(r.happened_at, r.reported_at), uuid_send(r.id)) > (at, uuid_send($10))))
-           as outweighed
+           as outweighed,
+           exists (select
+                   from settle.publication_reports as r
+                   where r.log_id = log.id
+                     and r.source = log.source
+                     and r.witness = 'worker'
+                     and r.external_post_id is not distinct from post
+                     and r.status = $3
+                     and r.actor = $2) as on_record,
+           exists (select
+                   from settle.publication_reports as r
+                   where r.log_id = log.id
+                     and r.source = log.source
+                     and r.witness = 'worker'
+                     and r.external_post_id is not distinct from post
+                     and r.status = $3
+                     and (r.decisive <> 0 or encode(uuid_send(r.id), 'hex') = log.extra_metadata ->> 'evidence_key')
+                     and r.actor = $2
+                     and ($8 is null or r.happened_at = at)) as has_decided
   ) as heard
   where not has_moved
 ), judged as (
@@ -114,7 +134,8 @@ with log as (
          end as refusal,
          case
            when may_reopen then 'processing'
-           when open and told_before or not open and not (gives_way and $3 <> 'processing') then null -- nothing changes
+           when open and told_before then null -- nothing changes
+           when not open and (not gives_way or $3 = 'processing' or has_decided) then null
            when open and outweighed then 'processing' -- the reconciler settles it by that
            when open and may_try_again then 'retry'
            else $3
@@ -148,14 +169,7 @@ with log as (
   where refusal is null
     and overridden
     and $3 <> 'processing'
-    and not exists (select
-                    from settle.publication_reports as r
-                    where r.log_id = j.id
-                      and r.source = j.source
-                      and r.witness = 'worker'
-                      and r.external_post_id is not distinct from post
-                      and r.status = $3
-                      and r.actor = $2)
+    and not on_record
 ), named as (
   update settle.publish_logs as p
   set external_post_id = j.post,
@@ -204,16 +218,19 @@ with log as (
                                    'evidence_key', encode(uuid_send($10), 'hex'))
                             else '{}'
                           end,
-      updated_at = case when p.status = a.new_status and a.settles then p.updated_at else now() end
+      updated_at = now() -- also of what only rests on something else from now: a run may have read it before
   from acted as a
   where p.id = a.id
     and p.source = a.source
   returning p.*
 ), freed as (
+  -- While a person's word stands too: once that is taken back, what its worker has sent is not handed out again.
   delete from settle.publish_leases as l
-  using acted as a
-  where l.id = a.id
-    and l.source = a.source
+  using judged as j
+  where l.id = j.id
+    and l.source = j.source
+    and j.refusal is null
+    and (j.new_status is not null or j.overridden and l.worker_id = $2 and not j.may_try_again)
 ), told as (
   insert into settle.social_sync_ledger (source, event_type, severity, entity_type, entity_id, metadata, actor, worker_id,
                                          clip_id)

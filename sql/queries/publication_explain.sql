@@ -14,7 +14,7 @@ with log as (
     on l.entity_id = log.id::text and l.entity_type = 'publish_log' and l.source = log.source
   where l.event_type in ('publish_reconciled', 'publish_overridden', 'publish_override_undone', 'publish_worker_log_success',
                          'publish_worker_log_failed', 'publish_worker_log_retry')
-  order by l.timestamp desc, l.seq desc
+  order by l.seq desc
   limit 1
 ), said as (
   (select received_at as at, 'webhook' as witness, event_status as status, decisive, happened_at, reason,

@@ -4,7 +4,8 @@
 -- $4 whether what was said while no post was known counts as long as none is boolean: not of a new attempt
 -- Columns: as enum column in reconciler/page.h, without a place.
 select null::timestamptz, null::bytea, 0::bigint,
-       e.id, e.source, e.platform, e.status, e.external_post_id, e.updated_at, e.next_retry_at, l.lease_until, e.reason,
+       e.id, e.source, e.platform, e.status, e.external_post_id, e.updated_at,
+       settle.next_try(e.next_retry_at, e.last_retry_at, e.extra_metadata ->> 'auto_retried_at'), l.lease_until, e.reason,
        e.evidence_at, e.evidence_key, e.noted, e.noted_status, e.noted_at,
        s.key, s.status, s.decisive, s.at, s.told_at, s.url, left(s.reason, 1000), s.extras,
        e.retry_count, e.max_retries, e.extra_metadata -> 'auto_retries',

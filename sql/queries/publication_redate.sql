@@ -2,7 +2,7 @@
 -- now on. No run looks at them before that date, nor fails them by time-out: they wait as long as any others from here. The
 -- time of the next try by the same clock (nothing of ours waits longer than a minute for one) moves with it; one that lies
 -- later was somebody's choice, and stays.
--- $1 platform text (null: any)  $2 limit bigint
+-- $1 platform text (null: any)  $2 limit bigint  $3 how many of the first to leave out: Postgres refuses them bigint
 -- One row: how many, bigint. What somebody holds is for the next run.
 with page as materialized (
   select id, source, updated_at
@@ -10,6 +10,7 @@ with page as materialized (
   where updated_at > now() + interval '1 hour'
     and ($1::text is null or platform = $1)
   order by updated_at, id
+  offset $3::bigint
   limit $2::bigint
 ), ahead as materialized (
   select p.id, p.source

@@ -68,7 +68,8 @@ with page as materialized (
     and (p.status <> 'pending' or p.external_post_id is not null or p.noted)
 )
 select place_at, place_key, nread,
-       id, source, platform, status, external_post_id, updated_at, next_retry_at, lease_until, reason, evidence_at,
+       id, source, platform, status, external_post_id, updated_at,
+       settle.next_try(next_retry_at, last_retry_at, extra_metadata ->> 'auto_retried_at'), lease_until, reason, evidence_at,
        evidence_key, noted, noted_status, noted_at,
        case when told_key is null then receipt_key else told_key end,
        case when told_key is null then receipt_status else told_status end,

@@ -30,7 +30,9 @@ select (select count(*) from page),
           as patient (platform, before, give_up_before) using (platform)
         left join leased on leased.id = o.id and leased.source = o.source
         cross join lateral (
-          select greatest(p.updated_at, p.next_retry_at, leased.lease_until) as waits_since,
+          select greatest(p.updated_at,
+                          settle.next_try(p.next_retry_at, p.last_retry_at, p.extra_metadata ->> 'auto_retried_at'),
+                          leased.lease_until) as waits_since,
                  patient.give_up_before is not null
                  and p.external_post_id is not null
                  and exists (select

@@ -13,7 +13,7 @@ prepare timeouts (timestamptz, timestamptz, uuid, text, bigint, text[], timestam
 \set statement `cat sql/queries/publication_explain.sql`
 prepare explained (uuid) as :statement;
 \set statement `cat sql/queries/log_claim.sql`
-prepare claim (text, text, bigint, text, bigint, text) as :statement;
+prepare claim (text, text, bigint, text, bigint, text, text) as :statement;
 \set statement `cat sql/queries/schedule_read.sql`
 prepare schedule_read as select alive from (:statement) as jobs;
 \set statement `cat sql/queries/status_read.sql`
@@ -60,7 +60,7 @@ declare
   status integer;
   body text;
 begin
-  execute 'execute claim(''tiktok'', ''default'', 10, ''b'', 60, ''a'')' into status, body;
+  execute 'execute claim(''tiktok'', ''default'', 10, ''b'', 60, ''a'', ''[]'')' into status, body;
   return json_array_length(body::json -> 'items');
 end
 $$;

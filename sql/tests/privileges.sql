@@ -179,9 +179,9 @@ select is_empty(
       <> (p.proname in ('extras_object', 'webhook_noted')
           and role in ('settle_reconciler', 'settle_operator', 'settle_tenant', 'settle_readonly')
           or p.proname in ('attempts_moved', 'retry_wait') and role in ('settle_reconciler', 'settle_operator', 'settle_tenant')
-          or p.proname = 'time_noted' and role in ('settle_operator', 'settle_tenant')
+          or p.proname = 'time_noted' and role in ('settle_reconciler', 'settle_operator', 'settle_tenant')
           or p.proname = 'is_site' and role in ('settle_reconciler', 'settle_operator', 'settle_tenant')
-          or p.proname = 'worker_lease' and role in ('settle_reconciler', 'settle_operator', 'settle_tenant')
+          or p.proname in ('worker_lease', 'next_try') and role in ('settle_reconciler', 'settle_operator', 'settle_tenant')
           or p.proname = 'job_lease'
              and role in ('settle_reconciler', 'settle_operator', 'settle_maintain', 'settle_tenant', 'settle_readonly')
           or p.proname in ('tenant', 'tenant_number') and role = 'settle_tenant')$$,

@@ -1,10 +1,10 @@
 -- publication_redate: what a clock that was ahead has dated into the future counts from now; nothing else is touched.
 begin;
 create extension if not exists pgtap;
-select plan(12);
+select plan(13);
 
 \set statement `cat sql/queries/publication_redate.sql`
-prepare redate (text, bigint) as :statement;
+prepare redate (text, bigint, bigint) as :statement;
 \set statement `cat sql/queries/redate_due.sql`
 prepare due (text) as :statement;
 
@@ -13,11 +13,11 @@ create function pg_temp.dated() returns table (post text, updated_in interval, n
   from settle.publish_logs
   order by external_post_id
 $$;
-create function pg_temp.redated(platform text, most bigint) returns bigint language plpgsql as $$
+create function pg_temp.redated(platform text, most bigint, leave bigint default 0) returns bigint language plpgsql as $$
 declare
   n bigint;
 begin
-  execute format('execute redate(%L, %L)', platform, most) into n;
+  execute format('execute redate(%L, %L, %L)', platform, most, leave) into n;
   return n;
 end
 $$;
@@ -41,6 +41,7 @@ set local role settle_reconciler;
 select results_eq($$execute due('youtube')$$, 'values (1::bigint)', 'there are some');
 select results_eq($$execute due('x')$$, 'values (0::bigint)', 'of another platform there is none');
 select is(pg_temp.redated('youtube', 10), 1::bigint, 'those of one platform');
+select is(pg_temp.redated(null, 10, 3), 0::bigint, 'but not so many of the first');
 select is(pg_temp.redated(null, 2), 2::bigint, 'at most so many at once');
 select is(pg_temp.redated(null, 2), 1::bigint, 'the rest');
 select is(pg_temp.redated(null, 2), 0::bigint, 'and none a second time');
@@ -65,7 +66,7 @@ declare
   line text;
   lines text := '';
 begin
-  for line in execute 'explain execute redate(null, 100)' loop
+  for line in execute 'explain execute redate(null, 100, 0)' loop
     lines := lines || line || chr(10);
   end loop;
   return lines;

@@ -1,12 +1,12 @@
 -- publish_open holds exactly the open rows of publish_logs, whoever writes those and however.
 begin;
 create extension if not exists pgtap;
-select plan(19);
+select plan(20);
 
 create function pg_temp.agrees(what text) returns text language sql as $$
   select set_eq(
-    'select id, source, platform, status, updated_at from settle.publish_open',
-    $q$select id, source, platform, status, updated_at from settle.publish_logs
+    'select id, source, platform, status, updated_at, user_id_str from settle.publish_open',
+    $q$select id, source, platform, status, updated_at, user_id_str from settle.publish_logs
        where status in ('pending', 'processing', 'retry')$q$,
     what)
 $$;
@@ -34,6 +34,8 @@ update settle.publish_logs set updated_at = updated_at + random() * interval '1 
 select pg_temp.agrees('updated_at alone');
 update settle.publish_logs set platform = 'youtube' where user_id_str = 'anna';
 select pg_temp.agrees('platform alone');
+update settle.publish_logs set user_id_str = 'bert' where user_id_str = 'anna' and status = 'retry';
+select pg_temp.agrees('the tenant alone');
 update settle.publish_logs set error_message = 'x', extra_metadata = '{"a": 1}', external_url = 'https://a';
 select pg_temp.agrees('columns that do not matter');
 update settle.publish_logs set id = gen_random_uuid() where user_id_str = 'anna';

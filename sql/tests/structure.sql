@@ -20,6 +20,7 @@ select set_eq(
         'websub', 'breakers', 'connections', 'reports', 'schedule', 'retries', 'scheduled', 'asking', 'retention',
         'run_totals', 'tenants', 'insights', 'patience', 'closings', 'lease_ends', 'scheduler_state', 'execution', 'aggregates',
         'alert_rules'],
+        'handing_out'],
   'schema_version names every change');
 select is_empty(
   $$select role

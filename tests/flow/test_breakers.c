@@ -58,23 +58,23 @@ static struct pg *connect_to(const struct world *w)
     return pg;
 }
 
-static enum missing take(const struct breakers *b, const char *platform, int64_t *ret_era)
+static enum missing take(const struct breakers *b, const char *platform, struct breaker_pass *ret_pass)
 {
     enum missing why;
     struct err err = {0};
 
-    if (breakers_take(b, span_of(platform), &why, ret_era, &err))
+    if (breakers_take(b, span_of(platform), &why, ret_pass, &err))
         fail_msg("%s", err.text);
     return why;
 }
 
-static enum breaker_state note(const struct breakers *b, const char *platform, int64_t era,
+static enum breaker_state note(const struct breakers *b, const char *platform, struct breaker_pass pass,
                                enum breaker_word word)
 {
     enum breaker_state state;
     struct err err = {0};
 
-    if (breakers_note(b, span_of(platform), era, word, &state, &err))
+    if (breakers_note(b, span_of(platform), &pass, word, &state, &err))
         fail_msg("%s", err.text);
     return state;
 }
@@ -82,9 +82,9 @@ static enum breaker_state note(const struct breakers *b, const char *platform, i
 static void fail_often(const struct breakers *b, const char *platform, unsigned times)
 {
     for (unsigned i = 0; i < times; i++) {
-        int64_t era;
-        assert_int_equal(take(b, platform, &era), MISSING_NONE);
-        note(b, platform, era, BREAKER_FAILURE);
+        struct breaker_pass pass;
+        assert_int_equal(take(b, platform, &pass), MISSING_NONE);
+        note(b, platform, pass, BREAKER_FAILURE);
     }
 }
 
@@ -100,31 +100,31 @@ static void test_it_goes_round(void **state)
 {
     struct world *w = *state;
     struct breakers b = {connect_to(w), config};
-    int64_t era, other;
+    struct breaker_pass pass, other;
 
-    assert_int_equal(take(&b, "x", &era), MISSING_NONE);
-    note(&b, "x", era, BREAKER_SUCCESS);
+    assert_int_equal(take(&b, "x", &pass), MISSING_NONE);
+    note(&b, "x", pass, BREAKER_SUCCESS);
     assert_int_equal(world_count(w, "select count(*) from settle.breakers"),
                      0); /* while all is well nothing is written */
     fail_often(&b, "x", 4);
-    assert_int_equal(take(&b, "x", &era), MISSING_NONE);
-    assert_int_equal(note(&b, "x", era, BREAKER_NEITHER), BREAKER_CLOSED);
-    assert_int_equal(note(&b, "x", era, BREAKER_FAILURE), BREAKER_OPEN);
-    assert_int_equal(take(&b, "x", &era), MISSING_CIRCUIT_OPEN);
+    assert_int_equal(take(&b, "x", &pass), MISSING_NONE);
+    assert_int_equal(note(&b, "x", pass, BREAKER_NEITHER), BREAKER_CLOSED);
+    assert_int_equal(note(&b, "x", pass, BREAKER_FAILURE), BREAKER_OPEN);
+    assert_int_equal(take(&b, "x", &pass), MISSING_CIRCUIT_OPEN);
     assert_int_equal(take(&b, "y", &other), MISSING_NONE); /* each platform its own */
     age(w, "x", 61);
     for (int i = 0; i < 3; i++)
-        assert_int_equal(take(&b, "x", &era), MISSING_NONE);
+        assert_int_equal(take(&b, "x", &pass), MISSING_NONE);
     assert_int_equal(take(&b, "x", &other), MISSING_HALF_OPEN_PROBE_EXHAUSTED);
     world_sql(w, "update settle.breakers set probes_until = array[now() - interval '1 second', now() + "
                  "interval '15 seconds',"
                  " now() + interval '15 seconds']");
-    assert_int_equal(take(&b, "x", &era), MISSING_NONE); /* one permit is over */
+    assert_int_equal(take(&b, "x", &pass), MISSING_NONE); /* one permit is over */
     assert_int_equal(take(&b, "x", &other), MISSING_HALF_OPEN_PROBE_EXHAUSTED);
-    assert_int_equal(note(&b, "x", era, BREAKER_FAILURE), BREAKER_OPEN);
+    assert_int_equal(note(&b, "x", pass, BREAKER_FAILURE), BREAKER_OPEN);
     age(w, "x", 61);
-    assert_int_equal(take(&b, "x", &era), MISSING_NONE);
-    assert_int_equal(note(&b, "x", era, BREAKER_SUCCESS), BREAKER_CLOSED);
+    assert_int_equal(take(&b, "x", &pass), MISSING_NONE);
+    assert_int_equal(note(&b, "x", pass, BREAKER_SUCCESS), BREAKER_CLOSED);
     assert_string_equal(
         world_sql(
             w, "select state, failures, opened_at is null, transitions, probes_until from settle.breakers"),
@@ -146,12 +146,12 @@ static void *run(void *ctx)
     struct breakers b = {connect_to(r->world), config};
 
     for (unsigned i = 0; i < TAKES; i++) {
-        int64_t era = 0;
+        struct breaker_pass pass = {0, TIME_NONE};
         if (r->notes) {
-            note(&b, "x", 0, BREAKER_FAILURE);
-        } else if (take(&b, "x", &era) == MISSING_NONE) {
+            note(&b, "x", pass, BREAKER_FAILURE);
+        } else if (take(&b, "x", &pass) == MISSING_NONE) {
             r->taken++;
-            r->era = era;
+            r->era = pass.era;
         }
     }
     pg_close(b.pg);
@@ -216,17 +216,17 @@ static void test_options_of_one_platform(void **state)
     struct config_breaker one = {"x", 1, 5, 1};
     struct config changed = *config;
     struct breakers b = {connect_to(w), &changed};
-    int64_t era;
+    struct breaker_pass pass;
 
     changed.reconcile.breakers = &one;
     changed.reconcile.nbreakers = 1;
     fail_often(&b, "x", 1);
-    assert_int_equal(take(&b, "x", &era), MISSING_CIRCUIT_OPEN);
+    assert_int_equal(take(&b, "x", &pass), MISSING_CIRCUIT_OPEN);
     age(w, "x", 6);
-    assert_int_equal(take(&b, "x", &era), MISSING_NONE);
-    assert_int_equal(take(&b, "x", &era), MISSING_HALF_OPEN_PROBE_EXHAUSTED);
+    assert_int_equal(take(&b, "x", &pass), MISSING_NONE);
+    assert_int_equal(take(&b, "x", &pass), MISSING_HALF_OPEN_PROBE_EXHAUSTED);
     fail_often(&b, "y", 4); /* the others' threshold is five */
-    assert_int_equal(take(&b, "y", &era), MISSING_NONE);
+    assert_int_equal(take(&b, "y", &pass), MISSING_NONE);
     pg_close(b.pg);
 }
 

@@ -287,22 +287,29 @@ static void test_notes_on_settled_publications_are_forgotten(void **state)
     world_sql(w, "insert into settle.publish_leases (id, source, platform, worker_id, taken_at, lease_until)"
                  " select id, source, platform, 'worker', now() - interval '1 minute', now() from "
                  "settle.publish_logs");
+    world_publication(w, "tiktok", "held", "failed", 60); /* its worker may yet name another post */
+    world_publication(w, "tiktok", "of a wrong clock", "failed", 60);
+    world_sql(w, "insert into settle.publish_leases (id, source, platform, worker_id, lease_until)"
+                 " select id, source, platform, 'worker', now() + case external_post_id"
+                 "  when 'held' then interval '24 hours' else interval '26 hours' end"
+                 " from settle.publish_logs where status = 'failed'");
     world_sql(w,
               "insert into settle.poll_budgets values ('u', 'tiktok', 'old', now() - interval '2 hours', 5),"
               " ('u', 'tiktok', 'now', now() - interval '1 minute', 5)");
     o = maintain(w, "--dry-run");
     assert_int_equal(number(&o, "polls_forgotten"), 2);
-    assert_int_equal(number(&o, "leases_forgotten"), 1);
+    assert_int_equal(number(&o, "leases_forgotten"), 2);
     assert_int_equal(number(&o, "budgets_forgotten"), 1);
     o = maintain(w, NULL);
     assert_int_equal(number(&o, "polls_forgotten"), 2);
-    assert_int_equal(number(&o, "leases_forgotten"), 1);
+    assert_int_equal(number(&o, "leases_forgotten"), 2);
     assert_int_equal(number(&o, "budgets_forgotten"), 1);
     assert_string_equal(
         world_sql(w, "select (select string_agg(external_post_id, ' ') from settle.publish_polls),"
-                     " (select count(*) from settle.publish_leases join settle.publish_open using (id)),"
+                     " (select string_agg(p.external_post_id, ' ' order by id) from settle.publish_leases"
+                     "  join settle.publish_logs as p using (id)),"
                      " (select string_agg(account, ' ') from settle.poll_budgets)"),
-        "open|1|now");
+        "open|open held|now");
 }
 
 /* Each batch is a transaction of its own: a kill costs the one at work. */

@@ -656,6 +656,31 @@ static void test_one_row_that_postgres_refuses_does_not_hold_up_the_others(void 
     assert_report(&run, 2, 0, 0, 0);
 }
 
+/* Dated by a clock that was ahead. */
+static void test_one_date_that_postgres_refuses_to_mend_does_not_hold_up_the_others(void **state)
+{
+    struct world *w = *state;
+    struct outcome run;
+    char post[16];
+
+    for (int i = 0; i < 20; i++) {
+        snprintf(post, sizeof(post), "p%d", i);
+        world_publication(w, "instagram", post, "processing", -2880 + i);
+    }
+    world_sql(w, "alter table settle.publish_logs add constraint picky"
+                 " check (updated_at > now() + interval '1 hour' or external_post_id not in ('p19', 'p3'))");
+    run = world_reconcile(w, NULL);
+    world_sql(w, "alter table settle.publish_logs drop constraint picky");
+    assert_report(&run, 0, 0, 0, 0);
+    assert_non_null(strstr(run.err, "redating_refused"));
+    assert_string_equal(
+        world_sql(w, "select string_agg(external_post_id, ' ' order by id) from settle.publish_logs"
+                     " where updated_at > now()"),
+        "p3 p19");
+    run = world_reconcile(w, NULL);
+    assert_int_equal(world_count(w, "select count(*) from settle.publish_logs where updated_at > now()"), 0);
+}
+
 static void test_what_a_receipt_calls_itself_cannot_replace_our_marks(void **state)
 {
     struct world *w = *state;
@@ -976,6 +1001,8 @@ int main(void)
         cmocka_unit_test_setup(test_a_lookback_once_a_day, reset),
         cmocka_unit_test_setup(test_a_stronger_webhook_that_agrees_refreshes_the_row, reset),
         cmocka_unit_test_setup(test_one_row_that_postgres_refuses_does_not_hold_up_the_others, reset),
+        cmocka_unit_test_setup(test_one_date_that_postgres_refuses_to_mend_does_not_hold_up_the_others,
+                               reset),
         cmocka_unit_test_setup(test_what_a_receipt_calls_itself_cannot_replace_our_marks, reset),
         cmocka_unit_test_setup(test_extras_that_jsonb_refuses_are_left_out, reset),
         cmocka_unit_test_setup(test_the_row_gets_what_the_view_has_shown, reset),

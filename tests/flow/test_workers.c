@@ -27,13 +27,18 @@ static int down(void **state)
     return 0;
 }
 
-static struct reply claim(struct world *w, const char *worker, unsigned limit)
+static struct reply claim_of(struct world *w, const char *platform, const char *worker, unsigned limit)
 {
     char body[200];
 
-    snprintf(body, sizeof(body),
-             "{\"platform\":\"instagram\",\"worker_id\":\"%s\",\"limit\":%u,\"lease_s\":60}", worker, limit);
+    snprintf(body, sizeof(body), "{\"platform\":\"%s\",\"worker_id\":\"%s\",\"limit\":%u,\"lease_s\":60}",
+             platform, worker, limit);
     return world_api(w, "POST", "/publishing/logs/claim", body);
+}
+
+static struct reply claim(struct world *w, const char *worker, unsigned limit)
+{
+    return claim_of(w, "instagram", worker, limit);
 }
 
 /* Of a claim: how many it got. */
@@ -148,6 +153,14 @@ static void test_what_a_poll_has_decided_is_not_handed_out(void **state)
 /* Another tool has noted that a webhook came, and not what it said. */
 static void test_what_a_note_leaves_open_is_handed_out(void **state)
 {
+    static const struct {
+        const char *platform, *status;
+    } decided[] = {
+        {"instagram", "published"            },
+        {"instagram", "failed"               },
+        {"tiktok",    "post.publish.complete"}, /* as its descriptor has it */
+        {"nobody",    "published"            },
+    };
     struct world *w = *state;
     const char *id = world_publication(w, "instagram", "post-1", "retry", 5);
 
@@ -155,11 +168,15 @@ static void test_what_a_note_leaves_open_is_handed_out(void **state)
         w, "update settle.publish_logs set extra_metadata = '{\"webhook_received\": true}' where id = '%s'",
         id);
     assert_int_equal(ngot(claim(w, "a", 10)), 1);
-    world_sql(w,
-              "update settle.publish_logs set status = 'retry', extra_metadata ="
-              " '{\"webhook_received\": true, \"webhook_status\": \"published\"}' where id = '%s'",
-              id);
-    assert_int_equal(ngot(claim(w, "a", 10)), 0);
+    for (size_t i = 0; i < countof(decided); i++) {
+        world_sql(w,
+                  "update settle.publish_leases set lease_until = now();"
+                  "update settle.publish_logs set status = 'retry', platform = '%s', extra_metadata ="
+                  " '{\"webhook_received\": true, \"webhook_status\": \"%s\"}' where id = '%s'",
+                  decided[i].platform, decided[i].status, id);
+        if (ngot(claim_of(w, decided[i].platform, "a", 10)) > 0)
+            fail_msg("handed out, though %s says %s", decided[i].platform, decided[i].status);
+    }
 }
 
 /* ---- many at once ---- */
@@ -229,6 +246,11 @@ static void test_a_crowd_of_workers_shares_without_doubles(void **state)
 
 /* ---- a worker that dies ---- */
 
+static void lease_is_over(struct world *w)
+{
+    world_sql(w, "update settle.publish_leases set lease_until = now() - interval '1 second'");
+}
+
 static void test_a_silent_workers_publication_goes_to_the_next_and_its_word_is_refused(void **state)
 {
     struct world *w = *state;
@@ -293,6 +315,65 @@ static void test_it_is_not_handed_out_for_ever_nor_once_its_post_is_known(void *
     assert_int_equal(world_count(w, "select count(*) from settle.publish_leases where id = '%s'", id), 0);
     assert_string_equal(status_of(w, id), "processing");
     assert_int_equal(ngot(claim(w, "b", 1)), 0);
+}
+
+static struct outcome run_with_a_retry(struct world *w)
+{
+    struct outcome run;
+
+    setenv("SETTLE_RECONCILE_RETRY_BEFORE_FAIL", "1", 1);
+    run = world_reconcile(w, NULL);
+    unsetenv("SETTLE_RECONCILE_RETRY_BEFORE_FAIL");
+    assert_int_equal(run.status, 0);
+    return run;
+}
+
+static void test_what_is_to_be_tried_again_before_it_is_failed_is_handed_out(void **state)
+{
+    struct world *w = *state;
+    const char *id = world_publication(w, "instagram", "post-1", "processing", 20);
+    struct outcome run = run_with_a_retry(w);
+
+    assert_int_equal(json_integer_value(json_object_get(run.json, "marked_retry")), 1);
+    assert_string_equal(
+        world_sql(
+            w,
+            "select status, retry_count, next_retry_at - updated_at between interval '0.9 seconds' and"
+            "  interval '1.1 seconds', extra_metadata ->> 'reconciliation_reason' from settle.publish_logs"),
+        "retry|1|t|auto_retry");
+    assert_string_equal(world_sql(w, "select metadata ->> 'action', metadata ->> 'reason', run_id is not null"
+                                     " from settle.social_sync_ledger"),
+                        "marked_retry|auto_retry|t");
+    world_until(20, ngot(claim(w, "a", 1)) == 1); /* once its time has come */
+    world_sql(w, "update settle.publish_logs set updated_at = now() - interval '20 minutes';"
+                 "update settle.publish_leases set lease_until = now() - interval '20 minutes'");
+    run_with_a_retry(w);
+    assert_string_equal(status_of(w, id), "failed");
+    assert_string_equal(
+        world_sql(w, "select extra_metadata ->> 'reconciliation_reason' from settle.publish_logs"),
+        "webhook_timeout");
+}
+
+/* A try that begins with the post of an earlier one is a try like any other. */
+static void test_a_silent_workers_publication_goes_to_the_next_though_an_earlier_post_is_known(void **state)
+{
+    struct world *w = *state;
+    const char *id;
+
+    world_sql(w, "insert into settle.publish_logs (platform, user_id_str) values ('instagram', 'u')");
+    id = got(claim(w, "a", 1), 0, "id");
+    assert_int_equal(tell(w, id, "a", "failed", ",\"external_post_id\":\"post-1\"").status, 200);
+    world_sql(w, "update settle.publish_logs set next_retry_at = now()");
+    assert_int_equal(ngot(claim(w, "b", 1)), 1);
+    assert_int_equal(ngot(claim(w, "c", 1)), 0); /* the lease holds */
+    lease_is_over(w);
+    world_sql(w, "update settle.publish_logs set external_post_id = 'post-2'"); /* b's, told by another way */
+    assert_int_equal(ngot(claim(w, "c", 1)), 0);
+    world_sql(w, "update settle.publish_logs set external_post_id = 'post-1'");
+    assert_int_equal(ngot(claim(w, "c", 1)), 1);
+    assert_int_equal(world_count(w, "select retry_count from settle.publish_logs"), 2);
+    assert_int_equal(tell(w, id, "c", "processing", ",\"external_post_id\":\"post-3\"").status, 200);
+    assert_int_equal(ngot(claim(w, "d", 1)), 0);
 }
 
 /* By what another tool has noted while its worker was silent. */
@@ -478,6 +559,35 @@ static void test_so_does_one_that_names_no_post(void **state)
     assert_int_equal(tell(w, id, "a", "failed", ",\"permanent\":true").status, 200);
     assert_int_equal(person(w, id, "none").status, 0);
     assert_string_equal(status_of(w, id), "failed");
+}
+
+/* What a worker says of a publication that a person has called failed, naming no post: whether it was sent. */
+static void test_what_was_sent_while_a_persons_word_stands_is_not_sent_again(void **state)
+{
+    static const struct {
+        const char *told;
+        size_t handed_out; /* once the person's word is taken back and the lease is over */
+    } cases[] = {
+        {"processing", 0},
+        {"failed",     1},
+    };
+    struct world *w = *state;
+
+    for (size_t i = 0; i < countof(cases); i++) {
+        const char *id;
+
+        world_reset(w);
+        world_sql(w, "insert into settle.publish_logs (platform, user_id_str) values ('instagram', 'u')");
+        id = got(claim(w, "a", 1), 0, "id");
+        assert_int_equal(person(w, id, "failed").status, 0);
+        assert_int_equal(tell(w, id, "another", "processing", "").status, 200); /* it does not have it */
+        assert_int_equal(world_count(w, "select count(*) from settle.publish_leases"), 1);
+        assert_int_equal(tell(w, id, "a", cases[i].told, "").status, 200);
+        assert_int_equal(person(w, id, "none").status, 0);
+        assert_string_equal(status_of(w, id), "processing");
+        lease_is_over(w);
+        assert_int_equal(ngot(claim(w, "b", 1)), cases[i].handed_out);
+    }
 }
 
 static void webhook_about(struct world *w, const char *post)
@@ -803,6 +913,69 @@ static void test_a_result_that_waited_for_a_claim_is_too_late(void **state)
     }
 }
 
+/* The first take was dated by a clock that was a day ahead. */
+static void test_who_took_it_last_is_not_told_by_the_clock(void **state)
+{
+    struct world *w = *state;
+    const char *id;
+    struct reply r;
+
+    world_sql(w, "insert into settle.publish_logs (platform, user_id_str) values ('instagram', 'u')");
+    id = got(claim(w, "a", 1), 0, "id");
+    world_sql(w, "update settle.social_sync_ledger set timestamp = now() + interval '1 day'");
+    lease_is_over(w);
+    assert_int_equal(ngot(claim(w, "b", 1)), 1);
+    assert_int_equal(tell(w, id, "b", "processing", ",\"external_post_id\":\"post-b\"").status, 200);
+    assert_int_equal(tell(w, id, "b", "success", ",\"external_post_id\":\"post-b2\"").status, 200);
+    r = tell(w, id, "a", "success", ",\"external_post_id\":\"post-a\"");
+    assert_conflict(&r, "lease_lost");
+    assert_string_equal(world_sql(w, "select external_post_id from settle.publish_logs"), "post-b2");
+}
+
+/* When it is tried next, hours from the failure that led to that, and that failure, hours from now: where both lie in the
+ * future, its clock was ahead. */
+static const struct next_try {
+    const char *failed_in, *next_in, *column;
+    bool due;
+} next_tries[] = {
+    {"1 day",     "1 day 2 seconds",    "last_retry_at",   true },
+    {"1 day",     "1 day 2 seconds",    "auto_retried_at", true },
+    {"1 day",     "10 days",            "last_retry_at",   false}, /* somebody has chosen it */
+    {"1 day",     "10 days",            "auto_retried_at", false},
+    {"-1 minute", "9 days",             "last_retry_at",   false},
+    {"1 minute",  "1 minute 2 seconds", "last_retry_at",   false}, /* it will be due soon */
+};
+
+static void test_a_next_try_by_a_clock_that_was_ahead_is_none(void **state)
+{
+    struct world *w = *state;
+
+    for (size_t i = 0; i < 2 * countof(next_tries); i++) {
+        const struct next_try *n = &next_tries[i / 2];
+        const char *id = world_publication(w, "instagram", "post-1", "retry", 20);
+        bool acts;
+
+        world_sql(w,
+                  "update settle.publish_logs set next_retry_at = now() + interval '%s',"
+                  " last_retry_at = case '%s' when 'last_retry_at' then now() + interval '%s' end,"
+                  " extra_metadata = case '%s' when 'auto_retried_at' then"
+                  "  jsonb_build_object('auto_retried_at', now() + interval '%s') else '{}' end",
+                  n->next_in, n->column, n->failed_in, n->column, n->failed_in);
+        if (i % 2 == 0) {
+            acts = ngot(claim(w, "a", 1)) == 1;
+            assert_string_equal(world_sql(w, "select next_retry_at is null from settle.publish_logs"),
+                                acts ? "t" : "f");
+        } else {
+            assert_int_equal(world_reconcile(w, NULL).status, 0);
+            acts = strcmp(status_of(w, id), "failed") == 0;
+        }
+        if (acts != n->due)
+            fail_msg("failed in %s, tried in %s, by %s: %s", n->failed_in, n->next_in, n->column,
+                     acts ? "due" : "waits");
+        world_reset(w);
+    }
+}
+
 static void test_a_failure_for_good_is_heard_also_while_it_waits_for_a_try(void **state)
 {
     struct world *w = *state;
@@ -817,6 +990,67 @@ static void test_a_failure_for_good_is_heard_also_while_it_waits_for_a_try(void 
     assert_int_equal(tell(w, id, "a", "failed", ",\"permanent\":true,\"error\":\"banned\"").status, 200);
     assert_string_equal(world_sql(w, "select status || ' ' || error_message from settle.publish_logs"),
                         "failed banned");
+}
+
+/* A client that got no answer sends it once more, whatever has come meanwhile. */
+static void test_a_result_that_is_sent_again_changes_nothing(void **state)
+{
+    static const char row[] =
+        "select to_jsonb(p)::text || (select count(*) from settle.publication_reports)"
+        " || (select count(*) from settle.social_sync_ledger) from settle.publish_logs as p";
+    struct world *w = *state;
+    const char *id;
+    char before[4096];
+
+    world_sql(w, "insert into settle.publish_logs (platform, user_id_str, external_post_id)"
+                 " values ('instagram', 'u', 'post-1')");
+    id = got(claim(w, "a", 1), 0, "id");
+    assert_int_equal(tell(w, id, "a", "success", "").status, 200);
+    snprintf(before, sizeof(before), "%s", world_sql(w, row));
+    assert_int_equal(tell(w, id, "a", "success", "").status, 200);
+    assert_string_equal(world_sql(w, row), before);
+    webhook_about(w, "post-1");
+    world_sql(w, "update settle.webhook_receipts set decisive = -1, event_status = 'failed'");
+    assert_int_equal(world_reconcile(w, NULL).status, 0);
+    assert_string_equal(status_of(w, id), "failed");
+    assert_int_equal(tell(w, id, "a", "success", "").status, 200); /* no later than it was the first time */
+    assert_string_equal(status_of(w, id), "failed");
+}
+
+/* What has read a row before goes by updated_at: whether it is as it was. */
+static void test_a_word_that_a_settled_one_rests_on_from_now_shows(void **state)
+{
+    struct world *w = *state;
+    const char *id = world_publication(w, "instagram", "post-1", "processing", 30);
+
+    webhook_about(w, "post-1");
+    world_sql(w, "update settle.webhook_receipts set happened_at = now() - interval '20 minutes'");
+    assert_int_equal(world_reconcile(w, NULL).status, 0);
+    world_sql(w, "update settle.publish_logs set updated_at = now() - interval '5 minutes'");
+    assert_int_equal(tell(w, id, "a", "success", "").status, 200);
+    assert_string_equal(
+        world_sql(
+            w, "select extra_metadata ->> 'reconciliation_reason', updated_at > now() - interval '4 minutes'"
+               " from settle.publish_logs"),
+        "worker_reported_success|t");
+}
+
+/* It is weaker than what a webhook has said, and on record all the same. */
+static void test_a_word_that_does_not_count_now_is_kept(void **state)
+{
+    struct world *w = *state;
+    const char *id = world_publication(w, "instagram", "post-1", "processing", 5);
+
+    webhook_about(w, "post-1");
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(
+            tell(w, id, "a", "failed", ",\"permanent\":true,\"happened_at\":\"2026-01-01T00:00:00Z\"").status,
+            200);
+    assert_string_equal(world_sql(w, "select status from settle.publish_logs"), "processing");
+    assert_string_equal(
+        world_sql(w, "select count(*), min(decisive), min(status) from settle.publication_reports"),
+        "1|-1|failed");
+    assert_int_equal(world_count(w, "select count(*) from settle.social_sync_ledger"), 1);
 }
 
 /* Whose clock is ahead must not be right for ever. */
@@ -933,6 +1167,9 @@ int main(void)
                                reset),
         cmocka_unit_test_setup(test_what_a_worker_still_has_is_not_handed_out_though_it_was_sent_back, reset),
         cmocka_unit_test_setup(test_it_is_not_handed_out_for_ever_nor_once_its_post_is_known, reset),
+        cmocka_unit_test_setup(test_what_is_to_be_tried_again_before_it_is_failed_is_handed_out, reset),
+        cmocka_unit_test_setup(
+            test_a_silent_workers_publication_goes_to_the_next_though_an_earlier_post_is_known, reset),
         cmocka_unit_test_setup(test_what_a_silent_worker_has_published_is_not_handed_out, reset),
         cmocka_unit_test_setup(test_a_failure_is_tried_again_while_it_may_be, reset),
         cmocka_unit_test_setup(test_the_wait_before_the_next_try_doubles, reset),
@@ -941,6 +1178,7 @@ int main(void)
         cmocka_unit_test_setup(test_a_word_about_a_settled_one_is_weighed_as_the_function_weighs, reset),
         cmocka_unit_test_setup(test_a_word_that_a_persons_outweighs_counts_when_that_is_taken_back, reset),
         cmocka_unit_test_setup(test_so_does_one_that_names_no_post, reset),
+        cmocka_unit_test_setup(test_what_was_sent_while_a_persons_word_stands_is_not_sent_again, reset),
         cmocka_unit_test_setup(test_a_post_that_comes_while_a_persons_word_stands_is_the_publications, reset),
         cmocka_unit_test_setup(test_a_word_gives_way_to_a_stronger_webhook_that_came_before, reset),
         cmocka_unit_test_setup(test_what_a_worker_holds_is_not_timed_out, reset),
@@ -950,7 +1188,12 @@ int main(void)
         cmocka_unit_test_setup(test_a_late_worker_is_overtaken_also_where_no_post_is_known, reset),
         cmocka_unit_test_setup(test_who_never_took_it_may_speak_while_nobody_has_it, reset),
         cmocka_unit_test_setup(test_a_result_that_waited_for_a_claim_is_too_late, reset),
+        cmocka_unit_test_setup(test_who_took_it_last_is_not_told_by_the_clock, reset),
+        cmocka_unit_test_setup(test_a_next_try_by_a_clock_that_was_ahead_is_none, reset),
         cmocka_unit_test_setup(test_a_failure_for_good_is_heard_also_while_it_waits_for_a_try, reset),
+        cmocka_unit_test_setup(test_a_result_that_is_sent_again_changes_nothing, reset),
+        cmocka_unit_test_setup(test_a_word_that_a_settled_one_rests_on_from_now_shows, reset),
+        cmocka_unit_test_setup(test_a_word_that_does_not_count_now_is_kept, reset),
         cmocka_unit_test_setup(test_what_has_not_happened_yet_happens_now, reset),
         cmocka_unit_test_setup(test_a_post_that_is_not_taken_is_in_the_ledger, reset),
         cmocka_unit_test_setup(test_whoever_names_the_post_may_speak_of_it, reset),

@@ -12,19 +12,20 @@ static const struct breaker_options usual = {
 struct stage {
     struct breaker b;
     const struct breaker_options *o;
-    int64_t now_us, eras[256];
+    int64_t now_us;
+    struct breaker_pass passes[256];
     size_t ntaken;
 };
 
 static void take(struct stage *s, enum missing want)
 {
     struct breaker before = s->b;
-    int64_t era = -1;
+    struct breaker_pass pass;
 
-    assert_int_equal(breaker_take(&s->b, s->o, s->now_us, &era), want);
+    assert_int_equal(breaker_take(&s->b, s->o, s->now_us, &pass), want);
     assert_true(want != MISSING_CIRCUIT_OPEN || breaker_eq(&s->b, &before)); /* nothing to write */
     if (want == MISSING_NONE)
-        s->eras[s->ntaken++] = era;
+        s->passes[s->ntaken++] = pass;
 }
 
 /* "go": may; "open", "exhausted": may not; "ok", "bad", "nothing": what came back to the newest permit, or with ":N" to the
@@ -36,7 +37,8 @@ static void play(struct stage *s, const char *story)
     while (rest.at) {
         struct span word = span_cut(&rest, ' '), number = word;
         struct span what = span_cut(&number, ':');
-        int64_t era = s->ntaken ? s->eras[(number.at ? (size_t)atoi(number.at) : s->ntaken) - 1] : 0;
+        const struct breaker_pass *pass =
+            &s->passes[s->ntaken ? (number.at ? (size_t)atoi(number.at) : s->ntaken) - 1 : 0];
         if (word.at[0] == '+')
             s->now_us += atoi(word.at) * SECOND_US;
         else if (span_eq(what, SPAN("go")))
@@ -46,11 +48,11 @@ static void play(struct stage *s, const char *story)
         else if (span_eq(what, SPAN("exhausted")))
             take(s, MISSING_HALF_OPEN_PROBE_EXHAUSTED);
         else if (span_eq(what, SPAN("ok")))
-            breaker_note(&s->b, s->o, era, BREAKER_SUCCESS, s->now_us);
+            breaker_note(&s->b, s->o, pass, BREAKER_SUCCESS, s->now_us);
         else if (span_eq(what, SPAN("bad")))
-            breaker_note(&s->b, s->o, era, BREAKER_FAILURE, s->now_us);
+            breaker_note(&s->b, s->o, pass, BREAKER_FAILURE, s->now_us);
         else if (span_eq(what, SPAN("nothing")))
-            breaker_note(&s->b, s->o, era, BREAKER_NEITHER, s->now_us);
+            breaker_note(&s->b, s->o, pass, BREAKER_NEITHER, s->now_us);
         else
             fail_msg("no such word: %.*s", SPAN_ARG(what));
     }
@@ -89,6 +91,10 @@ static void stories(void **state)
         {"it gives back no other time's permit",    "go " FIVE_BAD " +300 go go go nothing:1 exhausted",
          BREAKER_HALF_OPEN,                                                                                                                          5, 2},
         {"those that are over are no more",         FIVE_BAD " +300 go +30 go go +30 nothing go go exhausted",
+         BREAKER_HALF_OPEN,                                                                                                                          5, 2},
+        {"one that is over gives back no other's",  FIVE_BAD " +300 go +30 go go +30 go nothing:6 exhausted",
+         BREAKER_HALF_OPEN,                                                                                                                          5, 2},
+        {"nor before anybody has noticed",          FIVE_BAD " +300 go +30 go go +30 nothing:6 go exhausted",
          BREAKER_HALF_OPEN,                                                                                                                          5, 2},
         {"permits that nobody reports are over",
          FIVE_BAD " +300 go go go +59 exhausted +1 go go go exhausted",                                                           BREAKER_HALF_OPEN, 5, 2},
@@ -162,17 +168,17 @@ static void any_order(void **state)
         for (size_t step = 0; step < 200; step++) {
             struct breaker before = s.b;
             enum missing why = MISSING_NONE;
-            int64_t era;
+            struct breaker_pass pass;
             unsigned choice = (unsigned)rand_r(&seed) % 8;
             if (choice < 3) {
-                why = breaker_take(&s.b, s.o, s.now_us, &era);
+                why = breaker_take(&s.b, s.o, s.now_us, &pass);
                 if (why == MISSING_NONE)
-                    s.eras[s.ntaken++ % countof(s.eras)] = era;
+                    s.passes[s.ntaken++ % countof(s.passes)] = pass;
                 assert_true((why == MISSING_CIRCUIT_OPEN) ==
                             (before.state == BREAKER_OPEN && s.now_us < before.opened_us + 300 * SECOND_US));
             } else if (choice < 7 && s.ntaken > 0) {
-                size_t taken = s.ntaken < countof(s.eras) ? s.ntaken : countof(s.eras);
-                breaker_note(&s.b, s.o, s.eras[(unsigned)rand_r(&seed) % taken],
+                size_t taken = s.ntaken < countof(s.passes) ? s.ntaken : countof(s.passes);
+                breaker_note(&s.b, s.o, &s.passes[(unsigned)rand_r(&seed) % taken],
                              choice == 3   ? BREAKER_SUCCESS
                              : choice == 6 ? BREAKER_NEITHER
                                            : BREAKER_FAILURE,

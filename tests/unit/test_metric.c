@@ -121,6 +121,10 @@ static void all_platforms(void)
     metric_set(RECONCILE_CHECKED, 0, 0, 20);
     metric_set(RECONCILE_CHECKED, METRIC_NO_PLATFORM, 0, 2);
     metric_set(BREAKER_STATE, 0, 1, 1);
+    metric_set(PUBLICATIONS, 0, 0, 9);  /* pending: for the workers */
+    metric_set(PUBLICATIONS, 0, 2, 50); /* processing */
+    metric_set(PUBLICATIONS, 1, 3, 5);  /* retry */
+    metric_set(PUBLICATIONS, 1, 4, 700);
 }
 
 /* The names of the requirements, beside our own. */
@@ -140,6 +144,7 @@ static void test_aliases_show_the_same(void **state)
     assert_line("total_checked 22");
     assert_line("marked_failed 12");
     assert_line("skipped 0");
+    assert_line("queue_depth 55");
     for (size_t i = 0; i < countof(unknown); i++) /* no run has said so */
         assert_null(strstr(page(), unknown[i]));
     in_child(3, nothing);

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include <jansson.h>
+
 #define VERIFY                                                                                               \
     "verify: {algorithm: hmac-sha256, header: x-sig, layout: single, encoding: hex, signed: \"{body}\"}\n"
 #define REST "payloads:\n  - {when: /id, post: /id}\nsuccess: [done]\nfailure: [broken]\n"
@@ -30,6 +32,21 @@ static struct platforms *load(const char *file, const char *text, struct err *er
     return set;
 }
 
+/* All words of which platform_decides says anything, and no others. */
+static void assert_deciding(const struct platform *p)
+{
+    struct arena *arena = arena_open(1024);
+    json_t *words = json_loadb(platform_deciding(p, arena).at, platform_deciding(p, arena).len, 0, NULL),
+           *word;
+    size_t i;
+
+    json_array_foreach(words, i, word)
+        assert_int_not_equal(platform_decides(p, span_of(json_string_value(word))), 0);
+    assert_int_equal(i, 1 + p->nsuccess + p->nfailure);
+    json_decref(words);
+    arena_close(arena);
+}
+
 static void test_the_built_in_platforms_are_there_in_order(void **state)
 {
     static const char *const names[] = {"instagram", "tiktok", "youtube"};
@@ -47,8 +64,10 @@ static void test_the_built_in_platforms_are_there_in_order(void **state)
         assert_int_equal(platform_decides(p, SPAN("Published")), 0);
         assert_int_equal(platform_decides(p, SPAN_NONE), 0);
     }
-    for (size_t i = 0; i < countof(names); i++)
+    for (size_t i = 0; i < countof(names); i++) {
         assert_int_equal(platform_decides(platforms_find(set, span_of(names[i])), SPAN("failed")), -1);
+        assert_deciding(platforms_find(set, span_of(names[i])));
+    }
     assert_null(platforms_find(set, SPAN("myspace")));
     platforms_close(set);
 }
@@ -65,6 +84,7 @@ static void test_a_file_of_the_operator_adds_or_replaces(void **state)
     assert_string_equal(platforms_at(set, 0)->name.at, "acme");
     assert_int_equal(platform_decides(platforms_at(set, 0), SPAN("done")), 1);
     assert_int_equal(platform_decides(platforms_at(set, 0), SPAN("published")), 1);
+    assert_deciding(platforms_at(set, 0));
     platforms_close(set);
 
     set =

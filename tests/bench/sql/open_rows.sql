@@ -49,7 +49,7 @@ cross join lateral (select now() - (:rows - n) * interval '1 second' - interval 
                            n <= :rows - 10000 and :every > 0 and n % greatest(:every, 1) = 0) as row (born, young, stale);
 \if :is_side
 insert into settle.publish_open
-select id, source, platform, status, updated_at
+select id, source, platform, status, updated_at, user_id_str
 from settle.publish_logs
 where status in ('pending', 'processing', 'retry');
 alter table settle.publish_logs enable trigger user;
