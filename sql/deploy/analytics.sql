@@ -65,7 +65,7 @@ select d.date,
        marked.is_dirty,
        marked.is_dirty or d.attempts > 0 or d.is_partial and d.date < (now() at time zone 'UTC')::date as is_stale
 from settle.aggregate_days as d
-cross join lateral (select exists (select from settle.dirty_days as m where m.date = d.date) as is_dirty) as marked
+cross join lateral (select exists (select from settle.dirty_days as m where m.date = d.date) as is_dirty offset 0) as marked
 where d.aggregated_at is not null;
 comment on view settle.day_states is 'each aggregated day: what its second count said, and whether anything has changed since';
 
