@@ -104,6 +104,7 @@ static void go(struct call *c);
 static void queue(struct call *c);
 static void api_turn(void *api);
 static void lane_turn(struct lane *l, int64_t now_us);
+static void give_up(struct call *c, const struct err *why);
 static struct call *lane_take(struct lane *l);
 static void send_statement(struct call *c, struct pg *pg);
 static void send_page(struct call *c, struct pg *pg, int64_t deadline_us);
@@ -444,13 +445,7 @@ static void lane_turn(struct lane *l, int64_t now_us)
         if (!l->first->tie.req) { /* nobody waits for it, and nothing is done yet */
             call_end(lane_take(l));
         } else if (now_us - l->first->queued_boot_us > QUEUE_WAIT_MS * INT64_C(1000)) {
-            struct call *c = lane_take(l);
-            if (c->stream && c->asked_again++ < PAGE_AGAIN_MAX) {
-                queue(c);
-            } else {
-                refuse(c, pg ? &busy : &down);
-                call_end(c);
-            }
+            give_up(lane_take(l), pg ? &busy : &down);
         } else if (pg && pg_waiting(pg) == 0) {
             send_statement(lane_take(l), pg);
             pg = links_pg_least(l->links);
@@ -458,6 +453,17 @@ static void lane_turn(struct lane *l, int64_t now_us)
             break;
         }
     }
+}
+
+/* It has waited long enough, or failed; an export under way stands in line again. */
+static void give_up(struct call *c, const struct err *why)
+{
+    if (c->stream && c->asked_again++ < PAGE_AGAIN_MAX) {
+        queue(c);
+        return;
+    }
+    refuse(c, why);
+    call_end(c);
 }
 
 static struct call *lane_take(struct lane *l)
@@ -619,13 +625,10 @@ static void after_page(void *call, const struct pg_rows *rows, const struct err 
         call_end(c);
     } else if (!err && pg_int(rows, 0, 0) == 200) {
         put_page(c, rows);
-    } else if (err && c->stream && c->asked_again++ < PAGE_AGAIN_MAX) {
-        queue(c);
+    } else if (err) {
+        give_up(c, err);
     } else {
-        if (err)
-            refuse(c, err);
-        else
-            answer_row(c, rows);
+        answer_row(c, rows);
         call_end(c);
     }
 }

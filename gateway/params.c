@@ -266,6 +266,8 @@ static enum status read_row(struct reading *r, size_t row, size_t *path_at, stru
     case FROM_BODY:
         if (p->type == PARAM_WHOLE)
             put_text(r, p, r->input->body);
+        else if (r->nodes[row] && p->type == PARAM_LIST)
+            put_list(r, p, r->nodes[row]);
         else if (r->nodes[row])
             put_member(r, p, r->nodes[row]);
         else
@@ -291,13 +293,8 @@ static void put_member(struct reading *r, const struct param *p, uint32_t node)
                  : p->type == PARAM_BOOL   ? type == DOC_TRUE || type == DOC_FALSE
                  : p->type == PARAM_AMOUNT ? type == DOC_NUMBER || type == DOC_STRING
                  : p->type == PARAM_OBJECT ? type == DOC_OBJECT
-                 : p->type == PARAM_LIST   ? type == DOC_ARRAY
                                            : type == DOC_STRING;
 
-    if (right && p->type == PARAM_LIST) {
-        put_list(r, p, node);
-        return;
-    }
     if (right)
         text = p->type == PARAM_OBJECT ? doc_raw(&r->body, node) : doc_text(&r->body, node, r->arena);
     if (text.at)
@@ -315,7 +312,7 @@ static void put_list(struct reading *r, const struct param *p, uint32_t list)
 
     for (uint32_t at = list + 1; at < nodes[list].next; at = nodes[at].next)
         n++;
-    if (n < (size_t)p->min || n > (size_t)p->max) {
+    if (nodes[list].type != DOC_ARRAY || n < (size_t)p->min || n > (size_t)p->max) {
         complain(r, span_of(p->name), message_of(p, r->arena));
         return;
     }
