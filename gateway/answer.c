@@ -60,6 +60,13 @@ static const struct answer_kind kinds[] = {
     {"unmatched",              409, "The receipt is of no publication",     "None is registered for its post.",                 false},
     {"unknown_task_type",      400, "There is no such type of task",        "Known: platform_insights.",                        false},
     {"no_seal_key",            503, "Tokens cannot be stored",              "connections.key_file is not set or not good.",     false},
+    {"cost_conflict",          409, "A key is of another cost",             "Nothing was stored; errors names the records.",
+     false                                                                                                                           },
+    {"cost_out_of_time",       422, "A cost cannot be taken",               "Nothing was stored; errors names the records.",
+     false                                                                                                                           },
+    {"range_reversed",         400, "The range ends before it begins",
+     "Give an end_date that is not before start_date.",                                                                         false},
+    {"range_too_long",         400, "The range is too long",                "At most 366 days at once; of an export, 3660.",    false},
     {"lock_held",              409, "Another run is under way",             NULL,                                               false},
     {"run_failed",             503, "The run failed",                       NULL,                                               true },
     {"run_timeout",            503, "The run took too long",                NULL,                                               true },
@@ -190,16 +197,22 @@ void answer_body(h2o_req_t *req, const struct id *request_id, int code, const ch
     h2o_iovec_t bytes = h2o_iovec_init(body.at, body.len);
     bool is_head = span_eq((struct span){req->method.base, req->method.len}, SPAN("HEAD"));
 
+    answer_head(req, request_id, code, content_type, code == 204 ? SIZE_MAX : body.len);
+    h2o_start_response(req, &whole);
+    h2o_send(req, &bytes, is_head || body.len == 0 ? 0 : 1, H2O_SEND_STATE_FINAL);
+}
+
+void answer_head(h2o_req_t *req, const struct id *request_id, int code, const char *content_type,
+                 size_t length)
+{
     req->res.status = code;
     req->res.reason = answer_reason(code);
-    req->res.content_length = code == 204 ? SIZE_MAX : body.len; /* unknown, h2o sends it in chunks */
+    req->res.content_length = length;
     h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_CONTENT_TYPE, NULL, content_type,
                    strlen(content_type));
     add_request_id(req, request_id);
     if (req->conn->ctx->shutdown_requested)
         req->http1_is_persistent = 0;
-    h2o_start_response(req, &whole);
-    h2o_send(req, &bytes, is_head || body.len == 0 ? 0 : 1, H2O_SEND_STATE_FINAL);
 }
 
 static void add_request_id(h2o_req_t *req, const struct id *request_id)

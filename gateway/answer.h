@@ -39,6 +39,10 @@ void answer_overload(h2o_req_t *req, const struct id *request_id, unsigned retry
 void answer_body(h2o_req_t *req, const struct id *request_id, int code, const char *content_type,
                  struct span body);
 
+/* What stands before each body: status and headers. length SIZE_MAX: not known, it is sent in chunks. content_type: a literal. */
+void answer_head(h2o_req_t *req, const struct id *request_id, int code, const char *content_type,
+                 size_t length);
+
 const char *answer_reason(int code); /* "Not Found" */
 
 #endif

@@ -12,6 +12,7 @@
 #include "links.h"
 #include "openapi.h"
 #include "routes.h"
+#include "stream.h"
 #include "tie.h"
 
 #include <stdlib.h>
@@ -22,9 +23,10 @@ enum {
     STATEMENT_TIMEOUT_MS = 5000,
     QUEUE_MAX = 128,      /* calls that wait for a connection, a lane */
     QUEUE_WAIT_MS = 2000, /* longest wait; also bridges a reconnect */
-    ASK_AGAIN_MAX = 3,    /* of a statement that says status 0 */
+    ASK_AGAIN_MAX = 3,    /* of a statement that says status 0, or that Postgres has undone */
+    EXPORT_ROWS = 1000,   /* a page: up to half a megabyte */
+    PAGE_AGAIN_MAX = 10,  /* of the same page: an export under way outlives a short fault */
     REDIS_CONNECT_TIMEOUT_MS = 1000,
-    MAX_BODY_BYTES = 64 * 1024,
     MAX_CONNECTIONS = 256,
     REQUEST_MS = 10000,
     CALL_ARENA_BYTES = 8192,
@@ -54,10 +56,12 @@ struct api {
     struct lane lanes[LANES]; /* KEYS without links if none are wanted */
     struct jobs *jobs;
     struct gauges *gauges;
+    struct streams *streams;
     struct callers *callers; /* NULL: no keys are wanted */
     struct seal_keys *keys;  /* for tokens; NULL: none can be stored */
     /* Those that it began with. */
     const struct platforms *platforms;
+    unsigned cost_days;
 };
 
 /* One request, from its arrival to its answer. Owns its arena, in which it lies itself. */
@@ -76,6 +80,11 @@ struct call {
     struct call *next;   /* in the lane's queue */
     int64_t queued_boot_us;
     unsigned asked_again;
+    struct span errors; /* of a refusal by the statement; absent: none */
+
+    struct stream *stream; /* of an export; NULL: it has not begun. Not to be used once tie.req is NULL */
+    struct span from[3]; /* the row that its next page begins behind: date, tenant, platform; in from_room */
+    char from_room[10 + 255 + 50];
 };
 
 static struct api *api_open(const struct process *self, struct server *server);
@@ -87,6 +96,7 @@ static void on_request(void *api, h2o_req_t *req);
 static struct call *call_begin(struct api *a, h2o_req_t *req);
 static void call_end(struct call *c);
 static enum status admit(struct call *c, struct err *err);
+static enum status check_size(struct call *c, struct err *err);
 static void begin(struct call *c);
 static enum status find_route(struct call *c, struct span ret_path[PATH_VALUES_MAX], struct err *err);
 static enum status read_values(struct call *c, struct span path[PATH_VALUES_MAX], struct err *err);
@@ -96,13 +106,20 @@ static void go(struct call *c);
 static void queue(struct call *c);
 static void api_turn(void *api);
 static void lane_turn(struct lane *l, int64_t now_us);
+static void give_up(struct call *c, const struct err *why);
 static struct call *lane_take(struct lane *l);
 static void send_statement(struct call *c, struct pg *pg);
+static void send_page(struct call *c, struct pg *pg, int64_t deadline_us);
 static void ask_for_key(struct call *c, struct pg *pg, int64_t deadline_us);
 static void after_key(void *call, const struct pg_rows *rows, const struct err *err);
 static enum status prove(struct call *c, const struct pg_rows *rows, struct err *err);
 static void after_statement(void *call, const struct pg_rows *rows, const struct err *err);
 static void answer_row(struct call *c, const struct pg_rows *rows);
+static void after_page(void *call, const struct pg_rows *rows, const struct err *err);
+static void put_page(struct call *c, const struct pg_rows *rows);
+static void begin_stream(struct call *c);
+static void on_page_taken(void *call);
+static void on_page_left(void *call);
 static void add_next_link(struct call *c, struct span cursor);
 static void add_location(struct call *c, const char *before, const struct id *id);
 
@@ -122,7 +139,7 @@ static void count(int code);
 int admin_run(const struct process *self)
 {
     const struct server_limits limits = {
-        .max_body_bytes = MAX_BODY_BYTES,
+        .max_body_bytes = COSTS_BODY_MAX,
         .max_connections = MAX_CONNECTIONS,
         .request_ms = REQUEST_MS,
         .drain_ms = DRAIN_MS,
@@ -161,6 +178,8 @@ static struct api *api_open(const struct process *self, struct server *server)
     lane_open(a, self, READS);
     lane_open(a, self, WRITES);
     a->jobs = jobs_open(server, self->settings->config);
+    a->cost_days = self->settings->config->retention.cost_days;
+    a->streams = streams_open(server_loop(server));
     a->gauges = gauges_open(server, a->lanes[READS].links, self->settings->platforms);
     server_handle(server, on_request, on_malformed, a);
     server_add_chore(server, api_turn, a);
@@ -187,6 +206,7 @@ static void api_close(struct api *a)
             call_end(c);
         }
     gauges_close(a->gauges);
+    streams_close(a->streams);
     callers_close(a->callers);
     seal_keys_close(a->keys);
     free(a);
@@ -270,11 +290,28 @@ static enum status admit(struct call *c, struct err *err)
 {
     h2o_req_t *req = c->tie.req;
 
+    if (check_size(c, err))
+        return err->code;
     if (c->api->callers && caller_read(header_of(req, "authorization"), &c->key, err))
         return err->code;
     return auth_check(c->api->callers != NULL, (struct span){req->method.base, req->method.len},
                       (struct span){req->input.authority.base, req->input.authority.len},
                       header_of(req, "content-type"), err);
+}
+
+/* The server takes what the largest may bring. */
+static enum status check_size(struct call *c, struct err *err)
+{
+    const h2o_req_t *req = c->tie.req;
+    struct span target = {req->path.base, req->path.len}, path = span_cut(&target, '?');
+    size_t most;
+
+    if (req->entity.len <= BODY_MAX)
+        return OK;
+    most = route_body_max((struct span){req->method.base, req->method.len}, path);
+    if (req->entity.len <= most)
+        return OK;
+    return err_cause(err, INVALID, "too_large", "more than %zu bytes", most);
 }
 
 /* Who asks is known. */
@@ -323,6 +360,7 @@ static enum status read_values(struct call *c, struct span path[PATH_VALUES_MAX]
         .actor = c->caller.actor,
         .tenant = c->caller.tenant,
         .wall_us = server_wall_us(c->api->server),
+        .cost_days = c->api->cost_days,
         .keys = c->api->keys,
         .platforms = c->api->platforms,
     };
@@ -354,6 +392,7 @@ static void go(struct call *c)
     switch (c->route->kind) {
     case ROUTE_READ:
     case ROUTE_WRITE:
+    case ROUTE_EXPORT:
     case ROUTE_OVERRIDE: /* once the caller is seen to see the publication */
         queue(c);
         break;
@@ -376,7 +415,7 @@ static void queue(struct call *c)
     struct lane *l = c->lane = &c->api->lanes[lane];
     const struct err full = {.code = BUSY, .cause = "overload", .text = "too many requests wait"};
 
-    if (l->ncalls == QUEUE_MAX) {
+    if (l->ncalls >= QUEUE_MAX && !c->stream) {
         refuse(c, &full);
         call_end(c);
         return;
@@ -410,9 +449,7 @@ static void lane_turn(struct lane *l, int64_t now_us)
         if (!l->first->tie.req) { /* nobody waits for it, and nothing is done yet */
             call_end(lane_take(l));
         } else if (now_us - l->first->queued_boot_us > QUEUE_WAIT_MS * INT64_C(1000)) {
-            struct call *c = lane_take(l);
-            refuse(c, pg ? &busy : &down);
-            call_end(c);
+            give_up(lane_take(l), pg ? &busy : &down);
         } else if (pg && pg_waiting(pg) == 0) {
             send_statement(lane_take(l), pg);
             pg = links_pg_least(l->links);
@@ -420,6 +457,17 @@ static void lane_turn(struct lane *l, int64_t now_us)
             break;
         }
     }
+}
+
+/* It has waited long enough, or failed; an export under way stands in line again. */
+static void give_up(struct call *c, const struct err *why)
+{
+    if (c->stream && c->asked_again++ < PAGE_AGAIN_MAX) {
+        queue(c);
+        return;
+    }
+    refuse(c, why);
+    call_end(c);
 }
 
 static struct call *lane_take(struct lane *l)
@@ -443,6 +491,10 @@ static void send_statement(struct call *c, struct pg *pg)
         ask_for_key(c, pg, deadline_us);
         return;
     }
+    if (c->route->kind == ROUTE_EXPORT) {
+        send_page(c, pg, deadline_us);
+        return;
+    }
     pg_args_init(&args, c->arena);
     if (c->route->kind == ROUTE_OVERRIDE)
         pg_arg_uuid(&args, &c->params.values[OVERRIDE_LOG_ID].id);
@@ -450,6 +502,22 @@ static void send_statement(struct call *c, struct pg *pg)
         params_bind(&c->params, &args);
     caller_enter(&c->caller, pg, c->arena);
     pg_send(pg, c->route->sql, &args, deadline_us, after_statement, c);
+}
+
+/* What one page needs goes with it: there may be many. */
+static void send_page(struct call *c, struct pg *pg, int64_t deadline_us)
+{
+    struct arena *arena = arena_open(CALL_ARENA_BYTES);
+    struct pg_args args;
+
+    pg_args_init(&args, arena);
+    params_bind(&c->params, &args);
+    pg_arg_int(&args, EXPORT_ROWS);
+    for (size_t i = 0; i < countof(c->from); i++)
+        pg_arg_text(&args, c->from[i]);
+    caller_enter(&c->caller, pg, arena);
+    pg_send(pg, c->route->sql, &args, deadline_us, after_page, c);
+    arena_close(arena);
 }
 
 static void ask_for_key(struct call *c, struct pg *pg, int64_t deadline_us)
@@ -496,6 +564,10 @@ static void after_statement(void *call, const struct pg_rows *rows, const struct
     const struct err none = {.code = INVALID, .cause = "not_found", .text = "there is none with this id"};
     struct call *c = call;
 
+    if (err && strncmp(err->sqlstate, "40", 2) == 0 && c->asked_again++ < ASK_AGAIN_MAX) {
+        queue(c); /* nothing of it is done: another transaction was in its way */
+        return;
+    }
     if (err) {
         struct err why = *err;
 
@@ -530,6 +602,8 @@ static void answer_row(struct call *c, const struct pg_rows *rows)
     if (status < 200 || status >= 400) {
         const char *unseen = c->caller.tenant.at && c->route->unseen ? c->route->unseen : "overload";
 
+        if (!pg_is_null(rows, 0, 2))
+            c->errors = arena_copy(c->arena, pg_bytes(rows, 0, 2));
         /* After several tries. 0: still being written, perhaps by another tenant; -1: it changes too fast. */
         err_cause(&err, status > 0 ? BROKEN : BUSY,
                   status > 0    ? arena_copy(c->arena, body).at
@@ -544,6 +618,68 @@ static void answer_row(struct call *c, const struct pg_rows *rows)
     if (!pg_is_null(rows, 0, 2))
         add_next_link(c, pg_bytes(rows, 0, 2));
     answer(c, status, "application/json", body);
+}
+
+/* An export: its first page may be refused, and the next ones can be asked for again. */
+static void after_page(void *call, const struct pg_rows *rows, const struct err *err)
+{
+    struct call *c = call;
+
+    if (!c->tie.req) {
+        call_end(c);
+    } else if (!err && pg_int(rows, 0, 0) == 200) {
+        put_page(c, rows);
+    } else if (err) {
+        give_up(c, err);
+    } else {
+        answer_row(c, rows);
+        call_end(c);
+    }
+}
+
+static void put_page(struct call *c, const struct pg_rows *rows)
+{
+    bool is_head = span_eq((struct span){c->tie.req->method.base, c->tie.req->method.len}, SPAN("HEAD"));
+    bool is_last = is_head || pg_is_null(rows, 0, 2);
+    char *at = c->from_room;
+
+    for (size_t i = 0; i < countof(c->from) && !is_last; i++) {
+        struct span part = pg_bytes(rows, 0, 2 + i);
+
+        assert(part.len <= (size_t)(c->from_room + sizeof(c->from_room) - at));
+        c->from[i] = (struct span){at, part.len};
+        memcpy(at, part.at, part.len);
+        at += part.len;
+    }
+    c->asked_again = 0;
+    if (!c->stream)
+        begin_stream(c);
+    stream_put(c->stream, is_head ? SPAN("") : pg_bytes(rows, 0, 1), is_last);
+    if (is_last)
+        call_end(c);
+}
+
+static void begin_stream(struct call *c)
+{
+    const struct stream_events events = {on_page_taken, on_page_left, c};
+    h2o_req_t *req = c->tie.req;
+
+    count(200);
+    h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_CACHE_CONTROL, NULL, H2O_STRLIT("no-store"));
+    h2o_add_header_by_str(&req->pool, &req->res.headers, H2O_STRLIT("content-disposition"), 0, NULL,
+                          H2O_STRLIT("attachment; filename=\"daily_aggregates.csv\""));
+    c->stream =
+        stream_open(c->api->streams, req, &c->request_id, "text/csv; charset=utf-8; header=present", &events);
+}
+
+static void on_page_taken(void *call)
+{
+    queue(call);
+}
+
+static void on_page_left(void *call)
+{
+    call_end(call);
 }
 
 static void add_next_link(struct call *c, struct span cursor)
@@ -693,6 +829,10 @@ static void refuse(struct call *c, const struct err *err)
                  LOG_TEXT("path", c->route ? c->route->path : ""), LOG_ERR(err));
     if (!req)
         return;
+    if (c->stream) {
+        stream_break(c->stream);
+        return;
+    }
     count(kind->code);
     if (kind->code == 401)
         h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_WWW_AUTHENTICATE, NULL,
@@ -703,16 +843,25 @@ static void refuse(struct call *c, const struct err *err)
 /* [{"field": ..., "message": ...}], absent if no field is to blame. */
 static struct span errors_text(struct call *c)
 {
-    const char *text = "";
+    const char *pieces[PARAM_ERRORS_MAX];
+    size_t len = sizeof("[]");
+    char *text, *at;
 
+    if (c->params.nerrors == 0)
+        return c->errors;
     for (size_t i = 0; i < c->params.nerrors; i++) {
         const struct field_error *e = &c->params.errors[i];
 
-        text = arena_print(c->arena, "%s%s{\"field\":%.*s,\"message\":%.*s}", text, i > 0 ? "," : "",
-                           SPAN_ARG(doc_quote(e->field, c->arena)),
-                           SPAN_ARG(doc_quote(span_of(e->message), c->arena)));
+        pieces[i] = arena_print(c->arena, "%c{\"field\":%.*s,\"message\":%.*s}", i > 0 ? ',' : '[',
+                                SPAN_ARG(doc_quote(e->field, c->arena)),
+                                SPAN_ARG(doc_quote(span_of(e->message), c->arena)));
+        len += strlen(pieces[i]);
     }
-    return c->params.nerrors > 0 ? span_of(arena_print(c->arena, "[%s]", text)) : SPAN_NONE;
+    at = text = arena_alloc(c->arena, len);
+    for (size_t i = 0; i < c->params.nerrors; i++)
+        at = stpcpy(at, pieces[i]);
+    stpcpy(at, "]");
+    return span_of(text);
 }
 
 /* The server has answered it: framing in doubt. */

@@ -30,10 +30,15 @@ struct reading {
 };
 
 static size_t encode(char c, char ret[3]);
+static void bind_list(const struct param_value *v, struct pg_args *args);
 static enum status read_body(struct reading *r, struct err *err);
+static void read_members(struct reading *r, uint32_t object);
 static void read_query(struct reading *r);
 static enum status read_row(struct reading *r, size_t row, size_t *path_at, struct err *err);
 static void put_member(struct reading *r, const struct param *p, uint32_t node);
+static void put_list(struct reading *r, const struct param *p, uint32_t list);
+static void put_object(struct reading *r, const struct param *p, uint32_t object, size_t nth,
+                       struct param_value *columns);
 static void put_text(struct reading *r, const struct param *p, struct span text);
 static void put_words(struct reading *r, const struct param *p);
 static void check_tenant(struct reading *r, const struct param *p);
@@ -51,6 +56,7 @@ static struct span decode(struct span text, bool form, struct arena *arena);
 static bool decode_hex(struct span text, struct arena *arena, struct span *ret);
 static int hex_digit(char c);
 static bool parse(const struct param *p, struct span text, struct arena *arena, struct param_value *ret);
+static bool is_amount(struct span s, int64_t whole_max, int64_t decimals_max);
 static bool is_word(struct span s);
 static bool is_visible(struct span s);
 static bool is_one_of(struct span s, const char *words);
@@ -92,6 +98,8 @@ void params_bind(const struct params *p, struct pg_args *args)
         case PARAM_CHOICE:
         case PARAM_ACTOR:
         case PARAM_WORDS:
+        case PARAM_DATE:
+        case PARAM_AMOUNT:
             pg_arg_text(args, v->text);
             break;
         case PARAM_INT:
@@ -118,11 +126,33 @@ void params_bind(const struct params *p, struct pg_args *args)
         case PARAM_WHOLE:
             pg_arg_json(args, v->text);
             break;
+        case PARAM_LIST:
+            bind_list(v, args);
+            break;
         case PARAM_CURSOR: /* was put as its parts */
+        case PARAM_COST_DAYS:
         case PARAM_ROUTE:
             abort();
         }
     }
+}
+
+/* Times and integers as such, all else as texts. An integer has a default, or must be given. */
+static void bind_list(const struct param_value *v, struct pg_args *args)
+{
+    int64_t *numbers = arena_alloc(args->arena, v->neach * sizeof(*numbers));
+    struct span *texts = arena_alloc(args->arena, v->neach * sizeof(*texts));
+
+    for (size_t i = 0; i < v->neach; i++) {
+        numbers[i] = v->each[i].given ? v->each[i].number : TIME_NONE;
+        texts[i] = v->each[i].text;
+    }
+    if (v->each[0].type == PARAM_TIME)
+        pg_arg_times(args, numbers, v->neach);
+    else if (v->each[0].type == PARAM_INT)
+        pg_arg_ints(args, numbers, v->neach);
+    else
+        pg_arg_texts(args, texts, v->neach);
 }
 
 bool param_fits(const struct param *p, struct span text)
@@ -175,16 +205,22 @@ static size_t encode(char c, char ret[3])
     return 3;
 }
 
-/* Finds each member's row; what has none is refused, so that a misspelt name is not taken for its default. */
 static enum status read_body(struct reading *r, struct err *err)
 {
-    uint32_t name, value;
-
     if (doc_parse(&r->body, r->input->body, r->arena, err))
         return err->code;
     if (r->body.nodes[0].type != DOC_OBJECT)
         return err_cause(err, INVALID, "malformed_json", "the body must be a JSON object");
-    for (name = 1; name < r->body.nodes[0].next; name = r->body.nodes[value].next) {
+    read_members(r, 0);
+    return OK;
+}
+
+/* Finds each member's row; what has none is refused, so that a misspelt name is not taken for its default. */
+static void read_members(struct reading *r, uint32_t object)
+{
+    uint32_t name, value;
+
+    for (name = object + 1; name < r->body.nodes[object].next; name = r->body.nodes[value].next) {
         struct span text = doc_text(&r->body, name, r->arena);
         size_t row = row_of(r, FROM_BODY, text);
 
@@ -194,7 +230,6 @@ static enum status read_body(struct reading *r, struct err *err)
         else
             r->nodes[row] = r->body.nodes[value].type == DOC_NULL ? 0 : value;
     }
-    return OK;
 }
 
 static void read_query(struct reading *r)
@@ -233,6 +268,8 @@ static enum status read_row(struct reading *r, size_t row, size_t *path_at, stru
     case FROM_BODY:
         if (p->type == PARAM_WHOLE)
             put_text(r, p, r->input->body);
+        else if (r->nodes[row] && p->type == PARAM_LIST)
+            put_list(r, p, r->nodes[row]);
         else if (r->nodes[row])
             put_member(r, p, r->nodes[row]);
         else
@@ -256,6 +293,7 @@ static void put_member(struct reading *r, const struct param *p, uint32_t node)
     struct span text = SPAN_NONE;
     bool right = p->type == PARAM_INT      ? type == DOC_NUMBER
                  : p->type == PARAM_BOOL   ? type == DOC_TRUE || type == DOC_FALSE
+                 : p->type == PARAM_AMOUNT ? type == DOC_NUMBER || type == DOC_STRING
                  : p->type == PARAM_OBJECT ? type == DOC_OBJECT
                                            : type == DOC_STRING;
 
@@ -266,6 +304,59 @@ static void put_member(struct reading *r, const struct param *p, uint32_t node)
     else
         complain(r, span_of(p->name),
                  right ? "holds a character that cannot be stored" : message_of(p, r->arena));
+}
+
+static void put_list(struct reading *r, const struct param *p, uint32_t list)
+{
+    const struct doc_node *nodes = r->body.nodes;
+    struct param_value *columns = r->ret->values + r->ret->nvalues;
+    size_t n = 0;
+
+    for (uint32_t at = list + 1; at < nodes[list].next; at = nodes[at].next)
+        n++;
+    if (nodes[list].type != DOC_ARRAY || n < (size_t)p->min || n > (size_t)p->max) {
+        complain(r, span_of(p->name), message_of(p, r->arena));
+        return;
+    }
+    for (size_t i = 0; i < p->nof; i++)
+        *put(r, p) = (struct param_value){
+            .type = p->type, .given = true, .each = arena_zero(r->arena, n * sizeof(*columns)), .neach = n};
+    n = 0;
+    for (uint32_t at = list + 1; at < nodes[list].next && r->ret->nerrors < PARAM_ERRORS_MAX;
+         at = nodes[at].next)
+        put_object(r, p, at, n++, columns);
+}
+
+/* As a body of its own, so that its members are judged as any others. */
+static void put_object(struct reading *r, const struct param *p, uint32_t object, size_t nth,
+                       struct param_value *columns)
+{
+    uint32_t members[PG_ARGS_MAX] = {0};
+    struct params one = {.nvalues = 0};
+    struct reading inner = *r;
+
+    if (r->body.nodes[object].type != DOC_OBJECT) {
+        complain(r, span_of(arena_print(r->arena, "%s[%zu]", p->name, nth)), "must be an object");
+        return;
+    }
+    inner.ret = &one;
+    inner.table = p->of;
+    inner.ntable = p->nof;
+    inner.nodes = members;
+    read_members(&inner, object);
+    for (size_t i = 0; i < p->nof; i++) {
+        if (members[i])
+            put_member(&inner, &p->of[i], members[i]);
+        else
+            put_text(&inner, &p->of[i], SPAN_NONE);
+        columns[i].each[nth] = one.values[i];
+    }
+    for (size_t i = 0; i < one.nerrors; i++) {
+        struct span field = one.errors[i].field;
+        const char *named = arena_print(r->arena, "%s[%zu].%.*s", p->name, nth, SPAN_ARG(field));
+
+        complain(r, span_of(named), one.errors[i].message);
+    }
 }
 
 static void put_text(struct reading *r, const struct param *p, struct span text)
@@ -282,6 +373,8 @@ static void put_text(struct reading *r, const struct param *p, struct span text)
         put_secret(r, p, text);
     else if (p->type == PARAM_NEW_ID)
         *put(r, p) = (struct param_value){.type = p->type, .given = true, .id = id_make(r->input->wall_us)};
+    else if (p->type == PARAM_COST_DAYS)
+        *put(r, p) = (struct param_value){.type = PARAM_INT, .given = true, .number = r->input->cost_days};
     else if (p->type == PARAM_ACTOR)
         *put(r, p) = (struct param_value){.type = p->type, .given = true, .text = r->input->actor};
     else if (p->type == PARAM_WORDS)
@@ -424,6 +517,16 @@ static const char *message_of(const struct param *p, struct arena *arena)
         return "must be 64 hex digits";
     case PARAM_TIME:
         return "must be a time with its zone, such as 2026-01-15T10:45:00Z";
+    case PARAM_DATE:
+        return "must be a day since 1970, such as 2026-01-31";
+    case PARAM_AMOUNT:
+        return arena_print(arena,
+                           "must be a decimal such as \"0.25\", of at most %lld digits before the point and "
+                           "%lld behind it, without sign and exponent",
+                           (long long)p->max, (long long)p->min);
+    case PARAM_LIST:
+        return arena_print(arena, "must be a list of %lld to %lld objects", (long long)p->min,
+                           (long long)p->max);
     case PARAM_SECRET:
         return arena_print(arena, "must be %lld to %lld characters of visible ASCII", (long long)p->min,
                            (long long)p->max);
@@ -434,6 +537,7 @@ static const char *message_of(const struct param *p, struct arena *arena)
     case PARAM_NEW_ID:
     case PARAM_ACTOR:
     case PARAM_WORDS:
+    case PARAM_COST_DAYS:
         break;
     }
     return "is wrong";
@@ -531,16 +635,36 @@ static bool parse(const struct param *p, struct span text, struct arena *arena, 
         return text.len == 64 && decode_hex(text, arena, &ret->text);
     case PARAM_TIME:
         return text.len >= RFC3339_BYTES_MIN && moment_parse(text, &ret->number);
+    case PARAM_DATE: /* its midnight tells whether there is such a day */
+        return text.len == strlen("2026-01-31") &&
+               moment_parse(span_of(arena_print(arena, "%.*sT00:00:00Z", SPAN_ARG(text))), &ret->number) &&
+               ret->number >= 0;
+    case PARAM_AMOUNT:
+        return is_amount(text, p->max, p->min);
     case PARAM_OBJECT:
     case PARAM_WHOLE:
         return true; /* read_body has parsed it */
     case PARAM_CURSOR:
+    case PARAM_LIST:
     case PARAM_NEW_ID:
     case PARAM_ACTOR:
     case PARAM_WORDS:
+    case PARAM_COST_DAYS:
         break;
     }
     return false;
+}
+
+/* Postgres reads it: so nothing but digits and one point between them. */
+static bool is_amount(struct span s, int64_t whole_max, int64_t decimals_max)
+{
+    struct span decimals = s, whole = span_cut(&decimals, '.');
+
+    for (size_t i = 0; i < s.len; i++)
+        if ((s.at[i] < '0' || s.at[i] > '9') && s.at + i != whole.at + whole.len)
+            return false;
+    return whole.len >= 1 && whole.len <= (size_t)whole_max &&
+           (!decimals.at || (decimals.len >= 1 && decimals.len <= (size_t)decimals_max));
 }
 
 static bool is_word(struct span s)

@@ -26,15 +26,21 @@ enum param_type {
     PARAM_UUID,
     PARAM_KEY,  /* 64 hex digits: a dedup key */
     PARAM_TIME, /* RFC 3339 with a zone */
+    PARAM_DATE, /* YYYY-MM-DD */
+    PARAM_AMOUNT, /* a decimal of at most max digits before the point and min behind it, as a text or a number; kept as the text
+                     that it is, so that no float ever rounds it */
     PARAM_SECRET, /* min to max of visible ASCII; sealed for the place that the values before it name, so that two values
                      come of it: what is sealed, and the key's id */
     PARAM_OBJECT, /* of JSON */
-    PARAM_CURSOR, /* where a page begins; several values, whose types words names: "time key", "id text" */
-    PARAM_WHOLE,  /* the body as it came; FROM_BODY */
-    PARAM_NEW_ID, /* FROM_SERVER */
-    PARAM_ACTOR,  /* FROM_SERVER: who asks */
-    PARAM_WORDS,  /* FROM_SERVER: the statuses that decide on the platform that the first value names */
-    PARAM_ROUTE,  /* one of words; has chosen the route and is no value */
+    PARAM_LIST, /* FROM_BODY: min to max objects, whose members `of` tells; as many values as it has rows, each of them an
+                     array */
+    PARAM_CURSOR,    /* where a page begins; several values, whose types words names: "time key", "id text" */
+    PARAM_WHOLE,     /* the body as it came; FROM_BODY */
+    PARAM_NEW_ID,    /* FROM_SERVER */
+    PARAM_ACTOR,     /* FROM_SERVER: who asks */
+    PARAM_WORDS,     /* FROM_SERVER: the statuses that decide on the platform that the first value names */
+    PARAM_COST_DAYS, /* FROM_SERVER: retention.cost_days */
+    PARAM_ROUTE,     /* one of words; has chosen the route and is no value */
 };
 
 struct param {
@@ -45,14 +51,18 @@ struct param {
     const char *words;    /* split at blanks */
     const char *standard; /* the default, as a query would spell it; NULL: absent, SQL null */
     bool required;
+    const struct param *of; /* of a list */
+    size_t nof;
 };
 
 struct param_value {
-    enum param_type type; /* of a cursor's part: of that part */
-    bool given;           /* or has a default */
-    struct span text;     /* TEXT, WORD, CHOICE, OBJECT, WHOLE, ACTOR, WORDS; bytes of a KEY or SECRET */
-    int64_t number;       /* INT, BOOL, TIME in us */
-    struct id id;         /* UUID, NEW_ID */
+    enum param_type type;     /* of a cursor's part: of that part */
+    bool given;               /* or has a default */
+    struct span text;         /* TEXT, WORD, CHOICE, OBJECT, WHOLE, ACTOR, WORDS; bytes of a KEY or SECRET */
+    int64_t number;           /* INT, BOOL, TIME in us */
+    struct id id;             /* UUID, NEW_ID */
+    struct param_value *each; /* LIST: one value of each object, all of one type */
+    size_t neach;
 };
 
 struct field_error {
@@ -60,9 +70,9 @@ struct field_error {
     const char *message;
 };
 
-enum { PARAM_ERRORS_MAX = 16 };
+enum { PARAM_ERRORS_MAX = 100 };
 
-/* What was read: one value a parameter in the table's order, a cursor as many as its words. */
+/* What was read: one value a parameter in the table's order, a cursor as many as its words, a list as its objects' rows. */
 struct params {
     struct param_value values[PG_ARGS_MAX];
     size_t nvalues;
@@ -81,6 +91,7 @@ struct param_input {
     struct span actor;
     struct span tenant; /* whom the caller is held to; absent: to none */
     int64_t wall_us;
+    unsigned cost_days;
     const struct seal_keys *keys; /* NULL: no secret can be taken */
     /* Whose words WORDS are: those that the process began with; NULL: none is known. */
     const struct platforms *platforms;

@@ -69,6 +69,35 @@ static const struct param log_result[] = {
     {"report_id", FROM_SERVER, PARAM_NEW_ID},
 };
 
+#define OF_TENANT {"user_id_str", FROM_QUERY, PARAM_TENANT, .min = 1, .max = 255}
+#define DAYS                                                                                                 \
+    {"start_date", FROM_QUERY, PARAM_DATE}, {"end_date", FROM_QUERY, PARAM_DATE}
+
+static const struct param cost_record[] = {
+    {"timestamp", FROM_BODY, PARAM_TIME, .required = true},
+    {"cost", FROM_BODY, PARAM_AMOUNT, .max = 4, .min = 6, .required = true}, /* as its column: numeric(10, 6) */
+    {"idempotency_key", FROM_BODY, PARAM_TEXT, .min = 1, .max = 255, .required = true},
+    {"platform", FROM_BODY, PARAM_WORD, .min = 1, .max = 50},
+    {"log_id", FROM_BODY, PARAM_UUID},
+    {"provider", FROM_BODY, PARAM_TEXT, .min = 1, .max = 50},
+    {"model", FROM_BODY, PARAM_TEXT, .min = 1, .max = 100},
+    {"input_tokens", FROM_BODY, PARAM_INT, .min = 0, .max = INT64_MAX, .standard = "0"},
+    {"output_tokens", FROM_BODY, PARAM_INT, .min = 0, .max = INT64_MAX, .standard = "0"},
+};
+
+static const struct param cost_add[] = {
+    {"user_id_str", FROM_BODY, PARAM_TENANT, .min = 1, .max = 255, .required = true},
+    {"records", FROM_BODY, PARAM_LIST, .min = 1, .max = 1000, .required = true, .of = cost_record, .nof = countof(cost_record)},
+    {"cost_days", FROM_SERVER, PARAM_COST_DAYS},
+    {"actor", FROM_SERVER, PARAM_ACTOR},
+};
+
+static const struct param aggregate_days[] = {
+    OF_TENANT,
+    PLATFORM,
+    DAYS,
+};
+
 static const struct param by_id[] = {
     {"id", FROM_PATH, PARAM_UUID},
 };
@@ -257,6 +286,9 @@ const struct route routes[] = {
     {"GET", "/alerts", ROUTE_READ, SCOPE_READ, SQL_ALERT_LIST, TAKES(alert_list)},
     {"GET", "/alerts/stats", ROUTE_READ, SCOPE_READ, SQL_ALERT_STATS},
     {"PUT", "/alerts/{id}/resolve", ROUTE_WRITE, SCOPE_ADMIN, SQL_ALERT_RESOLVE, TAKES(alert_resolve)},
+    {"POST", "/analytics/costs", ROUTE_WRITE, SCOPE_WRITE, SQL_COST_ADD, TAKES(cost_add), .body_max = COSTS_BODY_MAX},
+    {"GET", "/analytics/summary", ROUTE_READ, SCOPE_READ, SQL_AGGREGATE_SUMMARY, TAKES(aggregate_days)},
+    {"GET", "/analytics/export", ROUTE_EXPORT, SCOPE_READ, SQL_AGGREGATE_EXPORT, TAKES(aggregate_days)},
     {"GET", "/api/openapi.yaml", ROUTE_DESCRIBE, SCOPE_READ},
 };
 /* clang-format on */
@@ -315,6 +347,15 @@ static bool method_fits(const struct route *r, struct span method)
 static bool query_fits(const struct route *r, struct span query)
 {
     return !r->only_with || query_holds(query, r->only_with);
+}
+
+size_t route_body_max(struct span method, struct span path)
+{
+    struct span values[PATH_VALUES_MAX];
+    const char *allowed;
+    const struct route *r = route_find(method, path, SPAN_NONE, values, &allowed);
+
+    return r && r->body_max ? r->body_max : BODY_MAX;
 }
 
 bool route_takes_secret(const struct route *r)

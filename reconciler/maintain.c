@@ -97,9 +97,9 @@ static const struct argp argp = {
         "Forgets refused requests that are older than refused.keep_hours, and the oldest of a source beyond "
         "refused.megabytes_per_source; after retention.receipt_days webhooks, poll answers and workers' "
         "results, unless their publication is open or rests on a person's verdict; after "
-        "retention.ledger_days the ledger, runs, the scheduler's events and resolved alerts; notes on polls "
-        "and leases of settled publications. Where a source has topics it runs settle-gateway subscribe "
-        "--due, which asks "
+        "retention.ledger_days the ledger, runs, the scheduler's events and resolved alerts; after "
+        "retention.cost_days costs; notes on polls and leases of settled publications. Where a source has "
+        "topics it runs settle-gateway subscribe --due, which asks "
         "WebSub hubs again before their leases end. Run it each hour, safe to repeat and to kill; only one "
         "runs at a time.\vIt logs in to Postgres as settle_maintain. Exit codes: 0 done, 69 a store or every "
         "hub is down, 75 some hub did not take it, or it was told to end, 78 settings.",

@@ -8,7 +8,7 @@
 
 enum { CHUNK_ROWS = 5000 };
 
-enum keeps { WHILE_NEEDED, RECEIPT_DAYS, LEDGER_DAYS };
+enum keeps { WHILE_NEEDED, RECEIPT_DAYS, LEDGER_DAYS, COST_DAYS };
 
 /* How one kind of rows is forgotten. Deliveries come after the receipts that keep them. */
 static const struct kind {
@@ -31,6 +31,7 @@ static const struct kind {
     [FORGOTTEN_POLLS] = {"polls",         SQL_POLL_FORGET,         SQL_POLL_FORGET_COUNT,         WHILE_NEEDED, false},
     [FORGOTTEN_LEASES] = {"leases",        SQL_LEASE_FORGET,        SQL_LEASE_FORGET_COUNT,        WHILE_NEEDED, false},
     [FORGOTTEN_BUDGETS] = {"budgets",       SQL_BUDGET_FORGET,       SQL_BUDGET_FORGET_COUNT,       WHILE_NEEDED, false},
+    [FORGOTTEN_COSTS] = {"costs",         SQL_COST_FORGET,         SQL_COST_FORGET_COUNT,         COST_DAYS,    true },
 };
 
 /* The walk through one kind. */
@@ -122,7 +123,9 @@ static void put_args(const struct walk *w, struct pg_args *args)
 
 static unsigned days_of(const struct config *c, enum keeps keeps)
 {
-    return keeps == RECEIPT_DAYS ? c->retention.receipt_days : c->retention.ledger_days;
+    return keeps == RECEIPT_DAYS  ? c->retention.receipt_days
+           : keeps == LEDGER_DAYS ? c->retention.ledger_days
+                                  : c->retention.cost_days;
 }
 
 /* Once its batch is committed. */

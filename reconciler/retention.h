@@ -20,6 +20,7 @@ enum forgotten {
     FORGOTTEN_POLLS,
     FORGOTTEN_LEASES,
     FORGOTTEN_BUDGETS,
+    FORGOTTEN_COSTS,
     FORGOTTEN_KINDS,
 };
 const char *forgotten_name(enum forgotten kind); /* "receipts" */

@@ -74,6 +74,7 @@ static const struct option options[] = {
     {"refused.keep_hours", IS_COUNT, IN(refused.keep_hours), "24", 1, 720},
     {"retention.receipt_days", IS_COUNT, IN(retention.receipt_days), "35", 2, 3650},
     {"retention.ledger_days", IS_COUNT, IN(retention.ledger_days), "400", 2, 3650},
+    {"retention.cost_days", IS_COUNT, IN(retention.cost_days), "365", 2, 3650},
     {"admin.enabled", IS_BOOL, IN(admin.enabled), "true"},
     {"admin.listen", IS_LISTEN, IN(admin.listen), "127.0.0.1:8081"},
     {"admin.keys_required", IS_BOOL, IN(admin.keys_required), "true"},

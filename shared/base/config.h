@@ -81,6 +81,7 @@ struct config {
     } refused; /* requests whose signature did not hold: what is kept of one source, and how long */
     struct {
         unsigned receipt_days, ledger_days; /* ledger: its events, the runs of jobs, the scheduler's events */
+        unsigned cost_days;                 /* also the oldest cost that is taken */
     } retention;
     struct {
         bool enabled;

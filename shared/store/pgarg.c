@@ -93,6 +93,11 @@ void pg_arg_times(struct pg_args *args, const int64_t *wall_us, size_t n)
     put_numbers(args, TIMESTAMPTZ, wall_us, n);
 }
 
+void pg_arg_ints(struct pg_args *args, const int64_t *numbers, size_t n)
+{
+    put_numbers(args, INT8, numbers, n);
+}
+
 void pg_arg_smalls(struct pg_args *args, const int16_t *numbers, size_t n)
 {
     char *at;

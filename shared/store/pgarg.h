@@ -38,6 +38,7 @@ void pg_arg_json(struct pg_args *args, struct span text); /* jsonb */
 void pg_arg_texts(struct pg_args *args, const struct span *texts, size_t n);
 void pg_arg_bytess(struct pg_args *args, const struct span *bytess, size_t n);
 void pg_arg_smalls(struct pg_args *args, const int16_t *numbers, size_t n); /* int2[] */
+void pg_arg_ints(struct pg_args *args, const int64_t *numbers, size_t n);   /* int8[] */
 void pg_arg_times(struct pg_args *args, const int64_t *wall_us, size_t n);
 void pg_arg_uuids(struct pg_args *args, const struct id *ids, size_t n);
 void pg_arg_jsons(struct pg_args *args, const struct span *texts, size_t n); /* jsonb[] */

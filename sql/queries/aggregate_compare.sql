@@ -35,6 +35,10 @@ with fact as (
   where timestamp between ($1::text::date::timestamp at time zone 'UTC') - interval '1 hour'
                       and ($1::text::date::timestamp at time zone 'UTC') + interval '25 hours'
     and (timestamp at time zone 'UTC')::date = $1::text::date
+  union all
+  select user_id_str, platform, 0, 0, 0, null, 0, cost
+  from settle.forgotten_costs
+  where date = $1::text::date
 ), found as (
   select user_id_str, platform, sum(published) as published, sum(success) as success, sum(failed) as failed,
          count(settle_s) as settled, avg(settle_s) * 1000 as settle_ms, sum(heard) as heard, sum(cost) as cost

@@ -70,6 +70,10 @@ with published as (
   union all
   select user_id_str, platform, 0, 0, 0, 0, null, 0, cost, n, mixed, added
   from spent
+  union all
+  select user_id_str, platform, 0, 0, 0, 0, null, 0, cost, 0, hashtextextended(cost::text, 8), n
+  from settle.forgotten_costs
+  where date = $1::text::date
 ), fresh as materialized (
   select user_id_str, platform, sum(published)::bigint as published, sum(success)::bigint as success,
          sum(failed)::bigint as failed, sum(settled)::bigint as settled, max(settle_ms)::bigint as settle_ms,
@@ -136,6 +140,7 @@ with published as (
         verification_status = 'pending',
         verified_at = null,
         drift_rows = 0,
+        missing_rows = 0,
         attempts = 0,
         next_attempt_at = null,
         failed_at = null,

@@ -25,7 +25,13 @@ with drift as (
 update settle.aggregate_days
 set verification_status = case when n = 0 then 'verified' else 'unverified' end,
     verified_at = case when n = 0 then now() end,
-    drift_rows = n
-from (select count(*)::integer as n from drift) as drifted
-where date = $1::text::date
-  and (verification_status, drift_rows) is distinct from (case when n = 0 then 'verified' else 'unverified' end, n)
+    drift_rows = n,
+    missing_rows = missing
+from (select count(*)::integer as n, count(*) filter (where a.date is null)::integer as missing
+      from drift
+      left join settle.daily_aggregates as a on a.date = $1::text::date
+                                            and a.user_id_str = drift.user_id_str
+                                            and a.platform = drift.platform) as drifted
+where aggregate_days.date = $1::text::date
+  and (verification_status, drift_rows, missing_rows)
+      is distinct from (case when n = 0 then 'verified' else 'unverified' end, n, missing)

@@ -15,11 +15,14 @@ from (values
   ('alerts',              '-',                               'select insert update',   'select update(status, resolved_at, resolved_by, resolution_notes)',
                                                                                                                    'select delete', 'select', '-',             '-'),
   ('aggregate_days',      '-',                               'select insert update',   'select',                   'select',        'select', '-',             '-'),
-  ('cost_records',        '-',                               'select',                 'select insert',            '-',             'select', '-',             '-'),
+  ('cost_records',        '-',                               'select',                 'select insert',            'select delete', 'select', '-',             '-'),
   ('daily_aggregates',    '-',                               'select insert update delete',
                                                                                        'select',                   '-',             'select', '-',             '-'),
   ('daily_totals',        '-',                               'select',                 'select',                   '-',             'select', '-',             '-'),
+  ('day_states',          '-',                               '-',                      'select',                   '-',             'select', '-',             '-'),
   ('dirty_days',          '-',                               'select insert delete',   'select insert',            'insert',        'select', '-',             '-'),
+  ('forgotten_costs',     '-',                               'select',                 '-',                        'select insert update',
+                                                                                                                                    'select', '-',             '-'),
   ('forgotten_webhooks',  '-',                               'select',                 '-',                        'select insert update',
                                                                                                                                     'select', '-',             '-'),
   ('breakers',            '-',                               'select insert update',   'select',                   '-',             'select', '-',             '-'),
@@ -100,9 +103,11 @@ left join (values
   ('alerts',              'settle_tenant', 'select'),
   ('platform_connections','settle_tenant',
    'select(user_id_str, platform, account, key_id, expires_at, connected, created_at, updated_at) insert update(token, key_id, expires_at, connected, updated_at)'),
+  ('aggregate_days',      'settle_tenant', 'select(date, aggregated_at, is_partial, verification_status, attempts, missing_rows)'),
   ('cost_records',        'settle_tenant', 'select insert'),
   ('daily_aggregates',    'settle_tenant', 'select'),
-  ('dirty_days',          'settle_tenant', 'insert'),
+  ('day_states',          'settle_tenant', 'select'),
+  ('dirty_days',          'settle_tenant', 'select(date) insert'),
   ('insights_platforms',  'settle_tenant', 'select'),
   ('job_fences',          'settle_tenant', 'select(name, lease_until)'),
   ('job_runs',            'settle_tenant', 'select insert'),
@@ -181,6 +186,7 @@ select is_empty(
           or p.proname in ('attempts_moved', 'retry_wait') and role in ('settle_reconciler', 'settle_operator', 'settle_tenant')
           or p.proname = 'time_noted' and role in ('settle_reconciler', 'settle_operator', 'settle_tenant')
           or p.proname = 'is_site' and role in ('settle_reconciler', 'settle_operator', 'settle_tenant')
+          or p.proname in ('month_projection', 'csv_text', 'none_unseen') and role in ('settle_operator', 'settle_tenant')
           or p.proname in ('worker_lease', 'next_try') and role in ('settle_reconciler', 'settle_operator', 'settle_tenant')
           or p.proname = 'job_lease'
              and role in ('settle_reconciler', 'settle_operator', 'settle_maintain', 'settle_tenant', 'settle_readonly')

@@ -2,7 +2,7 @@
 -- needed stays.
 begin;
 create extension if not exists pgtap;
-select plan(40);
+select plan(46);
 
 \set statement `cat sql/queries/receipt_forget.sql`
 prepare receipt_forget as :statement;
@@ -20,6 +20,10 @@ prepare report_forget_count as :statement;
 prepare ledger_forget as :statement;
 \set statement `cat sql/queries/ledger_forget_count.sql`
 prepare ledger_forget_count as :statement;
+\set statement `cat sql/queries/cost_forget.sql`
+prepare cost_forget as :statement;
+\set statement `cat sql/queries/cost_forget_count.sql`
+prepare cost_forget_count as :statement;
 \set statement `cat sql/queries/run_forget.sql`
 prepare run_forget as :statement;
 \set statement `cat sql/queries/run_forget_count.sql`
@@ -187,6 +191,37 @@ select bag_eq('select external_post_id::text from settle.publish_polls', $$value
 select bag_eq('select p.external_post_id::text from settle.publish_leases join settle.publish_logs as p using (id)', $$values ('open')$$,
               'and their leases');
 select bag_eq('select account::text from settle.poll_budgets', $$values ('now')$$, 'and the budgets of now');
+
+-- Costs: of a verified day, one that is not, one that was not aggregated, and before the first that was.
+delete from settle.aggregate_days;
+insert into settle.aggregate_days (date, aggregated_at, verification_status)
+select (now() at time zone 'UTC')::date - days, now(), status
+from (values (370, 'verified'), (368, 'unverified')) as d (days, status);
+insert into settle.cost_records (id, user_id_str, platform, cost, timestamp, idempotency_key)
+select pg_temp.id_of(days, nth), who, platform, cost, date_trunc('day', now(), 'UTC') - days * interval '1 day' + interval '1 hour',
+       nth::text
+from (values ('anna', 'tiktok', 0.25, 370, 1), ('anna', 'tiktok', 0.000001, 370, 2), ('anna', null, 3, 370, 3),
+             ('bert', 'tiktok', 4, 368, 4), ('bert', 'tiktok', 5, 369, 5), ('bert', 'tiktok', 6, 371, 6), ('bert', 'tiktok', 7, 360, 7))
+  as c (who, platform, cost, days, nth);
+insert into settle.forgotten_costs (date, user_id_str, platform, n, cost)
+select (now() at time zone 'UTC')::date - 370, 'anna', 'tiktok', 1, 1.5;
+delete from settle.dirty_days;
+prepare ending as
+values (6::bigint, 4::bigint, pg_temp.id_of(368, 4)::text, date_trunc('day', now(), 'UTC') - interval '368 days' + interval '1 hour');
+set local role settle_maintain;
+select results_eq('execute cost_forget_count(365, 9, null, null)', 'execute ending',
+                  'costs go when their day is verified, or was before the first of all');
+select results_eq('execute cost_forget(365, 9, null, null)', 'execute ending', 'so they do');
+select results_eq(
+  format('execute cost_forget(365, 9, %L, %L)', pg_temp.id_of(368, 4), date_trunc('day', now(), 'UTC') - interval '368 days' + interval '1 hour'),
+  $$values (0::bigint, 0::bigint, null, null::timestamptz)$$, 'and it goes on behind them');
+reset role;
+select bag_eq('select idempotency_key::text from settle.cost_records', array['4', '5', '7'], 'the others stay');
+select bag_eq(
+  $$select (now() at time zone 'UTC')::date - date, user_id_str::text, platform::text, n, cost from settle.forgotten_costs$$,
+  $$values (370, 'anna', 'tiktok', 3::bigint, 1.750001), (370, 'anna', '', 1, 3), (371, 'bert', 'tiktok', 1, 6)$$,
+  'what went is added up by day');
+select bag_eq($$select (now() at time zone 'UTC')::date - date from settle.dirty_days$$, array[370, 371], 'whose days are marked');
 
 select * from finish();
 rollback;

@@ -1,11 +1,11 @@
 -- What the programs' statements rest on: relations, keys, defaults, and the rules that constraints carry.
 begin;
 create extension if not exists pgtap;
-select plan(80);
+select plan(81);
 
 select set_eq(
   $$select relname::text from pg_class where relnamespace = 'settle'::regnamespace and relkind in ('r', 'p', 'v', 'm', 'f')$$,
-  array['aggregate_days', 'alerts', 'api_keys', 'cost_records', 'daily_aggregates', 'daily_totals', 'dirty_days', 'forgotten_webhooks',
+  array['aggregate_days', 'alerts', 'api_keys', 'cost_records', 'daily_aggregates', 'daily_totals', 'day_states', 'dirty_days', 'forgotten_costs', 'forgotten_webhooks',
          'breakers', 'hint_key', 'insights_platforms', 'job_fences', 'job_runs', 'platform_connections', 'platform_insights_tasks', 'platform_pauses', 'platform_resumes',
         'poll_budgets', 'publication_evidence', 'publication_reports', 'publish_leases', 'publish_logs',
         'publish_logs_live', 'publish_open', 'publish_polls', 'publish_scheduled', 'refused_requests', 'schema_version',
@@ -19,7 +19,7 @@ select set_eq(
   array['foundation', 'publish_logs', 'receipts', 'ledger', 'jobs', 'alerts', 'live_views', 'deliveries', 'requarantine',
         'websub', 'breakers', 'connections', 'reports', 'schedule', 'retries', 'scheduled', 'asking', 'retention',
         'run_totals', 'tenants', 'insights', 'patience', 'closings', 'lease_ends', 'scheduler_state', 'execution', 'aggregates',
-        'alert_rules', 'handing_out'],
+        'alert_rules', 'handing_out', 'analytics'],
   'schema_version names every change');
 select is_empty(
   $$select role
@@ -55,6 +55,7 @@ select col_is_pk('settle', 'breakers', 'platform', 'key of breakers');
 select col_is_pk('settle', 'daily_aggregates', array['date', 'user_id_str', 'platform'], 'key of daily_aggregates');
 select col_is_pk('settle', 'aggregate_days', 'date', 'key of aggregate_days');
 select col_is_pk('settle', 'forgotten_webhooks', array['date', 'user_id_str', 'platform'], 'key of forgotten_webhooks');
+select col_is_pk('settle', 'forgotten_costs', array['date', 'user_id_str', 'platform'], 'key of forgotten_costs');
 select col_is_pk('settle', 'cost_records', 'id', 'key of cost_records');
 select col_is_unique('settle', 'cost_records', array['user_id_str', 'idempotency_key'], 'a cost is recorded once');
 select col_is_pk('settle', 'platform_connections', array['user_id_str', 'platform', 'account'], 'key of platform_connections');

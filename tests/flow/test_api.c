@@ -458,7 +458,7 @@ static void test_every_get_leaves_the_database_unchanged(void **state)
     struct reply r = post_log(w, "k", OURS);
     const char *id = text_of(r.json, "id"), *before;
     const char *headers[] = {"x-hub-signature-256: sha256=00", NULL};
-    char paths[24][256], url[128];
+    char paths[26][256], url[128];
 
     world_post(w, "instagram", NULL, "{\"external_post_id\":\"post-1\"}");
     snprintf(url, sizeof(url), "%s/publishing/webhooks/instagram", w->ingest_url);
@@ -491,6 +491,14 @@ static void test_every_get_leaves_the_database_unchanged(void **state)
     snprintf(paths[21], 256, "/api/scheduler/recent-scheduler-logs");
     snprintf(paths[22], 256, "/api/scheduler/jobs");
     snprintf(paths[23], 256, "/api/scheduler/status");
+    snprintf(paths[24], 256, "/analytics/summary");
+    snprintf(paths[25], 256, "/analytics/export?start_date=2024-02-29&end_date=2024-03-01");
+    world_sql(
+        w,
+        "insert into settle.daily_aggregates (date, user_id_str, platform, publication_count, success_count, "
+        "failed_count, settled_count, webhook_count, cost_total, source_count, source_hash, hash_version) "
+        "values ('2024-02-29', 'u-1', 'tiktok', 1, 1, 0, 1, 1, 0.5, 1, 'h', 1); "
+        "insert into settle.aggregate_days (date, aggregated_at) values ('2024-02-29', now())");
     /* Totals that drifted: a read tells so, and leaves them. */
     world_sql(w, "insert into settle.platform_connections (user_id_str, platform, account, connected) values "
                  "('u-1', 'gsc', 'default', true); "

@@ -18,7 +18,7 @@ static struct {
     char operator[KEY_TEXT_BYTES], expired[KEY_TEXT_BYTES], revoked[KEY_TEXT_BYTES];
 } keys;
 
-static char publication[64], receipt[80], refused[64], run[64], task[24];
+static char publication[64], receipt[80], refused[64], run[64], task[24], costs[300];
 
 enum { TENANTS = 8, POSTS = 4, REQUESTS = 1000, REQUESTS_LONG = 10000 };
 struct cell;
@@ -122,6 +122,17 @@ static void add_scheduled(struct world *w, const char *user, const char *post)
               post, user, post, post, user);
 }
 
+/* What a tenant spent on a day, which has been counted. */
+static void add_aggregate(struct world *w, const char *user, const char *date)
+{
+    world_sql(
+        w,
+        "insert into settle.daily_aggregates (date, user_id_str, platform, publication_count, success_count, "
+        "failed_count, settled_count, webhook_count, cost_total, source_count, source_hash, hash_version) "
+        "values (%s, '%s', 'tiktok', 1, 1, 0, 1, 1, 0.5, 1, 'of %s', 1)",
+        date, user, user);
+}
+
 static int down(void **state)
 {
     world_close(*state);
@@ -148,6 +159,11 @@ static int reset(void **state)
            "message) "
            "values (gen_random_uuid(), 's', 't', 'SYSTEM_HEALTH', 'LOW', 'k', 'anna', 'post-of-anna', 'm')");
     add_scheduled(w, "anna", "post-of-anna");
+    add_aggregate(w, "anna", "now()::date - 1");
+    snprintf(costs, sizeof(costs),
+             "{\"user_id_str\":\"anna\",\"records\":[{\"timestamp\":\"%sT00:00:00Z\",\"cost\":\"1\","
+             "\"idempotency_key\":\"post-of-anna\"}]}",
+             world_sql(w, "select (now() at time zone 'UTC')::date"));
     snprintf(task, sizeof(task), "%s",
              world_sql(w, "select id from settle.platform_insights_tasks where platform = 'gsc'"));
     return 0;
@@ -202,6 +218,9 @@ static const struct cell {
     {"GET",  "/api/scheduler/recent-scheduler-logs",                     "",                  NULL,                                            NULL,        200, 200, 0  },
     {"GET",  "/api/scheduler/jobs",                                      "",                  NULL,                                            NULL,        200, 200, 0  },
     {"GET",  "/api/scheduler/status",                                    "",                  NULL,                                            NULL,        403, 403, 200},
+    {"POST", "/analytics/costs",                                         "",                  costs,                                           NULL,        200, 403, 0  },
+    {"GET",  "/analytics/summary",                                       "?user_id_str=anna", NULL,                                            NULL,        200, 403, 0  },
+    {"GET",  "/analytics/export",                                        "",                  NULL,                                            NULL,        200, 200, 0  },
     {"GET",  "/api/openapi.yaml",                                        "",                  NULL,                                            NULL,        200, 200, 0  },
 };
 /* clang-format on */
@@ -356,6 +375,7 @@ static void fill_tenants(struct world *w, char ids[TENANTS * POSTS][40], char re
         snprintf(user, sizeof(user), "-t%zu-", t);
         snprintf(post, sizeof(post), "post of -t%zu-", t);
         add_scheduled(w, user, post);
+        add_aggregate(w, user, "now()::date - 1");
     }
 }
 
@@ -586,6 +606,38 @@ static void lists_hold_what_is_ones_own(void **state)
     assert_int_equal(json_array_size(json_object_get(r.json, "items")), 4);
 }
 
+/* Behind thousands of others', and on the same days. */
+static void an_export_is_of_one_tenant(void **state)
+{
+    struct world *w = *state;
+    const char *path = "/analytics/export?start_date=2020-01-01&end_date=2024-12-31";
+    struct reply r;
+    int n = 0;
+
+    world_sql(
+        w,
+        "insert into settle.daily_aggregates (date, user_id_str, platform, publication_count, success_count, "
+        "failed_count, settled_count, webhook_count, cost_total, source_count, source_hash, hash_version) "
+        "select date '2024-01-01' - n / 2, case n %% 2 when 0 then 'anna' else 'bert' end, 'youtube', 1, 1, "
+        "0, "
+        "1, 1, 0.5, 1, 'h', 1 from generate_series(0, 2399) as n");
+    r = ask(w, keys.read, "GET", path, NULL);
+    for (const char *at = r.body; (at = strstr(at, "\"anna\"")); at++)
+        n++;
+    assert_int_equal(n, 1200);
+    assert_null(strstr(r.body, "bert"));
+    r = ask(w, keys.bert, "GET", path, NULL);
+    assert_null(strstr(r.body, "anna"));
+    r = ask(w, keys.bert, "GET", "/analytics/summary?start_date=2023-12-31&end_date=2024-01-01", NULL);
+    assert_string_equal(json_string_value(json_object_get(
+                            json_array_get(json_object_get(r.json, "by_platform"), 0), "cost_total")),
+                        "1.00");
+    r = ask(
+        w, keys.bert, "POST", "/analytics/costs",
+        "{\"records\":[{\"timestamp\":\"2020-01-01T00:00:00Z\",\"cost\":\"1\",\"idempotency_key\":\"k\"}]}");
+    assert_string_equal(cause_of(&r), "cost_out_of_time"); /* whose it is, the key tells */
+}
+
 static void a_key_rotates(void **state)
 {
     struct world *w = *state;
@@ -726,6 +778,7 @@ int main(void)
         cmocka_unit_test_setup(a_tenants_publication_is_shown_without_a_walk_of_the_ledger, reset),
         cmocka_unit_test_setup(a_tenants_receipts_are_listed_without_a_walk_of_all, reset),
         cmocka_unit_test_setup(lists_hold_what_is_ones_own, reset),
+        cmocka_unit_test_setup(an_export_is_of_one_tenant, reset),
         cmocka_unit_test_setup(a_key_rotates, reset),
         cmocka_unit_test_setup(its_last_use_is_known, reset),
         cmocka_unit_test_setup(no_secret_is_written_down, reset),

@@ -32,6 +32,20 @@ static const struct param body_table[] = {
 };
 enum { NEW_ID, PLATFORM, SOURCE, AT, N, EXTRA, CLIP, NAME, IDEMPOTENCY, WHOLE };
 
+static const struct param item_table[] = {
+    {"at",      FROM_BODY, PARAM_TIME,      .required = true},
+    {"amount",         FROM_BODY,           PARAM_AMOUNT,         .max = 4, .min = 6, .required = true},
+    {"n", FROM_BODY,  PARAM_INT,.min = 0, .max = INT64_MAX, .standard = "0"},
+    {"clip",       FROM_BODY,       PARAM_UUID           },
+};
+static const struct param list_table[] = {
+    {"who",      FROM_BODY,        PARAM_TENANT, .min = 1, .max = 10, .required = true},
+    {"items", FROM_BODY, PARAM_LIST,             .min = 1, .max = 3, .required = true, .of = item_table,
+     .nof = countof(item_table)},
+    {"days", FROM_SERVER,       PARAM_COST_DAYS},
+};
+enum { LIST_WHO, ITEM_AT, ITEM_AMOUNT, ITEM_N, ITEM_CLIP, LIST_DAYS };
+
 static const struct param secret_table[] = {
     {"who",         FROM_PATH,       PARAM_TEXT, .min = 1,              .max = 10},
     {"where",             FROM_BODY,                      PARAM_TEXT,           .min = 1, .max = 10, .standard = "here"},
@@ -271,6 +285,156 @@ static void test_wrong_bodies_are_refused_by_name(void **state)
     }
 }
 
+static enum status read_list(struct params *ret, const char *body, struct err *err)
+{
+    const struct param_input input = {.body = span_of(body), .cost_days = 365};
+
+    return params_read(ret, list_table, countof(list_table), &input, arena, err);
+}
+
+#define ITEM "{\"at\":\"2026-01-15T10:45:00Z\",\"amount\":\"1\"}"
+
+static void test_a_list_becomes_an_array_a_row(void **state)
+{
+    const char *body =
+        "{\"who\":\"anna\",\"items\":[{\"amount\":\"0.003100\",\"at\":\"2026-01-15T11:45:00.5+01:00\","
+        "\"clip\":\"" ID "\"},{\"n\":9223372036854775807,\"at\":\"2026-01-15T10:45:00Z\","
+        "\"amount\":12.5,\"clip\":null}]}";
+    struct pg_args args;
+    struct params p;
+    struct err err;
+
+    (void)state;
+    assert_int_equal(read_list(&p, body, &err), OK);
+    assert_int_equal(p.nvalues, 6);
+    for (size_t i = ITEM_AT; i <= ITEM_CLIP; i++)
+        assert_int_equal(p.values[i].neach, 2);
+    assert_int_equal(p.values[ITEM_AT].each[0].number, 1768473900500000);
+    assert_text(&p.values[ITEM_AMOUNT].each[0], "0.003100");
+    assert_text(&p.values[ITEM_AMOUNT].each[1], "12.5");
+    assert_int_equal(p.values[ITEM_N].each[0].number, 0);
+    assert_int_equal(p.values[ITEM_N].each[1].number, INT64_MAX);
+    assert_text(&p.values[ITEM_CLIP].each[0], ID);
+    assert_false(p.values[ITEM_CLIP].each[1].given);
+    assert_int_equal(p.values[LIST_DAYS].number, 365);
+    pg_args_init(&args, arena);
+    params_bind(&p, &args);
+    assert_int_equal(args.n, 6);
+    assert_memory_equal(args.values[2], "\0\0\0\1\0\0\0\0\0\0\0\x19\0\0\0\2", 16); /* text[] of two */
+    assert_memory_equal(args.values[4], "\0\0\0\1\0\0\0\1\0\0\0\x19\0\0\0\2", 16); /* with a null */
+}
+
+static void test_what_is_wrong_in_a_list_is_named_by_its_place(void **state)
+{
+    static const struct {
+        const char *items, *field;
+    } cases[] = {
+        {"1",                                                                      "items"          },
+        {"[]",                                                                     "items"          },
+        {"[" ITEM "," ITEM "," ITEM "," ITEM "]",                                  "items"          },
+        {"null",                                                                   "items"          },
+        {"[" ITEM ",7]",                                                           "items[1]"       },
+        {"[" ITEM ",null]",                                                        "items[1]"       },
+        {"[{\"amount\":\"1\"}]",                                                   "items[0].at"    },
+        {"[{\"at\":\"2026-01-15\",\"amount\":\"1\"}]",                             "items[0].at"    },
+        {"[{\"at\":\"2026-01-15T10:45:00Z\"}]",                                    "items[0].amount"},
+        {"[" ITEM ",{\"at\":\"2026-01-15T10:45:00Z\",\"amount\":\"1\",\"n\":-1}]", "items[1].n"     },
+        {"[{\"at\":\"2026-01-15T10:45:00Z\",\"amount\":\"1\",\"colour\":1}]",      "items[0].colour"},
+        {"[{\"at\":\"2026-01-15T10:45:00Z\",\"amount\":\"1\",\"clip\":\"x\"}]",    "items[0].clip"  },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < countof(cases); i++) {
+        struct params p;
+        struct err err;
+
+        if (read_list(&p, arena_print(arena, "{\"who\":\"anna\",\"items\":%s}", cases[i].items), &err) !=
+                INVALID ||
+            p.nerrors != 1 || !span_eq(p.errors[0].field, span_of(cases[i].field)))
+            fail_msg("%s: %zu errors, the first of %.*s", cases[i].items, p.nerrors,
+                     p.nerrors ? (int)p.errors[0].field.len : 0, p.nerrors ? p.errors[0].field.at : "");
+    }
+}
+
+static void test_amounts_are_plain_decimals(void **state)
+{
+    static const struct {
+        const char *amount;
+        enum status want;
+    } cases[] = {
+        {"\"0\"",               OK     },
+        {"\"0.000001\"",        OK     },
+        {"9999.999999",         OK     },
+        {"\"0010.50\"",         OK     },
+        {"1",                   OK     },
+        {"0.0000001",           INVALID},
+        {"0.30000000000000004", INVALID},
+        {"10000",               INVALID},
+        {"1e-3",                INVALID},
+        {"-1",                  INVALID},
+        {"\"+1\"",              INVALID},
+        {"\"1,5\"",             INVALID},
+        {"\"1.\"",              INVALID},
+        {"\".5\"",              INVALID},
+        {"\"1.2.3\"",           INVALID},
+        {"\"\"",                INVALID},
+        {"\" 1\"",              INVALID},
+        {"\"NaN\"",             INVALID},
+        {"\"\\u0661\"",         INVALID},
+        {"true",                INVALID},
+        {"[1]",                 INVALID},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < countof(cases); i++) {
+        struct params p;
+        struct err err = {.code = OK};
+
+        if (read_list(
+                &p,
+                arena_print(arena,
+                            "{\"who\":\"a\",\"items\":[{\"at\":\"2026-01-15T10:45:00Z\",\"amount\":%s}]}",
+                            cases[i].amount),
+                &err) != cases[i].want)
+            fail_msg("%s was %s", cases[i].amount, cases[i].want == OK ? "refused" : "taken");
+    }
+}
+
+static void test_days_are_days_of_the_calendar(void **state)
+{
+    static const struct param table[] = {
+        {"day", FROM_QUERY, PARAM_DATE}
+    };
+    static const struct {
+        const char *query;
+        enum status want;
+    } cases[] = {
+        {"day=2026-01-31",           OK     },
+        {"day=2024-02-29",           OK     },
+        {"day=1970-01-01",           OK     },
+        {"day=9999-12-31",           OK     },
+        {"day=2026-02-29",           INVALID},
+        {"day=2026-04-31",           INVALID},
+        {"day=1969-12-31",           INVALID},
+        {"day=2026-1-1",             INVALID},
+        {"day=20260101",             INVALID},
+        {"day=2026-01-01T00:00:00Z", INVALID},
+        {"day=yesterday",            INVALID},
+        {"day=",                     INVALID},
+        {"day=2026-01-0%00",         INVALID},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < countof(cases); i++) {
+        const struct param_input input = {.query = span_of(cases[i].query)};
+        struct params p;
+        struct err err = {.code = OK};
+
+        if (params_read(&p, table, 1, &input, arena, &err) != cases[i].want)
+            fail_msg("%s was %s", cases[i].query, cases[i].want == OK ? "refused" : "taken");
+    }
+}
+
 static void test_a_wrong_header_is_refused_by_name(void **state)
 {
     struct params p;
@@ -425,6 +589,10 @@ int main(void)
         TEST(test_a_body_fills_its_values),
         TEST(test_wrong_bodies_are_refused_by_name),
         TEST(test_a_wrong_header_is_refused_by_name),
+        TEST(test_a_list_becomes_an_array_a_row),
+        TEST(test_what_is_wrong_in_a_list_is_named_by_its_place),
+        TEST(test_amounts_are_plain_decimals),
+        TEST(test_days_are_days_of_the_calendar),
         TEST(test_a_secret_is_sealed_for_what_stands_before_it),
         TEST(test_a_wrong_secret_is_refused_and_not_shown),
         TEST(test_a_link_repeats_the_query_without_its_cursor),

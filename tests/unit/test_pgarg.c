@@ -83,8 +83,9 @@ static void test_what_is_absent_is_null(void **state)
     pg_arg_smalls(&args, NULL, 0);
     pg_arg_times(&args, NULL, 0);
     pg_arg_uuids(&args, NULL, 0);
+    pg_arg_ints(&args, NULL, 0);
 
-    assert_int_equal(args.n, 11);
+    assert_int_equal(args.n, 12);
     for (int i = 0; i < args.n; i++)
         assert_null(args.values[i]);
 }
@@ -95,6 +96,7 @@ static void test_arrays(void **state)
     const struct span jsons[] = {SPAN("1"), SPAN_NONE};
     const int64_t times[] = {PG_EPOCH_US + 1, TIME_NONE};
     const int16_t smalls[] = {-1, 2};
+    const int64_t ints[] = {TIME_NONE, 3};
     const struct id ids[] = {{"0123456789abcde"}};
 
     (void)state;
@@ -105,6 +107,7 @@ static void test_arrays(void **state)
     pg_arg_times(&args, times, countof(times));
     pg_arg_smalls(&args, smalls, countof(smalls));
     pg_arg_uuids(&args, ids, countof(ids));
+    pg_arg_ints(&args, ints, countof(ints));
 
     /* dimensions, any nulls?, type of element, number, first subscript; then length and bytes of each */
     assert_bytes(0, "\0\0\0\1\0\0\0\1\0\0\0\x19\0\0\0\3\0\0\0\1"
@@ -121,6 +124,9 @@ static void test_arrays(void **state)
     assert_bytes(6, "\0\0\0\1\0\0\0\0\0\0\x0b\x86\0\0\0\1\0\0\0\1"
                     "\0\0\0\x10"
                     "0123456789abcde\0");
+    /* A number is never null, whatever it is. */
+    assert_bytes(7, "\0\0\0\1\0\0\0\0\0\0\0\x14\0\0\0\2\0\0\0\1"
+                    "\0\0\0\x8\x80\0\0\0\0\0\0\0\0\0\0\x8\0\0\0\0\0\0\0\3");
 }
 
 int main(void)

@@ -73,10 +73,13 @@ static void test_every_table_has_as_many_values_as_its_statement(void **state)
         const struct route *r = &routes[i];
         int n = 0;
 
-        if (r->kind != ROUTE_READ && r->kind != ROUTE_WRITE)
+        if (r->kind != ROUTE_READ && r->kind != ROUTE_WRITE && r->kind != ROUTE_EXPORT)
             continue;
+        n = r->kind == ROUTE_EXPORT ? 4 : 0; /* rows, and where a page begins */
         for (size_t p = 0; p < r->nparams; p++) {
-            n += r->params[p].type == PARAM_SECRET ? 2 : r->params[p].type != PARAM_ROUTE;
+            n += r->params[p].type == PARAM_SECRET ? 2
+                 : r->params[p].type == PARAM_LIST ? (int)r->params[p].nof
+                                                   : r->params[p].type != PARAM_ROUTE;
             for (const char *c = r->params[p].type == PARAM_CURSOR ? r->params[p].words : ""; *c; c++)
                 n += *c == ' ';
         }
@@ -115,9 +118,23 @@ static void test_the_description_names_every_route_and_parameter(void **state)
                      param->name);
             if (!strstr(yaml, line))
                 fail_msg("%s %s: no parameter %s", r->method, r->path, param->name);
+            for (size_t m = 0; m < param->nof; m++) {
+                snprintf(line, sizeof(line), "\n        %s: {", param->of[m].name);
+                if (!strstr(yaml, line))
+                    fail_msg("%s %s: no member %s of %s", r->method, r->path, param->of[m].name, param->name);
+            }
         }
     }
     free(yaml);
+}
+
+static void test_a_body_is_as_long_as_its_route_allows(void **state)
+{
+    (void)state;
+    assert_int_equal(route_body_max(SPAN("POST"), SPAN("/analytics/costs")), COSTS_BODY_MAX);
+    assert_int_equal(route_body_max(SPAN("GET"), SPAN("/analytics/costs")), BODY_MAX);
+    assert_int_equal(route_body_max(SPAN("POST"), SPAN("/publishing/logs")), BODY_MAX);
+    assert_int_equal(route_body_max(SPAN("POST"), SPAN("/nothing")), BODY_MAX);
 }
 
 static void test_only_loopback_is_served(void **state)
@@ -210,6 +227,7 @@ int main(void)
         cmocka_unit_test(test_requests_find_their_statement),
         cmocka_unit_test(test_every_table_has_as_many_values_as_its_statement),
         cmocka_unit_test(test_the_description_names_every_route_and_parameter),
+        cmocka_unit_test(test_a_body_is_as_long_as_its_route_allows),
         cmocka_unit_test(test_only_loopback_is_served),
         cmocka_unit_test(test_with_keys_any_host_is_served),
         cmocka_unit_test(test_a_listener_that_others_can_reach_is_refused),
