@@ -37,12 +37,13 @@ static const struct alias {
     const char *label; /* of the words; NULL: one word is shown, without a label */
     const char *word;
 } aliases[] = {
-    {"reconciliation_status_total", "counter", RECONCILE_RESULTS, false, "status", NULL     },
-    {"breaker_state_total",         "untyped", BREAKER_STATE,     true,  "state",  NULL     },
-    {"total_checked",               "untyped", RECONCILE_CHECKED, false, NULL,     ""       },
-    {"marked_success",              "untyped", RECONCILE_RESULTS, false, NULL,     "success"},
-    {"marked_failed",               "untyped", RECONCILE_RESULTS, false, NULL,     "failed" },
-    {"skipped",                     "untyped", RECONCILE_RESULTS, false, NULL,     "skipped"},
+    {"reconciliation_status_total",              "counter", RECONCILE_RESULTS,       false, "status", NULL     },
+    {"breaker_state_total",                      "untyped", BREAKER_STATE,           true,  "state",  NULL     },
+    {"total_checked",                            "untyped", RECONCILE_CHECKED,       false, NULL,     ""       },
+    {"marked_success",                           "untyped", RECONCILE_RESULTS,       false, NULL,     "success"},
+    {"marked_failed",                            "untyped", RECONCILE_RESULTS,       false, NULL,     "failed" },
+    {"skipped",                                  "untyped", RECONCILE_RESULTS,       false, NULL,     "skipped"},
+    {"helix_aggregation_last_success_timestamp", "gauge",   AGGREGATES_LAST_SUCCESS, false, NULL,     ""       },
 };
 
 /* Upper bounds of the histograms' buckets; the one behind the last holds the rest. Fine where a sender's

@@ -319,6 +319,7 @@ static void schedule_each_second(struct world *w)
     setenv("SETTLE_SCHEDULES_PUBLICATIONS", "@every 1s", 1);
     setenv("SETTLE_SCHEDULES_MAINTAIN", "", 1);
     setenv("SETTLE_SCHEDULES_INSIGHTS", "", 1);
+    setenv("SETTLE_SCHEDULES_AGGREGATES", "", 1);
     setenv("SETTLE_SERVE_BUSY_SECONDS", "0", 1);
     setenv("SETTLE_SERVE_IDLE_SECONDS", "0", 1);
 }
