@@ -701,6 +701,10 @@ static void test_a_backfill_pauses_between_batches_and_goes_on_when_it_is_run_ag
     p = world_spawn(w, "settle-reconciler", "aggregates", "backfill", "--from", day(w, 20), "--to", day(w, 1),
                     "--batch-delay-ms", "60000", "--json", NULL);
     world_until(20, world_said(w, p, "\"Aggregated 7/20 days\""));
+    world_until(
+        20,
+        world_count(w, "select count(*) from pg_stat_activity where application_name ="
+                       " 'settle-reconciler' and clock_timestamp() - state_change > interval '1 s'") == 1);
     assert_int_equal(connections(w), 1);
 #if !defined(__SANITIZE_ADDRESS__)
     assert_in_range(memory_of(p.pid), 1, 64 * 1024);
