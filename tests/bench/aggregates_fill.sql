@@ -28,7 +28,7 @@ order by n;
 
 insert into settle.webhook_receipts (dedup_key, source, platform, delivery_id, external_post_id, event_status, decisive,
                                      received_at, stored_at, headers, body)
-select sha256(n::text::bytea), 'default', platform, gen_random_uuid(), 'post-' || n, 'published', 1, at + interval '30 seconds',
+select int8send(n) || substr(sha256(n::text::bytea), 1, 24), 'default', platform, gen_random_uuid(), 'post-' || n, 'published', 1, at + interval '30 seconds',
        at + interval '30.02 seconds', 'content-type: application/json'::bytea, convert_to(rpad('{}', 400, ' '), 'UTF8')
 from planned
 order by n;
