@@ -496,16 +496,14 @@ static enum status do_batch(struct job *j, struct crew *crew, struct err *err)
 {
     const struct due *days = &j->days[j->ndone];
     size_t left = j->ndays - j->ndone, n = left < j->options->batch_days ? left : j->options->batch_days;
-    struct day_task tasks[BATCH_MAX];
-    struct day_result results[BATCH_MAX];
-    bool done[BATCH_MAX];
+    struct crew_day batch[BATCH_MAX];
 
     for (size_t i = 0; i < n; i++)
-        tasks[i] = days[i].task;
-    (void)!crew_make(crew, &j->session.lock, tasks, n, results, done, err);
+        batch[i].task = days[i].task;
+    (void)!crew_make(crew, &j->session.lock, batch, n, err);
     for (size_t i = 0; i < n; i++)
-        if (done[i]) {
-            count_day(j, &days[i], &results[i]);
+        if (batch[i].done) {
+            count_day(j, &days[i], &batch[i].result);
             j->ndone++;
         }
     tell(j);

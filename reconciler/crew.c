@@ -35,10 +35,10 @@ struct answer {
 static bool add_member(struct crew *c, const struct session_options *run, size_t chunk);
 static NORETURN void be_member(int fd, pid_t owner, const struct session_options *run, size_t chunk);
 static bool hear(int fd, void *ret, size_t size);
-static size_t hand_out(struct crew *c, const struct day_task *days, size_t next, size_t n, struct err *err);
+static size_t hand_out(struct crew *c, const struct crew_day *days, size_t next, size_t n, struct err *err);
 static bool anyone_works(const struct crew *c);
-static void take_answers(struct crew *c, struct day_result *ret, bool *done, struct err *err);
-static void take_answer(struct member *m, struct day_result *ret, bool *done, struct err *err);
+static void take_answers(struct crew *c, struct crew_day *days, struct err *err);
+static void take_answer(struct member *m, struct crew_day *days, struct err *err);
 
 struct crew *crew_open(size_t members, const struct session_options *run, size_t chunk, struct err *err)
 {
@@ -121,17 +121,17 @@ void crew_close(struct crew *c)
     free(c);
 }
 
-enum status crew_make(struct crew *c, struct lock *lock, const struct day_task *days, size_t n,
-                      struct day_result *ret, bool *done, struct err *err)
+enum status crew_make(struct crew *c, struct lock *lock, struct crew_day *days, size_t n, struct err *err)
 {
     struct err lost = {0};
     size_t next = 0;
 
-    memset(done, 0, n * sizeof(*done));
+    for (size_t i = 0; i < n; i++)
+        days[i].done = false;
     do {
         if (!err->code && !session_stopping())
             next = hand_out(c, days, next, n, err);
-        take_answers(c, ret, done, err);
+        take_answers(c, days, err);
         if (!lost.code && lock_renew(lock, &lost) && !err->code)
             *err = lost;
     } while (anyone_works(c) || (next < n && !err->code && !session_stopping()));
@@ -139,14 +139,14 @@ enum status crew_make(struct crew *c, struct lock *lock, const struct day_task *
 }
 
 /* Returns the index of the first day that nobody has taken. */
-static size_t hand_out(struct crew *c, const struct day_task *days, size_t next, size_t n, struct err *err)
+static size_t hand_out(struct crew *c, const struct crew_day *days, size_t next, size_t n, struct err *err)
 {
     for (size_t i = 0; i < c->n && next < n; i++) {
         struct member *m = &c->members[i];
 
         if (m->at != FREE)
             continue;
-        if (send(m->fd, &days[next], sizeof(days[next]), MSG_NOSIGNAL) != sizeof(days[next])) {
+        if (send(m->fd, &days[next].task, sizeof(days[next].task), MSG_NOSIGNAL) != sizeof(days[next].task)) {
             (void)!err_set(err, UNAVAILABLE, "a process of the backfill has ended");
             return next;
         }
@@ -164,7 +164,7 @@ static bool anyone_works(const struct crew *c)
 }
 
 /* Waits for one at least, or a while. */
-static void take_answers(struct crew *c, struct day_result *ret, bool *done, struct err *err)
+static void take_answers(struct crew *c, struct crew_day *days, struct err *err)
 {
     struct pollfd fds[CREW_MAX];
 
@@ -174,11 +174,11 @@ static void take_answers(struct crew *c, struct day_result *ret, bool *done, str
         return;
     for (size_t i = 0; i < c->n; i++)
         if (fds[i].revents)
-            take_answer(&c->members[i], ret, done, err);
+            take_answer(&c->members[i], days, err);
 }
 
 /* The first error is told. */
-static void take_answer(struct member *m, struct day_result *ret, bool *done, struct err *err)
+static void take_answer(struct member *m, struct crew_day *days, struct err *err)
 {
     struct answer answer = {0};
     int at = m->at;
@@ -191,6 +191,6 @@ static void take_answer(struct member *m, struct day_result *ret, bool *done, st
             *err = answer.err;
         return;
     }
-    ret[at] = answer.result;
-    done[at] = true;
+    days[at].result = answer.result;
+    days[at].done = true;
 }

@@ -16,10 +16,16 @@ struct crew;
 struct crew *crew_open(size_t members, const struct session_options *run, size_t chunk, struct err *err);
 void crew_close(struct crew *c); /* waits for the days that they are at; NULL is fine */
 
-/* Makes these days, in any order, each by one member; done[i] says whether ret[i] was filled in: all are where this is OK and
- * nobody told us to stop. Errors as of day_aggregate, of any member or of the run's own lock; UNAVAILABLE also when a member
- * ends. What was begun is waited for first. */
-enum status crew_make(struct crew *c, struct lock *lock, const struct day_task *days, size_t n,
-                      struct day_result *ret, bool *done, struct err *err) MUST_CHECK;
+struct crew_day {
+    struct day_task task;
+    bool done; /* result says what became of it */
+    struct day_result result;
+};
+
+/* Makes these days, in any order, each by one member: all are done where this is OK and nobody told us to stop. Errors as of
+ * day_aggregate, of any member or of the run's own lock; UNAVAILABLE also when a member ends. What was begun is waited for
+ * first. */
+enum status crew_make(struct crew *c, struct lock *lock, struct crew_day *days, size_t n,
+                      struct err *err) MUST_CHECK;
 
 #endif
