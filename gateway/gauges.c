@@ -16,8 +16,8 @@ enum {
 
 typedef void take(struct gauges *g, const struct pg_rows *rows);
 
-static take take_publications, take_runs, take_last_run, take_breakers, take_totals, take_unmatched,
-    take_alerts, take_drift;
+static take take_publications, take_runs, take_last_run, take_breakers, take_totals, take_aggregates,
+    take_unmatched, take_alerts, take_drift;
 
 /* What is asked: each by itself, again when it is due. */
 static const struct question {
@@ -30,6 +30,7 @@ static const struct question {
     {SQL_GAUGE_LAST_RUN,     OFTEN_MS,  take_last_run    },
     {SQL_GAUGE_BREAKERS,     OFTEN_MS,  take_breakers    },
     {SQL_GAUGE_TOTALS,       OFTEN_MS,  take_totals      },
+    {SQL_GAUGE_AGGREGATES,   OFTEN_MS,  take_aggregates  },
     {SQL_GAUGE_UNMATCHED,    SELDOM_MS, take_unmatched   },
     {SQL_GAUGE_ALERTS,       OFTEN_MS,  take_alerts      },
     {SQL_GAUGE_DRIFT,        OFTEN_MS,  take_drift       },
@@ -62,6 +63,7 @@ static void count_total(struct sheet *results, struct sheet *checked, const stru
 static void take_kind(struct gauges *g, const struct pg_rows *rows, const char *kind, enum metric metric,
                       bool by_platform);
 static void take_cut_short(struct gauges *g, const struct pg_rows *rows);
+static void take_aggregate_runs(struct gauges *g, const struct pg_rows *rows);
 
 static struct sheet sheet_open(const struct gauges *g, enum metric metric, bool by_platform);
 static double *sheet_at(struct sheet *s, struct span platform, struct span word);
@@ -228,6 +230,7 @@ static void take_totals(struct gauges *g, const struct pg_rows *rows)
     take_kind(g, rows, "poll", POLLS, false);
     take_kind(g, rows, "missing", MISSING_REASON, false);
     take_cut_short(g, rows);
+    take_aggregate_runs(g, rows);
 }
 
 enum total_column { TOTAL_JOB, TOTAL_KIND, TOTAL_WORD, TOTAL_PLATFORM, TOTAL_N };
@@ -273,6 +276,40 @@ static void take_cut_short(struct gauges *g, const struct pg_rows *rows)
             *cell += pg_float(rows, i, TOTAL_N);
     }
     sheet_show(&s);
+}
+
+/* Of its three commands together; their days have rows of their own, of which only a lock that was held is told. */
+static void take_aggregate_runs(struct gauges *g, const struct pg_rows *rows)
+{
+    struct sheet runs = sheet_open(g, AGGREGATES_RUNS, false),
+                 skips = sheet_open(g, AGGREGATES_LOCK_SKIPS, false);
+
+    for (size_t i = 0; i < pg_nrows(rows); i++) {
+        struct span job = pg_bytes(rows, i, TOTAL_JOB), word = pg_bytes(rows, i, TOTAL_WORD);
+        bool of_run = span_eq(job, SPAN("aggregates")) || span_eq(job, SPAN("aggregates_backfill")) ||
+                      span_eq(job, SPAN("aggregates_verify"));
+        double *cell = sheet_at(&runs, SPAN(""), word);
+
+        if (!span_eq(pg_bytes(rows, i, TOTAL_KIND), SPAN("outcome")))
+            continue;
+        if (of_run && cell)
+            *cell += pg_float(rows, i, TOTAL_N);
+        if ((of_run || span_eq(job, SPAN("aggregate_day"))) && span_eq(word, SPAN("lock_held")))
+            *sheet_at(&skips, SPAN(""), SPAN("")) += pg_float(rows, i, TOTAL_N);
+    }
+    sheet_show(&runs);
+    sheet_show(&skips);
+}
+
+static void take_aggregates(struct gauges *g, const struct pg_rows *rows)
+{
+    static const char *const states[] = {"unverified", "dead", "failed"};
+
+    (void)g;
+    metric_set(AGGREGATES_LAST_SUCCESS, METRIC_NO_PLATFORM, 0, pg_float(rows, 0, 0));
+    for (size_t i = 0; i < countof(states); i++)
+        metric_set(AGGREGATES_DAYS, METRIC_NO_PLATFORM, metric_find_word(AGGREGATES_DAYS, span_of(states[i])),
+                   pg_float(rows, 0, i + 1));
 }
 
 static void take_unmatched(struct gauges *g, const struct pg_rows *rows)

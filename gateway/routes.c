@@ -4,7 +4,8 @@
 #define RECEIPT_STATES "matched unmatched late unparsed"
 #define RUN_STATES     "running success failed skipped dead"
 #define EVENT_TYPES                                                                                          \
-    "check_cycle interval_adjustment start stop job_scheduled job_cancelled job_completed job_failed"
+    "check_cycle interval_adjustment start stop job_scheduled job_started job_cancelled job_completed "      \
+    "job_failed"
 
 /* Version 14 spoils rows of unequal length. */
 /* clang-format off */

@@ -2,6 +2,7 @@
  * against a second count. */
 #include "batch.h"
 #include "command.h"
+#include "crew.h"
 #include "day.h"
 #include "progress.h"
 
@@ -19,6 +20,9 @@
 enum {
     NAMES_MAX = 100,  /* dates that a report names, of each kind */
     DAYS_MAX = 36600, /* of one command: a hundred years */
+    BATCH_MAX = 366,
+    CHUNK_MAX = 20000, /* of at most 1 kB each, some of it twice: far below the 64 MiB that a run may have */
+    CHUNK = 10000,
     PAUSE_STEP_MS = 100,
     FINDINGS = 1, /* exit code of verify */
 };
@@ -30,14 +34,13 @@ struct options {
     enum verb verb;
     int64_t from, to; /* days; NO_DAY: not given */
     bool to_today, include_today, repair;
-    unsigned batch_days, pause_ms;
+    unsigned batch_days, pause_ms, concurrent, chunk;
 };
 #define NO_DAY INT64_MIN
 
 struct due {
-    int64_t day;
-    bool missing, skip, partial;
-    unsigned attempts;
+    struct day_task task;
+    bool missing, skip;
 };
 
 struct job {
@@ -55,6 +58,7 @@ struct job {
     json_t *older;
     bool usage; /* the range cannot be: told already */
     const char *outcome;
+    const struct err *why; /* it ended before its time; OK: it did not */
 };
 
 static int run(int argc, char **argv);
@@ -72,8 +76,14 @@ static enum status write_late(void *ctx, size_t rows, struct err *err);
 static enum status find_older(struct job *j, struct err *err);
 static void list_range(struct job *j);
 static enum status list_aggregated(struct job *j, struct err *err);
+static void begin_events(struct job *j);
+static enum status write_begin(void *ctx, size_t rows, struct err *err);
 static enum status do_days(struct job *j, struct err *err);
+static enum status do_day(struct job *j, const struct due *d, struct err *err);
+static enum status do_batches(struct job *j, struct err *err);
+static enum status do_batch(struct job *j, struct crew *crew, struct err *err);
 static enum status make_day(struct job *j, const struct due *d, struct err *err);
+static void count_day(struct job *j, const struct due *d, const struct day_result *r);
 static enum status check_day(struct job *j, const struct due *d, struct err *err);
 static void tell(struct job *j);
 static enum status pause_between(struct job *j, struct err *err);
@@ -82,6 +92,8 @@ static void end_run(struct job *j, const struct err *err);
 static const char *outcome_of(const struct job *j, const struct err *err);
 static bool has_failed(const struct job *j);
 static enum status write_end(void *ctx, size_t rows, struct err *err);
+static enum status write_event(struct job *j, const char *type, struct err *err);
+static struct span reason_of(struct job *j);
 static int report(const struct job *j, const struct err *err);
 static json_t *report_json(const struct job *j);
 static void report_text(const struct job *j);
@@ -96,18 +108,26 @@ enum {
     OPTION_INCLUDE_TODAY,
     OPTION_BATCH_SIZE,
     OPTION_BATCH_DELAY,
+    OPTION_MAX_CONCURRENT,
+    OPTION_CHUNK,
     OPTION_REPAIR
 };
 
 static const struct argp_option option_table[] = {
-    {"from",           OPTION_FROM,          "DATE", 0, "The first day, as 2026-01-31 (backfill, verify)",      1},
-    {"to",             OPTION_TO,            "DATE", 0, "The last day, or today (backfill, verify)",            1},
-    {"include-today",  OPTION_INCLUDE_TODAY, NULL,   0, "Also the day that is not over (backfill)",             1},
-    {"batch-size",     OPTION_BATCH_SIZE,    "DAYS", 0, "Days between pauses, 1 to 366 (backfill; default: 7)", 1},
-    {"batch-delay-ms", OPTION_BATCH_DELAY,   "MS",   0,
-     "How long a pause is, 0 to 60000 (backfill; default: 1000)",                                               1},
-    {"repair",         OPTION_REPAIR,        NULL,   0, "Make what does not hold anew (verify)",                1},
-    {NULL,             0,                    NULL,   0, NULL,                                                   0},
+    {"from",           OPTION_FROM,           "DATE", 0, "The first day, as 2026-01-31 (backfill, verify)",      1},
+    {"to",             OPTION_TO,             "DATE", 0, "The last day, or today (backfill, verify)",            1},
+    {"include-today",  OPTION_INCLUDE_TODAY,  NULL,   0, "Also the day that is not over (backfill)",             1},
+    {"batch-size",     OPTION_BATCH_SIZE,     "DAYS", 0, "Days between pauses, 1 to 366 (backfill; default: 7)", 1},
+    {"batch-delay-ms", OPTION_BATCH_DELAY,    "MS",   0,
+     "How long a pause is, 0 to 60000 (backfill; default: 1000)",                                                1},
+    {"max-concurrent", OPTION_MAX_CONCURRENT, "N",    0,
+     "How many days at once, each on a connection of its own, 1 to 8 (backfill; default: 1)",                    1},
+    {"chunk",          OPTION_CHUNK,          "ROWS", 0,
+     "How many rows it takes into its memory at a time, 1 to 20000: aggregates that do not hold. Raw rows "
+     "stay in "
+     "Postgres, which adds them up (default: 10000)",                                                            1},
+    {"repair",         OPTION_REPAIR,         NULL,   0, "Make what does not hold anew (verify)",                1},
+    {NULL,             0,                     NULL,   0, NULL,                                                   0},
 };
 static const struct argp argp = {
     .options = option_table,
@@ -130,7 +150,8 @@ static const char *const job_names[] = {
 
 static int run(int argc, char **argv)
 {
-    struct options o = {.from = NO_DAY, .to = NO_DAY, .batch_days = 7, .pause_ms = 1000};
+    struct options o = {
+        .from = NO_DAY, .to = NO_DAY, .batch_days = 7, .pause_ms = 1000, .concurrent = 1, .chunk = CHUNK};
     struct job j = {.options = &o, .outcome = "failed"};
     struct err err = {0};
     int code;
@@ -173,10 +194,16 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
         o->include_today = true;
         return 0;
     case OPTION_BATCH_SIZE:
-        o->batch_days = option_number(value, 1, 366, "batch-size", state);
+        o->batch_days = option_number(value, 1, BATCH_MAX, "batch-size", state);
         return 0;
     case OPTION_BATCH_DELAY:
         o->pause_ms = option_number(value, 0, 60000, "batch-delay-ms", state);
+        return 0;
+    case OPTION_MAX_CONCURRENT:
+        o->concurrent = option_number(value, 1, CREW_MAX, "max-concurrent", state);
+        return 0;
+    case OPTION_CHUNK:
+        o->chunk = option_number(value, 1, CHUNK_MAX, "chunk", state);
         return 0;
     case OPTION_REPAIR:
         o->repair = true;
@@ -221,8 +248,8 @@ static void check_options(const struct options *o, const struct argp_state *stat
         argp_error(state, "run finds its days by itself: for others there is backfill");
     if (o->verb == BACKFILL && (!has_from || !has_to))
         argp_error(state, "backfill wants --from and --to");
-    if (o->verb != BACKFILL && o->include_today)
-        argp_error(state, "--include-today is for backfill");
+    if (o->verb != BACKFILL && (o->include_today || o->concurrent > 1))
+        argp_error(state, "--%s is for backfill", o->include_today ? "include-today" : "max-concurrent");
     if (o->verb != VERIFY && o->repair)
         argp_error(state, "--repair is for verify");
     if (has_from && o->to != NO_DAY && o->to < o->from)
@@ -239,12 +266,12 @@ static enum status work(struct job *j, struct err *err)
     j->today = day_of(s->began_us);
     if (!range_can_be(j, err) || (!dry_run && session_begin(s, scope_of(j), err)))
         return err->code;
-    log_info("job_started", LOG_TEXT("job", s->run_name), LOG_ID("run_id", &s->options->run_id));
+    begin_events(j);
     if (find_days(j, err))
         return err->code;
     if (dry_run && j->options->verb != VERIFY) {
         for (size_t i = 0; i < j->ndays; i++)
-            add_date(j->made, j->days[i].day);
+            add_date(j->made, j->days[i].task.day);
     } else if (do_days(j, err)) {
         return err->code;
     }
@@ -333,9 +360,9 @@ static enum status find_due(struct job *j, struct err *err)
         char date[DAY_TEXT_BYTES];
 
         snprintf(date, sizeof(date), "%.*s", SPAN_ARG(pg_bytes(rows, i, 0)));
-        (void)day_parse(date, &d->day);
+        (void)day_parse(date, &d->task.day);
         d->missing = span_eq(pg_bytes(rows, i, 1), SPAN("missing"));
-        d->attempts = (unsigned)pg_int(rows, i, 2);
+        d->task.attempts = (unsigned)pg_int(rows, i, 2);
     }
     pg_rows_free(rows);
     return OK;
@@ -371,8 +398,11 @@ static void list_range(struct job *j)
     j->days = calloc(j->ndays, sizeof(*j->days));
     if (!j->days)
         abort();
-    for (size_t i = 0; i < j->ndays; i++)
-        j->days[i] = (struct due){.day = o->from + (int64_t)i, .partial = o->from + (int64_t)i == j->today};
+    for (size_t i = 0; i < j->ndays; i++) {
+        int64_t day = o->from + (int64_t)i;
+
+        j->days[i].task = (struct day_task){.day = day, .partial = day == j->today};
+    }
 }
 
 static enum status list_aggregated(struct job *j, struct err *err)
@@ -400,51 +430,109 @@ static enum status list_aggregated(struct job *j, struct err *err)
         char date[DAY_TEXT_BYTES];
 
         snprintf(date, sizeof(date), "%.*s", SPAN_ARG(pg_bytes(rows, i, 0)));
-        (void)day_parse(date, &j->days[i].day);
+        (void)day_parse(date, &j->days[i].task.day);
         j->days[i].skip = pg_int(rows, i, 1);
-        j->days[i].partial = pg_int(rows, i, 2);
+        j->days[i].task.partial = pg_int(rows, i, 2);
     }
     pg_rows_free(rows);
     return OK;
 }
 
+/* To the log and the scheduler's events. */
+static void begin_events(struct job *j)
+{
+    struct err err = {0};
+    bool refused;
+
+    log_info("job_started", LOG_TEXT("job", j->session.run_name),
+             LOG_ID("run_id", &j->session.options->run_id));
+    if (j->session.lock.epoch && (batch_do(&j->session, write_begin, j, &refused, &err) || refused))
+        log_warn("event_not_written", LOG_ERR(&err));
+}
+
+static enum status write_begin(void *ctx, size_t rows, struct err *err)
+{
+    (void)rows;
+    return write_event(ctx, "job_started", err);
+}
+
 static enum status do_days(struct job *j, struct err *err)
 {
-    progress_begin(&j->progress, now_boot_us());
-    while (j->ndone < j->ndays && !session_stopping()) {
-        const struct due *d = &j->days[j->ndone];
+    const struct options *o = j->options;
 
-        if (j->options->verb == VERIFY ? check_day(j, d, err) : make_day(j, d, err)) {
-            progress_end(&j->progress);
-            return err->code;
-        }
-        j->ndone++;
-        tell(j);
-        if (pause_between(j, err))
-            return err->code;
+    progress_begin(&j->progress, now_boot_us());
+    if (o->concurrent > 1) {
+        (void)!do_batches(j, err);
+    } else {
+        while (j->ndone < j->ndays && !session_stopping())
+            if (do_day(j, &j->days[j->ndone], err))
+                break;
     }
     progress_end(&j->progress);
-    return OK;
+    return err->code;
+}
+
+static enum status do_day(struct job *j, const struct due *d, struct err *err)
+{
+    if (j->options->verb == VERIFY ? check_day(j, d, err) : make_day(j, d, err))
+        return err->code;
+    j->ndone++;
+    tell(j);
+    return pause_between(j, err);
+}
+
+static enum status do_batches(struct job *j, struct err *err)
+{
+    struct crew *crew = crew_open(j->options->concurrent, &j->options->common, j->options->chunk, err);
+
+    while (crew && j->ndone < j->ndays && !session_stopping())
+        if (do_batch(j, crew, err))
+            break;
+    crew_close(crew);
+    return err->code;
+}
+
+static enum status do_batch(struct job *j, struct crew *crew, struct err *err)
+{
+    const struct due *days = &j->days[j->ndone];
+    size_t left = j->ndays - j->ndone, n = left < j->options->batch_days ? left : j->options->batch_days;
+    struct crew_day batch[BATCH_MAX];
+
+    for (size_t i = 0; i < n; i++)
+        batch[i].task = days[i].task;
+    (void)!crew_make(crew, &j->session.lock, batch, n, err);
+    for (size_t i = 0; i < n; i++)
+        if (batch[i].done) {
+            count_day(j, &days[i], &batch[i].result);
+            j->ndone++;
+        }
+    tell(j);
+    return err->code ? err->code : pause_between(j, err);
 }
 
 static enum status make_day(struct job *j, const struct due *d, struct err *err)
 {
     struct day_result r;
 
-    if (day_aggregate(&j->session, d->day, d->partial, d->attempts, &r, err))
+    if (day_aggregate(&j->session, &d->task, j->options->chunk, &r, err))
         return err->code;
-    j->counts[r.outcome]++;
-    j->nread += r.nread;
-    j->nbackfilled += d->missing && r.outcome == DAY_CREATED;
-    if (r.outcome == DAY_CREATED || r.outcome == DAY_UPDATED)
-        add_date(j->made, d->day);
-    if (r.outcome == DAY_FAILED || r.outcome == DAY_DEAD || r.outcome == DAY_PUT_OFF)
-        add_date(j->failed, d->day);
-    if (r.ndrifts > 0) {
-        j->nunverified++;
-        add_date(j->unverified, d->day);
-    }
+    count_day(j, d, &r);
     return OK;
+}
+
+static void count_day(struct job *j, const struct due *d, const struct day_result *r)
+{
+    j->counts[r->outcome]++;
+    j->nread += r->nread;
+    j->nbackfilled += d->missing && r->outcome == DAY_CREATED;
+    if (r->outcome == DAY_CREATED || r->outcome == DAY_UPDATED)
+        add_date(j->made, d->task.day);
+    if (r->outcome == DAY_FAILED || r->outcome == DAY_DEAD || r->outcome == DAY_PUT_OFF)
+        add_date(j->failed, d->task.day);
+    if (r->ndrifts > 0) {
+        j->nunverified++;
+        add_date(j->unverified, d->task.day);
+    }
 }
 
 /* What is marked changes with the next run, and no drift is told of it. */
@@ -458,16 +546,16 @@ static enum status check_day(struct job *j, const struct due *d, struct err *err
             return OK;
         return make_day(j, d, err);
     }
-    if (day_verify(&j->session, d->day, &r, err))
+    if (day_verify(&j->session, &d->task, j->options->chunk, &r, err))
         return err->code;
     if (r.ndrifts == 0)
         return OK;
     j->nunverified++;
     j->ndrifts += (int64_t)r.ndrifts;
-    add_date(j->unverified, d->day);
+    add_date(j->unverified, d->task.day);
     if (!j->options->repair || j->session.options->dry_run)
         return OK;
-    if (day_aggregate(&j->session, d->day, d->partial, 0, &r, err))
+    if (day_aggregate(&j->session, &d->task, j->options->chunk, &r, err))
         return err->code;
     j->counts[r.outcome]++;
     j->nrepaired += r.ndrifts == 0 && r.outcome != DAY_LOCK_HELD && r.outcome <= DAY_UNCHANGED;
@@ -526,6 +614,7 @@ static void end_run(struct job *j, const struct err *err)
     bool refused;
 
     j->outcome = outcome_of(j, err);
+    j->why = err;
     if (err->code && !j->usage)
         log_error("job_failed", LOG_TEXT("job", j->session.run_name), LOG_ERR(err));
     else if (!j->usage)
@@ -544,7 +633,9 @@ static const char *outcome_of(const struct job *j, const struct err *err)
         return "interrupted";
     if (err->code || has_failed(j))
         return "failed";
-    return j->options->common.dry_run ? "dry_run" : "done";
+    if (j->options->common.dry_run)
+        return "dry_run";
+    return j->options->verb == VERIFY && j->nunverified > 0 ? "drift" : "done";
 }
 
 static bool has_failed(const struct job *j)
@@ -556,7 +647,7 @@ static enum status write_end(void *ctx, size_t rows, struct err *err)
 {
     struct job *j = ctx;
     struct session *s = &j->session;
-    bool done = strcmp(j->outcome, "done") == 0;
+    bool done = strcmp(j->outcome, "done") == 0 || strcmp(j->outcome, "drift") == 0;
     json_t *all = report_json(j);
     char *text = json_dumps(all, JSON_COMPACT);
     enum status status;
@@ -569,15 +660,44 @@ static enum status write_end(void *ctx, size_t rows, struct err *err)
     pg_arg_text(&args, span_of(j->outcome));
     pg_arg_int(&args, j->nread);
     pg_arg_json(&args, span_of(text));
-    pg_arg_text(&args, done                 ? SPAN_NONE
-                       : session_stopping() ? SPAN("signal")
-                       : has_failed(j)      ? SPAN("days")
-                                            : SPAN("error"));
-    pg_arg_text(&args, SPAN_NONE);
+    pg_arg_text(&args, done                  ? SPAN_NONE
+                       : session_stopping()  ? SPAN("signal")
+                       : has_failed(j)       ? SPAN("days")
+                       : j->why->sqlstate[0] ? span_of(j->why->sqlstate)
+                                             : SPAN("error"));
+    pg_arg_text(&args, reason_of(j));
     status = pg_run(s->pg, SQL_RUN_FINISH, &args, WAIT_MS, NULL, err);
     free(text);
     json_decref(all);
-    return status;
+    return status ? status : write_event(j, done ? "job_completed" : "job_failed", err);
+}
+
+static enum status write_event(struct job *j, const char *type, struct err *err)
+{
+    struct session *s = &j->session;
+    bool ended = j->why != NULL;
+    struct pg_args args;
+
+    pg_args_init(&args, s->arena);
+    pg_arg_text(&args, span_of(type));
+    pg_arg_text(&args, span_of(s->run_name));
+    pg_arg_uuid(&args, &s->options->run_id);
+    pg_arg_text(&args, span_of(s->options->trigger));
+    pg_arg_text(&args, ended ? span_of(j->outcome) : SPAN_NONE);
+    pg_arg_text(&args, ended ? reason_of(j) : SPAN_NONE);
+    return pg_run(s->pg, SQL_EVENT_RUN, &args, WAIT_MS, NULL, err);
+}
+
+/* Why it did not do all that it was to do. */
+static struct span reason_of(struct job *j)
+{
+    int64_t failed = j->counts[DAY_FAILED] + j->counts[DAY_DEAD] + j->counts[DAY_PUT_OFF];
+
+    if (j->why->code)
+        return span_of(j->why->text);
+    if (failed > 0)
+        return span_of(arena_print(j->session.arena, "%" PRId64 " days failed", failed));
+    return SPAN_NONE;
 }
 
 static int report(const struct job *j, const struct err *err)

@@ -4,6 +4,7 @@
 #include "base/now.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -11,7 +12,6 @@
 
 enum {
     COUNT_WAIT_MS = 22000, /* a little more than what the server is given: below */
-    DRIFTS_MAX = 10000,    /* told and flagged one by one */
     ROUNDS = 2,
 };
 #define COUNT_TIMEOUT "set local statement_timeout = 20000" /* well within the trust in a lease */
@@ -21,14 +21,15 @@ struct work {
     struct session *session;
     struct lock lock;
     char date[DAY_TEXT_BYTES];
-    int64_t day;
     bool partial, verified;
     unsigned attempt;
     int64_t began_us;
     struct day_result *result;
     struct span hash;
-    struct pg_rows *drifts;
-    struct err why; /* of a failure */
+    size_t chunk;                      /* aggregates that are taken at a time */
+    struct pg_rows *drifts;            /* of the chunk at work, which lies behind this one: */
+    char *after_user, *after_platform; /* NULL: it is the first */
+    struct err why;                    /* of a failure */
 };
 
 struct alert {
@@ -39,14 +40,20 @@ static const struct alert dead = {"aggregate_dead", "SYSTEM_HEALTH", "cannot be 
 
 typedef enum status transaction(struct work *w, struct err *err);
 
-static void begin_work(struct work *w, struct session *s, int64_t day, struct day_result *result);
+static void begin_work(struct work *w, struct session *s, const struct day_task *task, size_t chunk,
+                       struct day_result *result);
+static void end_work(struct work *w);
 static enum status take_lock(struct work *w, struct err *err);
 static enum status make_and_verify(struct work *w, struct err *err);
 static enum status make(struct work *w, struct err *err);
 static enum day_outcome outcome_of(const struct pg_rows *rows);
 static enum status verify(struct work *w, struct err *err);
+static enum status compare_first(struct work *w, struct err *err);
+static enum status compare_rest(struct work *w, bool flagged, struct err *err);
+static bool go_on(struct work *w);
 static enum status compare(struct work *w, struct err *err);
 static enum status flag(struct work *w, struct err *err);
+static struct span last_drift(const struct work *w, size_t column);
 static void put_drifts(const struct work *w, struct pg_args *args);
 static void tell_drifts(const struct work *w);
 static enum status judge(struct work *w, struct err *err);
@@ -103,46 +110,56 @@ int64_t day_of(int64_t wall_us)
     return wall_us / (86400 * SECOND_US);
 }
 
-enum status day_aggregate(struct session *s, int64_t day, bool partial, unsigned attempts,
+enum status day_aggregate(struct session *s, const struct day_task *task, size_t chunk,
                           struct day_result *ret, struct err *err)
 {
     struct work w;
 
-    begin_work(&w, s, day, ret);
-    w.partial = partial;
-    w.attempt = attempts + 1;
+    begin_work(&w, s, task, chunk, ret);
     if (take_lock(&w, err) || make_and_verify(&w, err))
         (void)!judge(&w, err);
-    pg_rows_free(w.drifts);
-    if (w.lock.epoch)
-        lock_release(&w.lock);
+    end_work(&w);
     return err->code;
 }
 
-enum status day_verify(struct session *s, int64_t day, struct day_result *ret, struct err *err)
+enum status day_verify(struct session *s, const struct day_task *task, size_t chunk, struct day_result *ret,
+                       struct err *err)
 {
     struct work w;
 
-    begin_work(&w, s, day, ret);
+    begin_work(&w, s, task, chunk, ret);
     ret->outcome = DAY_UNCHANGED;
-    if (s->options->dry_run ? compare(&w, err) : (take_lock(&w, err) || verify(&w, err))) {
+    if ((!s->options->dry_run && take_lock(&w, err)) || verify(&w, err)) {
         if (err->cause && strcmp(err->cause, "lock_held") == 0) {
             ret->outcome = DAY_LOCK_HELD;
             *err = (struct err){.code = OK};
         }
     }
-    pg_rows_free(w.drifts);
-    if (w.lock.epoch)
-        lock_release(&w.lock);
+    end_work(&w);
     return err->code;
 }
 
-static void begin_work(struct work *w, struct session *s, int64_t day, struct day_result *result)
+static void begin_work(struct work *w, struct session *s, const struct day_task *task, size_t chunk,
+                       struct day_result *result)
 {
-    *w = (struct work){.session = s, .day = day, .result = result, .began_us = session_now_us(s)};
+    *w = (struct work){.session = s,
+                       .partial = task->partial,
+                       .attempt = task->attempts + 1,
+                       .chunk = chunk,
+                       .result = result,
+                       .began_us = session_now_us(s)};
     *result = (struct day_result){.outcome = DAY_FAILED};
-    day_text(day, w->date);
+    day_text(task->day, w->date);
     arena_reset(s->arena);
+}
+
+static void end_work(struct work *w)
+{
+    pg_rows_free(w->drifts);
+    free(w->after_user);
+    free(w->after_platform);
+    if (w->lock.epoch)
+        lock_release(&w->lock);
 }
 
 static enum status take_lock(struct work *w, struct err *err)
@@ -170,14 +187,12 @@ static enum status make_and_verify(struct work *w, struct err *err)
             return err_in(err, "statement aggregate_day of %s", w->date);
         if (w->verified)
             return OK;
-        if (compare(w, err))
-            return err_in(err, "statement aggregate_compare of %s", w->date);
+        if (compare_first(w, err))
+            return err->code;
         if (w->result->ndrifts == 0)
             break;
     }
-    if (fenced(w, flag, err))
-        return err_in(err, "statement aggregate_flag of %s", w->date);
-    return OK;
+    return compare_rest(w, true, err);
 }
 
 static enum status make(struct work *w, struct err *err)
@@ -212,11 +227,48 @@ static enum day_outcome outcome_of(const struct pg_rows *rows)
     return pg_int(rows, 0, 0) + pg_int(rows, 0, 1) > 0 ? DAY_UPDATED : DAY_UNCHANGED;
 }
 
+/* A dry run flags nothing. */
 static enum status verify(struct work *w, struct err *err)
 {
-    if (compare(w, err))
-        return err_in(err, "statement aggregate_compare of %s", w->date);
-    return fenced(w, flag, err);
+    if (compare_first(w, err))
+        return err->code;
+    return compare_rest(w, !w->session->options->dry_run, err);
+}
+
+static enum status compare_first(struct work *w, struct err *err)
+{
+    w->result->ndrifts = 0;
+    return compare(w, err);
+}
+
+/* What the chunk at work has found, and the chunks behind it: each is flagged before the next one is taken. */
+static enum status compare_rest(struct work *w, bool flagged, struct err *err)
+{
+    do {
+        if (flagged && fenced(w, flag, err))
+            return err_in(err, "statement aggregate_flag of %s", w->date);
+        tell_drifts(w);
+    } while (go_on(w) && compare(w, err) == OK);
+    return err->code;
+}
+
+/* Only a chunk that is full has others behind it. */
+static bool go_on(struct work *w)
+{
+    char *user, *platform;
+
+    if (pg_nrows(w->drifts) < w->chunk)
+        return false;
+    user = strndup(last_drift(w, 0).at, last_drift(w, 0).len);
+    platform = strndup(last_drift(w, 1).at, last_drift(w, 1).len);
+    if (!user || !platform)
+        abort();
+    free(w->after_user);
+    free(w->after_platform);
+    w->after_user = user;
+    w->after_platform = platform;
+    arena_reset(w->session->arena);
+    return true;
 }
 
 /* In a snapshot of its own. */
@@ -229,37 +281,49 @@ static enum status compare(struct work *w, struct err *err)
     w->drifts = NULL;
     pg_args_init(&args, s->arena);
     pg_arg_text(&args, span_of(w->date));
-    pg_arg_int(&args, DRIFTS_MAX);
+    pg_arg_int(&args, (int64_t)w->chunk);
+    pg_arg_text(&args, w->after_user ? span_of(w->after_user) : SPAN_NONE);
+    pg_arg_text(&args, w->after_platform ? span_of(w->after_platform) : SPAN_NONE);
     if (keep_locks(w, err) || pg_command(s->pg, "begin read only", WAIT_MS, err))
         return err->code;
     if (pg_command(s->pg, COUNT_TIMEOUT, WAIT_MS, err) ||
         pg_run(s->pg, SQL_AGGREGATE_COMPARE, &args, COUNT_WAIT_MS, &w->drifts, err)) {
         roll_back(s);
-        return err->code;
+        return err_in(err, "statement aggregate_compare of %s", w->date);
     }
-    w->result->ndrifts = pg_nrows(w->drifts);
+    w->result->ndrifts += pg_nrows(w->drifts);
     return pg_command(s->pg, "commit", WAIT_MS, err);
 }
 
 static enum status flag(struct work *w, struct err *err)
 {
     struct session *s = w->session;
+    bool ends = pg_nrows(w->drifts) < w->chunk;
     struct pg_args args;
 
     pg_args_init(&args, s->arena);
     pg_arg_text(&args, span_of(w->date));
     put_drifts(w, &args);
-    pg_arg_bool(&args, pg_nrows(w->drifts) < DRIFTS_MAX);
+    pg_arg_text(&args, w->after_user ? span_of(w->after_user) : SPAN_NONE);
+    pg_arg_text(&args, w->after_platform ? span_of(w->after_platform) : SPAN_NONE);
+    pg_arg_text(&args, ends ? SPAN_NONE : last_drift(w, 0));
+    pg_arg_text(&args, ends ? SPAN_NONE : last_drift(w, 1));
+    pg_arg_int(&args, (int64_t)w->result->ndrifts);
     if (pg_run(s->pg, SQL_AGGREGATE_FLAG, &args, WAIT_MS, NULL, err))
         return err->code;
-    if (w->result->ndrifts == 0)
+    if (!ends || w->result->ndrifts == 0)
         return OK;
-    tell_drifts(w);
     return raise_alert(w, &unverified,
                        arena_print(s->arena,
                                    "%zu aggregates are not what a second count of the raw rows finds",
                                    w->result->ndrifts),
                        err);
+}
+
+/* Column 0: user_id_str, 1: platform; there is one. */
+static struct span last_drift(const struct work *w, size_t column)
+{
+    return pg_bytes(w->drifts, pg_nrows(w->drifts) - 1, column);
 }
 
 static void put_drifts(const struct work *w, struct pg_args *args)
@@ -277,16 +341,16 @@ static void put_drifts(const struct work *w, struct pg_args *args)
     pg_arg_jsons(args, columns[2], n);
 }
 
+/* The first few of a day. */
 static void tell_drifts(const struct work *w)
 {
     enum { TOLD = 5 };
 
-    for (size_t i = 0; i < pg_nrows(w->drifts) && i < TOLD; i++)
+    for (size_t i = 0; i < pg_nrows(w->drifts) && i < TOLD && !w->after_user; i++)
         log_error("aggregate_unverified", LOG_TEXT("date", w->date),
                   LOG_SPAN("user_id_str", pg_bytes(w->drifts, i, 0)),
                   LOG_SPAN("platform", pg_bytes(w->drifts, i, 1)),
-                  LOG_SPAN("differs", pg_bytes(w->drifts, i, 2)),
-                  LOG_INT("of", (int64_t)pg_nrows(w->drifts)));
+                  LOG_SPAN("differs", pg_bytes(w->drifts, i, 2)), LOG_INT("of", (int64_t)w->result->ndrifts));
 }
 
 /* What a failure means: of this day alone, or of the run. */

@@ -28,19 +28,27 @@ enum day_outcome {
 };
 const char *day_outcome_name(enum day_outcome outcome); /* "created" */
 
+/* What is to be done. */
+struct day_task {
+    int64_t day;
+    bool partial;      /* the day is not over */
+    unsigned attempts; /* that failed in a row before */
+};
+
 struct day_result {
     enum day_outcome outcome;
     int64_t nread;  /* raw rows */
     size_t ndrifts; /* aggregates that the second count found to be otherwise */
 };
 
-/* Aggregates and verifies a day; attempts: that failed in a row before. What becomes of it is in the log, in job_runs (but
- * DAY_UNCHANGED), and, of a dead day, among the alerts. OK also where it failed: *ret says so, and others go on. Else the run is
- * to end: UNAVAILABLE: the store is down. BUSY "fence_lost". */
-enum status day_aggregate(struct session *s, int64_t day, bool partial, unsigned attempts,
+/* Aggregates and verifies a day. chunk: how many of the aggregates that do not hold are in memory at a time, at least 1. What
+ * becomes of it is in the log, in job_runs (but DAY_UNCHANGED), and, of a dead day, among the alerts. OK also where it failed:
+ * *ret says so, and others go on. Else the run is to end: UNAVAILABLE: the store is down. BUSY "fence_lost". */
+enum status day_aggregate(struct session *s, const struct day_task *task, size_t chunk,
                           struct day_result *ret, struct err *err) MUST_CHECK;
 
 /* The second count alone; flags the day by what it finds, unless the session is a dry run. Errors as above, also when it fails. */
-enum status day_verify(struct session *s, int64_t day, struct day_result *ret, struct err *err) MUST_CHECK;
+enum status day_verify(struct session *s, const struct day_task *task, size_t chunk, struct day_result *ret,
+                       struct err *err) MUST_CHECK;
 
 #endif

@@ -10,12 +10,12 @@
 
 /* One row a job. */
 static const struct job_kind kinds[] = {
-    {"publications", offsetof(struct config, schedules.publications), LOAD_PUBLICATIONS},
-    {"maintain",     offsetof(struct config, schedules.maintain),     LOAD_NONE        },
-    {"aggregates",   offsetof(struct config, schedules.aggregates),   LOAD_NONE        },
-    {"insights",     offsetof(struct config, schedules.insights),     LOAD_TASKS       },
-    {"stats",        offsetof(struct config, schedules.stats),        LOAD_NONE        },
-    {"alerts",       offsetof(struct config, schedules.alerts),       LOAD_NONE        },
+    {"publications", offsetof(struct config, schedules.publications), LOAD_PUBLICATIONS, false},
+    {"maintain",     offsetof(struct config, schedules.maintain),     LOAD_NONE,         false},
+    {"aggregates",   offsetof(struct config, schedules.aggregates),   LOAD_NONE,         true },
+    {"insights",     offsetof(struct config, schedules.insights),     LOAD_TASKS,        false},
+    {"stats",        offsetof(struct config, schedules.stats),        LOAD_NONE,         false},
+    {"alerts",       offsetof(struct config, schedules.alerts),       LOAD_NONE,         false},
 };
 _Static_assert(countof(kinds) <= JOBS_MAX, "struct schedule holds them all");
 
@@ -38,6 +38,7 @@ struct write {
 
 static enum status plan_all(void *ctx, size_t rows, struct err *err);
 static enum status read_now(struct session *s, int64_t *ret, struct err *err);
+static enum status start_all(void *ctx, size_t rows, struct err *err);
 static const struct job_kind *kind_of(struct span name);
 static void read_row(const struct pg_rows *rows, size_t i, struct schedule_row *ret);
 static enum run_state state_of(const struct pg_rows *rows, size_t i);
@@ -100,6 +101,29 @@ static enum status read_now(struct session *s, int64_t *ret, struct err *err)
         return err->code;
     *ret = pg_time(rows, 0, 0);
     pg_rows_free(rows);
+    return OK;
+}
+
+enum status schedule_start(struct session *s, struct err *err)
+{
+    struct write w = {.session = s};
+
+    return under_fence(&w, start_all, err);
+}
+
+static enum status start_all(void *ctx, size_t rows, struct err *err)
+{
+    struct session *s = ((struct write *)ctx)->session;
+
+    (void)rows;
+    for (size_t i = 0; i < countof(kinds); i++) {
+        struct pg_args args;
+
+        pg_args_init(&args, s->arena);
+        pg_arg_text(&args, span_of(kinds[i].name));
+        if (kinds[i].at_start && pg_run(s->pg, SQL_SCHEDULE_START, &args, WAIT_MS, NULL, err))
+            return err_in(err, "starting job %s", kinds[i].name);
+    }
     return OK;
 }
 

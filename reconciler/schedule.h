@@ -18,6 +18,8 @@ struct job_kind {
         LOAD_PUBLICATIONS, /* sooner while many wait, later while none does */
         LOAD_TASKS,        /* later while no insights task is ever due */
     } follows;
+    bool
+        at_start; /* also once whenever somebody begins to lead: it makes up for what was missed, and else does nothing */
 };
 
 enum { JOBS_MAX = 16 };
@@ -54,6 +56,9 @@ struct schedule {
 
 /* Writes what the settings say, of every job. */
 enum status schedule_plan(struct session *s, struct err *err) MUST_CHECK;
+
+/* Whoever begins to lead: has those due that run once then. */
+enum status schedule_start(struct session *s, struct err *err) MUST_CHECK;
 
 enum status schedule_read(struct session *s, struct schedule *ret, struct err *err) MUST_CHECK;
 

@@ -239,7 +239,7 @@ static enum status try_to_lead(struct server *v, struct err *err)
         return OK;
     }
     if (schedule_note(&v->session, "start", err) || schedule_plan(&v->session, err) ||
-        schedule_read(&v->session, &schedule, err))
+        schedule_start(&v->session, err) || schedule_read(&v->session, &schedule, err))
         return err->code;
     v->led_since_us = schedule.now_us;
     v->leads = true;

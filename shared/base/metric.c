@@ -37,13 +37,14 @@ static const struct alias {
     const char *label; /* of the words; NULL: the sum of some of them is shown, without a label */
     const char *words; /* those */
 } aliases[] = {
-    {"reconciliation_status_total", "counter", RECONCILE_RESULTS, false, "status", NULL              },
-    {"breaker_state_total",         "untyped", BREAKER_STATE,     true,  "state",  NULL              },
-    {"total_checked",               "untyped", RECONCILE_CHECKED, false, NULL,     ""                },
-    {"marked_success",              "untyped", RECONCILE_RESULTS, false, NULL,     "success"         },
-    {"marked_failed",               "untyped", RECONCILE_RESULTS, false, NULL,     "failed"          },
-    {"skipped",                     "untyped", RECONCILE_RESULTS, false, NULL,     "skipped"         },
-    {"queue_depth",                 "gauge",   PUBLICATIONS,      false, NULL,     "processing retry"},
+    {"reconciliation_status_total",              "counter", RECONCILE_RESULTS,       false, "status", NULL              },
+    {"breaker_state_total",                      "untyped", BREAKER_STATE,           true,  "state",  NULL              },
+    {"total_checked",                            "untyped", RECONCILE_CHECKED,       false, NULL,     ""                },
+    {"marked_success",                           "untyped", RECONCILE_RESULTS,       false, NULL,     "success"         },
+    {"marked_failed",                            "untyped", RECONCILE_RESULTS,       false, NULL,     "failed"          },
+    {"skipped",                                  "untyped", RECONCILE_RESULTS,       false, NULL,     "skipped"         },
+    {"helix_aggregation_last_success_timestamp", "gauge",   AGGREGATES_LAST_SUCCESS, false, NULL,     ""                },
+    {"queue_depth",                              "gauge",   PUBLICATIONS,            false, NULL,     "processing retry"},
 };
 
 /* Upper bounds of the histograms' buckets; the one behind the last holds the rest. Fine where a sender's

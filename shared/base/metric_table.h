@@ -137,6 +137,20 @@ METRIC(STATS_DRIFT, "settle_scheduler_drift_cycles", GAUGE, false, NULL, NULL,
        "By how many check cycles the scheduler's total is off its events, either way, as settle-reconciler "
        "stats has "
        "measured it last.")
+METRIC(
+    AGGREGATES_LAST_SUCCESS, "settle_aggregates_last_success_timestamp_seconds", GAUGE, false, NULL, NULL,
+    "End of the newest day that was over when it was aggregated, Unix time; 0 if there is none. Older days "
+    "that are filled in do not move it.")
+METRIC(
+    AGGREGATES_DAYS, "settle_aggregates_days", GAUGE, false, "state", "unverified dead failed",
+    "Aggregated days that do not hold against their raw rows; days that failed for the last time, and days "
+    "that failed and are tried again.")
+METRIC(AGGREGATES_RUNS, "settle_aggregates_runs_total", MIRROR, false, "outcome",
+       "done drift lock_held interrupted failed killed",
+       "Runs of aggregates run, backfill and verify that ended, by outcome; drift: verify found a day that "
+       "does not hold.")
+METRIC(AGGREGATES_LOCK_SKIPS, "settle_aggregates_lock_skips_total", MIRROR, false, NULL, NULL,
+       "Runs, and days of runs, that were left to another who had their lock.")
 METRIC(WORKER_RESTARTS, "settle_worker_restarts_total", COUNTER, false, NULL, NULL,
        "Processes that ended unasked and were started again.")
 METRIC(START_TIME, "settle_start_timestamp_seconds", GAUGE, false, NULL, NULL,

@@ -1,6 +1,6 @@
 -- aggregate_compare: counts one UTC day's raw rows a second time, in another way, and tells which aggregates are not so. Each raw
 -- row is a fact of its own here, put on its day by its date in UTC and not by the two ends of the day.
--- $1 date text  $2 how many to tell bigint
+-- $1 date text  $2 how many to tell bigint  $3 user_id_str, $4 platform behind which to begin text (null: with the first)
 -- Rows: user_id_str text, platform text, what stands and what was found by column jsonb.
 with fact as (
   select user_id_str, platform, 1 as published, case status when 'success' then 1 else 0 end as success,
@@ -58,9 +58,10 @@ select user_id_str, platform,
                             then jsonb_build_array(cost_total, cost) end)) as differs
 from (select * from settle.daily_aggregates where date = $1::text::date) as a
 full join found using (user_id_str, platform)
-where (publication_count, success_count, failed_count, settled_count, webhook_count)
-      is distinct from (published, success, failed, settled, heard)
-   or abs(coalesce(avg_settle_ms, -1) - coalesce(settle_ms, -1)) > 1
-   or abs(coalesce(cost_total, -1) - coalesce(cost, -1)) > 0.01
+where ($3::text is null or (user_id_str, platform) > ($3::text, $4::text))
+  and ((publication_count, success_count, failed_count, settled_count, webhook_count)
+       is distinct from (published, success, failed, settled, heard)
+       or abs(coalesce(avg_settle_ms, -1) - coalesce(settle_ms, -1)) > 1
+       or abs(coalesce(cost_total, -1) - coalesce(cost, -1)) > 0.01)
 order by user_id_str, platform
 limit $2::bigint

@@ -84,7 +84,7 @@ select results_eq('execute due',
 execute day(pg_temp.ago(31), false, gen_random_uuid());
 select results_eq(format('select attempts, verification_status collate "default", failed_at from settle.aggregate_days where date = %L', pg_temp.ago(31)),
                   $$values (0::smallint, 'pending', null::timestamptz)$$, 'what was made forgets its failures');
-execute flag(pg_temp.ago(31), '{}', '{}', '{}', true);
+execute flag(pg_temp.ago(31), '{}', '{}', '{}', null, null, null, null, 0);
 reset role;
 
 insert into settle.webhook_receipts (dedup_key, source, platform, delivery_id, decisive, received_at, stored_at)

@@ -6,6 +6,7 @@ usage: main.py [--check] NAME OPTION ...      --check: only looks whether the op
 import signal
 import sys
 
+import aggregates
 import ingest
 import overload
 import reconcile
@@ -15,6 +16,7 @@ COMMANDS = {
     "ingest": (ingest.parse_ingest, ingest.run_ingest),
     "duplicates": (ingest.parse_duplicates, ingest.run_duplicates),
     "overload": (overload.parse_overload, overload.run_overload),
+    "aggregates": (aggregates.parse_aggregates, aggregates.run_aggregates),
     "reconcile": (reconcile.parse_reconcile, reconcile.run_reconcile),
 }
 LONGEST_SECONDS = 3 * 3600  # nothing here takes as long: a bench that hangs ends by itself

@@ -96,7 +96,10 @@ static const char *versions(struct world *w)
                         " from settle.daily_aggregates as a"
                         " union all"
                         " select md5(coalesce(string_agg(d::text || d.xmin || d.ctid, ' ' order by d), ''))"
-                        " from settle.aggregate_days as d");
+                        " from settle.aggregate_days as d"
+                        " union all"
+                        " select concat((select count(*) from settle.dirty_days), ' ',"
+                        "  (select count(*) from settle.alerts))");
 }
 
 /* "counts|status" of the tenant's row of a day. */
@@ -191,6 +194,38 @@ static void test_run_again_or_beside_itself_it_changes_nothing(void **state)
     assert_string_equal(content(w), before);
 }
 
+static void test_all_of_them_at_once_change_nothing(void **state)
+{
+    static const char *const verbs[] = {"run", "run", "verify", "verify"};
+    struct world *w = *state;
+    struct process at_once[countof(verbs) + 2];
+    const char *written;
+
+    raw_days(w, 0, 9);
+    at_once[0] = world_spawn(w, "settle-reconciler", "aggregates", "run", NULL);
+    at_once[1] = world_spawn(w, "settle-reconciler", "aggregates", "run", NULL);
+    (void)done(world_wait(w, at_once[0]));
+    (void)done(world_wait(w, at_once[1]));
+    assert_int_equal(world_count(w,
+                                 "select count(*) from settle.job_runs where job_name = 'aggregates'"
+                                 " and (status, outcome) in (('success', 'done'), ('skipped', 'lock_held'))"),
+                     2);
+    assert_int_equal(
+        world_count(w, "select count(*) from settle.daily_totals where publication_count = 1"
+                       " and webhook_count = 1 and cost_total = 0.25 and verification_status = 'verified'"),
+        7);
+    done(backfill(w, day(w, 9), day(w, 8), NULL));
+    written = versions(w);
+    for (size_t i = 0; i < countof(verbs); i++)
+        at_once[i] = world_spawn(w, "settle-reconciler", "aggregates", verbs[i], NULL);
+    for (size_t i = countof(verbs); i < countof(at_once); i++)
+        at_once[i] = world_spawn(w, "settle-reconciler", "aggregates", "backfill", "--from", day(w, 9),
+                                 "--to", day(w, 1), "--batch-delay-ms", "0", "--max-concurrent", "2", NULL);
+    for (size_t i = 0; i < countof(at_once); i++)
+        (void)done(world_wait(w, at_once[i]));
+    assert_string_equal(versions(w), written);
+}
+
 static void test_after_an_outage_a_week_is_made_and_the_rest_is_named(void **state)
 {
     struct world *w = *state;
@@ -256,6 +291,42 @@ static void test_late_webhooks_are_seen_on_their_day(void **state)
     o = done(aggregates(w, "run", NULL));
     assert_int_equal(number(&o, "updated"), 1);
     assert_string_equal(row_of(w, day(w, 14)), "1|1|0|2|0.25|verified");
+}
+
+/* Its publication is registered, or named, long after a webhook came; or is given to somebody else, or removed. */
+static void test_webhooks_follow_their_publication_to_its_tenant(void **state)
+{
+    static const struct {
+        const char *change, *want; /* tenants with webhooks on that day */
+    } steps[] = {
+        {"insert into settle.publish_logs (platform, user_id_str, external_post_id) values ('tiktok', "
+         "'bert', "
+         "'post-14')",                                                                    "[bert]"},
+        {"update settle.publish_logs set user_id_str = 'carl' where user_id_str = 'bert'",         "[carl]"},
+        {"update settle.publish_logs set external_post_id = 'other' where user_id_str = 'carl'",   "[]"    },
+        {"update settle.publish_logs set external_post_id = 'post-14' where user_id_str = 'carl'", "[carl]"},
+        {"delete from settle.publish_logs where user_id_str = 'carl'",                             "[]"    },
+    };
+    struct world *w = *state;
+    struct outcome o;
+
+    raw_days(w, 14, 14);
+    world_sql(w, "delete from settle.publish_logs");
+    done(backfill(w, day(w, 14), day(w, 14), NULL));
+    assert_string_equal(
+        world_sql(w, "select '[' || user_id_str || ']' from settle.daily_aggregates where webhook_count = 1"),
+        "[]");
+    for (size_t i = 0; i < countof(steps); i++) {
+        world_sql(w, "%s", steps[i].change);
+        o = done(aggregates(w, "run", NULL));
+        assert_int_equal(number(&o, "updated"), 1);
+        assert_string_equal(world_sql(w,
+                                      "select '[' || user_id_str || ']' from settle.daily_aggregates"
+                                      " where date = '%s' and webhook_count = 1",
+                                      day(w, 14)),
+                            steps[i].want);
+    }
+    done(aggregates(w, "verify", NULL));
 }
 
 /* Each in its own transaction, as their writers do it. */
@@ -357,6 +428,41 @@ static void test_what_is_falsified_by_hand_is_found_and_repaired(void **state)
     done(aggregates(w, "verify", NULL));
 }
 
+/* However few rows it takes at a time, and whether or not they come out even. */
+static void test_what_does_not_hold_is_taken_in_chunks(void **state)
+{
+    static const char *const chunks[] = {"1", "2", "3", "4", "5"};
+    struct world *w = *state;
+    struct outcome o;
+
+    world_sql(w, "insert into settle.publish_logs (platform, user_id_str, requested_at)"
+                 " select platform, 'user-' || n, date_trunc('day', now(), 'UTC') - interval '9 days'"
+                 " from generate_series(1, 3) as n, unnest(array['tiktok', 'youtube']) as platform");
+    done(backfill(w, day(w, 9), day(w, 9), NULL));
+    for (size_t i = 0; i < countof(chunks); i++) {
+        world_sql(w, "update settle.daily_aggregates set failed_count = 7"
+                     " where (user_id_str, platform) <> ('user-1', 'youtube')"
+                     "  and (user_id_str, platform) <> ('user-3', 'youtube')");
+        o = world_wait(w, world_spawn(w, "settle-reconciler", "aggregates", "verify", "--json", "--chunk",
+                                      chunks[i], NULL));
+        assert_int_equal(o.status, 1);
+        assert_int_equal(number(&o, "drifted_rows"), 4);
+        assert_string_equal(
+            world_sql(w, "select string_agg(concat_ws(' ', user_id_str, platform), ',' order by user_id_str,"
+                         " platform) from settle.daily_aggregates where verification_status = 'verified'"),
+            "user-1 youtube,user-3 youtube");
+        assert_string_equal(world_sql(w, "select verification_status, drift_rows from settle.aggregate_days"),
+                            "unverified|4");
+        o = done(world_wait(w, world_spawn(w, "settle-reconciler", "aggregates", "verify", "--repair",
+                                           "--json", "--chunk", chunks[i], NULL)));
+        assert_int_equal(number(&o, "repaired"), 1);
+        assert_int_equal(world_count(w, "select count(*) from settle.daily_aggregates"
+                                        " where verification_status = 'verified' and failed_count = 0"),
+                         6);
+    }
+    assert_string_equal(world_sql(w, "select count(*), sum(occurrences) from settle.alerts"), "1|10");
+}
+
 static void test_a_day_that_fails_holds_up_no_other(void **state)
 {
     struct world *w = *state;
@@ -402,6 +508,49 @@ static void test_a_day_that_fails_holds_up_no_other(void **state)
     done(backfill(w, day(w, 4), day(w, 4), NULL));
     assert_string_equal(row_of(w, day(w, 4)), "1|0|1|1|0.25|verified");
     assert_int_equal(world_count(w, "select count(*) from settle.aggregate_days where attempts > 0"), 0);
+
+    world_sql(w,
+              "update settle.aggregate_days set attempts = 3, failed_at = now(), next_attempt_at = null"
+              " where date = '%s'",
+              day(w, 4));
+    o = done(aggregates(w, "run", NULL));
+    assert_int_equal(number(&o, "days"), 6); /* dead is dead */
+    world_sql(w, "update settle.publish_logs set status = 'success' where external_post_id = 'post-4'");
+    o = done(aggregates(w, "run", NULL));
+    assert_int_equal(number(&o, "updated"), 1);
+    assert_string_equal(row_of(w, day(w, 4)), "1|1|0|1|0.25|verified");
+    assert_int_equal(world_count(w, "select count(*) from settle.aggregate_days where attempts > 0"), 0);
+}
+
+/* The store's word, the statement's name, and the scheduler's events of those that nobody scheduled. */
+static void test_what_a_run_did_is_in_its_row_and_the_events(void **state)
+{
+    struct world *w = *state;
+
+    raw_days(w, 0, 2);
+    done(aggregates(w, "run", NULL));
+    world_sql(w, "revoke select on settle.dirty_days from settle_reconciler");
+    assert_int_equal(aggregates(w, "run", NULL).status, 70);
+    world_sql(w, "grant select on settle.dirty_days to settle_reconciler");
+    assert_string_equal(
+        world_sql(w, "select status, error_code, error_message like '%%late webhooks%%dirty_days%%'"
+                     " from settle.job_runs where job_name = 'aggregates' order by started_at"),
+        "success||\nfailed|42501|t");
+    done(backfill(w, day(w, 9), day(w, 8), NULL));
+    done(aggregates(w, "verify", NULL));
+    assert_string_equal(
+        world_sql(w,
+                  "select event_type, job_id, job_type, event_data ->> 'trigger', event_data ->> 'outcome',"
+                  " error_message like '%%permission denied%%', check_duration_seconds >= 0"
+                  " from settle.scheduler_event_logs order by id"),
+        "job_started|aggregates|one_time|manual|||\n"
+        "job_completed|aggregates|one_time|manual|done||t\n"
+        "job_started|aggregates|one_time|manual|||\n"
+        "job_failed|aggregates|one_time|manual|failed|t|t\n"
+        "job_started|aggregates_backfill|one_time|manual|||\n"
+        "job_completed|aggregates_backfill|one_time|manual|done||t\n"
+        "job_started|aggregates_verify|one_time|manual|||\n"
+        "job_completed|aggregates_verify|one_time|manual|done||t");
 }
 
 /* A lease of 30 s is what a killed run leaves behind: the test ends it. */
@@ -431,16 +580,18 @@ static void test_killed_in_the_middle_the_next_one_ends_as_if_it_had_not_been(vo
     world_until(15, world_count(w, "select pg_stat_clear_snapshot(); select count(*) from pg_stat_activity"
                                    " where wait_event = 'PgSleep'") == 0);
     assert_int_equal(world_count(w, "select count(*) from settle.daily_totals"), 3);
-    world_sql(
-        w, "drop trigger slow on settle.daily_aggregates; drop function public.wait_here();"
-           "update settle.job_fences set lease_until = now() - interval '1 second' where holder is not null");
-    world_redis(w, "flushall", NULL);
-    o = done(aggregates(w, "run", NULL));
+    world_sql(w, "drop trigger slow on settle.daily_aggregates; drop function public.wait_here()");
+    if (!getenv("SETTLE_TEST_LONG")) {
+        world_sql(w, "update settle.job_fences set lease_until = now() - interval '1 second' where holder is "
+                     "not null");
+        world_redis(w, "flushall", NULL);
+    }
+    world_until(40, (o = done(aggregates(w, "run", NULL)), number(&o, "days_done") == 7));
     assert_int_equal(number(&o, "created"), 4);
     assert_string_equal(content(w), undisturbed);
     assert_string_equal(world_sql(w,
                                   "select string_agg(outcome, ',' order by started_at) from settle.job_runs"
-                                  " where job_name = 'aggregates'"),
+                                  " where job_name = 'aggregates' and status <> 'skipped'"),
                         "done,interrupted,done");
 }
 
@@ -516,6 +667,94 @@ static void test_backfill_keeps_to_its_range(void **state)
     assert_int_equal(world_count(w, "select count(*) from settle.daily_aggregates where is_partial"), 0);
 }
 
+static long connections(struct world *w)
+{
+    return world_count(w, "select pg_stat_clear_snapshot(); select count(*) from pg_stat_activity"
+                          " where application_name = 'settle-reconciler'");
+}
+
+/* KiB that a process has had at most. */
+static long memory_of(pid_t pid)
+{
+    char path[64], line[128];
+    long kib = 0;
+    FILE *from;
+
+    snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+    from = fopen(path, "re");
+    assert_non_null(from);
+    while (fgets(line, sizeof(line), from))
+        if (strncmp(line, "VmHWM:", 6) == 0)
+            kib = strtol(line + 6, NULL, 10);
+    fclose(from);
+    return kib;
+}
+
+/* Told to end in a pause it has done no more than its first batch; run again it goes on. */
+static void test_a_backfill_pauses_between_batches_and_goes_on_when_it_is_run_again(void **state)
+{
+    struct world *w = *state;
+    struct process p;
+    struct outcome o;
+
+    raw_days(w, 0, 20);
+    p = world_spawn(w, "settle-reconciler", "aggregates", "backfill", "--from", day(w, 20), "--to", day(w, 1),
+                    "--batch-delay-ms", "60000", "--json", NULL);
+    world_until(20, world_said(w, p, "\"Aggregated 7/20 days\""));
+    world_until(
+        20,
+        world_count(w, "select count(*) from pg_stat_activity where application_name ="
+                       " 'settle-reconciler' and clock_timestamp() - state_change > interval '1 s'") == 1);
+    assert_int_equal(connections(w), 1);
+#if !defined(__SANITIZE_ADDRESS__)
+    assert_in_range(memory_of(p.pid), 1, 64 * 1024);
+#endif
+    kill(p.pid, SIGTERM);
+    o = world_wait(w, p);
+    assert_int_equal(o.status, 75);
+    assert_int_equal(number(&o, "days_done"), 7);
+    assert_int_equal(world_count(w, "select count(*) from settle.daily_totals"), 7);
+    o = done(backfill(w, day(w, 20), day(w, 1), NULL));
+    assert_int_equal(number(&o, "unchanged"), 7);
+    assert_int_equal(number(&o, "created"), 13);
+}
+
+/* A leap year, in which one day fails; how many it makes at once changes nothing in what it makes. */
+static void test_a_year_is_filled_in_over_the_connections_it_was_given(void **state)
+{
+    struct world *w = *state;
+    struct process p;
+    struct outcome o;
+    long most = 0;
+
+    world_sql(w, "insert into settle.publish_logs (platform, user_id_str, requested_at)"
+                 " select 'tiktok', 'anna', noon from generate_series(timestamptz '2024-01-01 12:00Z',"
+                 "  '2024-12-31 12:00Z', interval '1 day') as noon;"
+                 "create function public.refuse() returns trigger language plpgsql as $$ begin"
+                 " raise exception 'injected'; end $$;"
+                 "create trigger refuse before insert on settle.daily_aggregates for each row"
+                 " when (new.date = '2024-02-29') execute function public.refuse()");
+    p = world_spawn(w, "settle-reconciler", "aggregates", "backfill", "--from", "2024-01-01", "--to",
+                    "2024-12-31", "--batch-size", "100", "--batch-delay-ms", "0", "--max-concurrent", "3",
+                    "--json", NULL);
+    world_until(
+        60, (most = connections(w) > most ? connections(w) : most, world_said(w, p, "\"job_completed\"")));
+    o = world_wait(w, p);
+    assert_int_equal(o.status, 75);
+    assert_in_range(most, 2, 1 + 3);
+    assert_int_equal(number(&o, "created"), 365);
+    assert_int_equal(number(&o, "failed"), 1);
+    assert_non_null(strstr(o.err, "\"Aggregated 100/366 days\""));
+    assert_non_null(strstr(o.err, "\"Aggregated 366/366 days\""));
+    world_sql(w, "drop trigger refuse on settle.daily_aggregates; drop function public.refuse()");
+    o = done(backfill(w, "2024-02-28", "2024-03-01", NULL));
+    assert_int_equal(number(&o, "created"), 1);
+    assert_int_equal(number(&o, "unchanged"), 2);
+    assert_int_equal(world_count(w, "select count(*) from settle.daily_totals where publication_count = 1"
+                                    " and verification_status = 'verified'"),
+                     366);
+}
+
 static void test_a_dry_run_only_says_what_it_would_do(void **state)
 {
     struct world *w = *state;
@@ -532,28 +771,96 @@ static void test_a_dry_run_only_says_what_it_would_do(void **state)
                      0);
 }
 
-/* Missed while nothing ran, it is started at once. */
-static void test_serve_makes_up_for_the_night_it_slept_through(void **state)
+/* Whoever begins to lead starts it at once, whenever it is due; and its events are not told twice. */
+static void test_serve_makes_up_for_the_nights_it_slept_through(void **state)
 {
     struct world *w = *state;
-    struct process serve;
 
     raw_days(w, 0, 9);
     setenv("SETTLE_SCHEDULES_PUBLICATIONS", "", 1);
     setenv("SETTLE_SCHEDULES_MAINTAIN", "", 1);
-    world_sql(w, "insert into settle.job_schedule (job, cron, next_due)"
-                 " values ('aggregates', '5 0 * * *', now() - interval '1 hour')");
-    serve = world_spawn(w, "settle-reconciler", "serve", NULL);
-    world_until(20, world_count(w, "select count(*) from settle.scheduler_event_logs"
-                                   " where event_type = 'job_completed' and job_id = 'aggregates'") == 1);
-    kill(serve.pid, SIGTERM);
-    done(world_wait(w, serve));
+    setenv("SETTLE_SCHEDULES_INSIGHTS", "", 1);
+    for (int start = 1; start <= 2; start++) {
+        struct process serve = world_spawn(w, "settle-reconciler", "serve", NULL);
+
+        world_until(20,
+                    world_count(w, "select count(*) from settle.scheduler_event_logs"
+                                   " where event_type = 'job_completed' and job_id = 'aggregates'") == start);
+        kill(serve.pid, SIGTERM);
+        done(world_wait(w, serve));
+    }
     unsetenv("SETTLE_SCHEDULES_PUBLICATIONS");
     unsetenv("SETTLE_SCHEDULES_MAINTAIN");
-    assert_string_equal(world_sql(w,
-                                  "select trigger, status, report ->> 'days_backfilled' from settle.job_runs"
-                                  " where job_name = 'aggregates'"),
-                        "startup|success|7");
+    unsetenv("SETTLE_SCHEDULES_INSIGHTS");
+    assert_string_equal(world_sql(w, "select trigger, status, report ->> 'days_backfilled',"
+                                     " report ->> 'unchanged' from settle.job_runs"
+                                     " where job_name = 'aggregates' order by started_at"),
+                        "startup|success|7|0\nstartup|success|0|7");
+    assert_string_equal(
+        world_sql(w, "select string_agg(event_type, ' ' order by id) from settle.scheduler_event_logs"
+                     " where job_id = 'aggregates'"),
+        "job_scheduled job_started job_completed job_scheduled job_started job_completed");
+    assert_string_equal(
+        world_sql(w, "select next_due > now() from settle.job_schedule where job = 'aggregates'"), "t");
+}
+
+static void assert_metric(struct world *w, const char *series, double want)
+{
+    double got = world_metric(w, series);
+
+    if (got != want)
+        fail_msg("%s is %.16g, not %.16g", series, got, want);
+}
+
+/* A gateway that has just begun asks at once. */
+static void look(struct world *w)
+{
+    if (w->gateway)
+        world_gateway_stop(w);
+    world_gateway(w, NULL);
+    world_until(10, world_metric(w, "settle_aggregates_lock_skips_total") >= 0 &&
+                        world_metric(w, "settle_aggregates_last_success_timestamp_seconds") > 0);
+}
+
+static void test_metrics_tell_how_far_it_has_come_and_what_is_wrong(void **state)
+{
+    struct world *w = *state;
+
+    raw_days(w, 0, 20);
+    done(backfill(w, day(w, 3), day(w, 3), NULL));
+    done(backfill(w, day(w, 20), day(w, 9), NULL)); /* old ones move nothing */
+    done(backfill(w, day(w, 0), "today", "--include-today"));
+    world_sql(w,
+              "update settle.daily_aggregates set success_count = 7 where date = '%s';"
+              "update settle.aggregate_days set attempts = 3, failed_at = now() where date = '%s'",
+              day(w, 9), day(w, 10));
+    world_sql(w,
+              "update settle.aggregate_days set attempts = 1, failed_at = now() where date in ('%s', '%s')",
+              day(w, 11), day(w, 12));
+    assert_int_equal(aggregates(w, "verify", NULL).status, 1);
+    world_sql(w,
+              "update settle.job_fences set holder = 'h', lease_until = now() + interval '25 s' where name ="
+              " 'aggregates'");
+    done(aggregates(w, "run", NULL));
+    world_sql(w,
+              "update settle.job_fences set holder = null where name = 'aggregates';"
+              "update settle.job_fences set holder = 'h', lease_until = now() + interval '25 s' where name ="
+              " 'aggregates:%s'",
+              day(w, 15));
+    done(backfill(w, day(w, 15), day(w, 15), NULL));
+    look(w);
+    assert_metric(w, "settle_aggregates_last_success_timestamp_seconds",
+                  (double)world_count(
+                      w, "select extract(epoch from date_trunc('day', now(), 'UTC') - interval '2 days')"));
+    assert_metric(w, "helix_aggregation_last_success_timestamp",
+                  world_metric(w, "settle_aggregates_last_success_timestamp_seconds"));
+    assert_metric(w, "settle_aggregates_days{state=\"unverified\"}", 1);
+    assert_metric(w, "settle_aggregates_days{state=\"dead\"}", 1);
+    assert_metric(w, "settle_aggregates_days{state=\"failed\"}", 2);
+    assert_metric(w, "settle_aggregates_runs_total{outcome=\"done\"}", 4);
+    assert_metric(w, "settle_aggregates_runs_total{outcome=\"drift\"}", 1);
+    assert_metric(w, "settle_aggregates_runs_total{outcome=\"lock_held\"}", 1);
+    assert_metric(w, "settle_aggregates_lock_skips_total", 2);
 }
 
 int main(void)
@@ -561,19 +868,27 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_a_day_holds_what_happened_on_it_in_utc, reset),
         cmocka_unit_test_setup(test_run_again_or_beside_itself_it_changes_nothing, reset),
+        cmocka_unit_test_setup(test_all_of_them_at_once_change_nothing, reset),
         cmocka_unit_test_setup(test_after_an_outage_a_week_is_made_and_the_rest_is_named, reset),
         cmocka_unit_test_setup(test_what_was_edited_or_deleted_is_seen, reset),
         cmocka_unit_test_setup(test_late_webhooks_are_seen_on_their_day, reset),
+        cmocka_unit_test_setup(test_webhooks_follow_their_publication_to_its_tenant, reset),
         cmocka_unit_test_setup(test_verdicts_on_old_publications_repair_their_days, reset),
         cmocka_unit_test_setup(test_what_retention_forgets_still_counts, reset),
         cmocka_unit_test_setup(test_what_is_falsified_by_hand_is_found_and_repaired, reset),
+        cmocka_unit_test_setup(test_what_does_not_hold_is_taken_in_chunks, reset),
         cmocka_unit_test_setup(test_a_day_that_fails_holds_up_no_other, reset),
+        cmocka_unit_test_setup(test_what_a_run_did_is_in_its_row_and_the_events, reset),
         cmocka_unit_test_setup(test_killed_in_the_middle_the_next_one_ends_as_if_it_had_not_been, reset),
         cmocka_unit_test_setup(test_a_day_that_another_has_is_left_to_it, reset),
         cmocka_unit_test_setup(test_a_store_that_is_down_is_no_attempt, reset),
         cmocka_unit_test_setup(test_backfill_keeps_to_its_range, reset),
+        cmocka_unit_test_setup(test_a_backfill_pauses_between_batches_and_goes_on_when_it_is_run_again,
+                               reset),
+        cmocka_unit_test_setup(test_a_year_is_filled_in_over_the_connections_it_was_given, reset),
         cmocka_unit_test_setup(test_a_dry_run_only_says_what_it_would_do, reset),
-        cmocka_unit_test_setup(test_serve_makes_up_for_the_night_it_slept_through, reset),
+        cmocka_unit_test_setup(test_serve_makes_up_for_the_nights_it_slept_through, reset),
+        cmocka_unit_test_setup(test_metrics_tell_how_far_it_has_come_and_what_is_wrong, reset),
     };
 
     return cmocka_run_group_tests(tests, up, down);

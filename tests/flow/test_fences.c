@@ -321,6 +321,7 @@ static void schedule_each_second(struct world *w)
     setenv("SETTLE_SCHEDULES_INSIGHTS", "", 1);
     setenv("SETTLE_SCHEDULES_STATS", "", 1);
     setenv("SETTLE_SCHEDULES_ALERTS", "", 1);
+    setenv("SETTLE_SCHEDULES_AGGREGATES", "", 1);
     setenv("SETTLE_SERVE_BUSY_SECONDS", "0", 1);
     setenv("SETTLE_SERVE_IDLE_SECONDS", "0", 1);
 }

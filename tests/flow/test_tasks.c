@@ -933,6 +933,7 @@ static void test_serve_keeps_the_rounds_apart(void **state)
 
     setenv("SETTLE_SCHEDULES_PUBLICATIONS", "", 1);
     setenv("SETTLE_SCHEDULES_MAINTAIN", "", 1);
+    setenv("SETTLE_SCHEDULES_AGGREGATES", "", 1);
     world_sql(w, "insert into settle.job_schedule (job, cron, next_due) values ('insights', '*/15 * * * *', "
                  "now() - interval '50 minutes')");
     p = world_spawn(w, "settle-reconciler", "serve", NULL);
@@ -960,6 +961,7 @@ static void test_serve_keeps_the_rounds_apart(void **state)
     assert_int_equal(world_wait(w, p).status, 0);
     unsetenv("SETTLE_SCHEDULES_PUBLICATIONS");
     unsetenv("SETTLE_SCHEDULES_MAINTAIN");
+    unsetenv("SETTLE_SCHEDULES_AGGREGATES");
 }
 
 int main(void)

@@ -273,6 +273,35 @@ def circuit_breaker(w):
     yield
 
 
+def aggregates_missing(w):
+    w.sql("""insert into settle.aggregate_days (date, aggregated_at, verification_status, verified_at)
+             values ((now() at time zone 'UTC')::date - 11, now(), 'verified', now())""",
+          """insert into settle.job_runs (id, job_name, actor, trigger, status, outcome, error_code, error_message, holder, started_at,
+                                       finished_at)
+             values (gen_random_uuid(), 'aggregates', 'tests', 'manual', 'failed', 'failed', '42501',
+                     'finding days that are due: permission denied', 'tests', now() - interval '1 day', now() - interval '1 day')""")
+    w.start()
+    yield
+
+
+def aggregate_day_dead(w):
+    w.sql("""insert into settle.aggregate_days (date, attempts, failed_at, error_code, error_message)
+             values ((now() at time zone 'UTC')::date - 20, 3, now(), '22003',
+                     'statement aggregate_day of that day: numeric field overflow')""")
+    w.start()
+    yield
+
+
+def aggregates_unverified(w):
+    w.sql("""insert into settle.publish_logs (platform, source, external_post_id, user_id_str, status, requested_at)
+             values ('instagram', 'default', 'p', 'tests', 'pending', date_trunc('day', now(), 'UTC') - interval '36 hours')""")
+    w.run("settle-reconciler", "aggregates", "run")
+    w.sql("update settle.daily_aggregates set success_count = 7")
+    w.run("settle-reconciler", "aggregates", "verify", check=False)
+    w.start()
+    yield
+
+
 def insights_tasks(w):
     w.sql("""insert into settle.platform_insights_tasks (user_id, platform, status, failure_reason, consecutive_failures)
              values ('tests', 'gsc', 'needs_intervention', 'auth_error: HTTP 401', 3)""")
