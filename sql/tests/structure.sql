@@ -17,7 +17,8 @@ select set_eq(
   'select change from settle.schema_version',
   array['foundation', 'publish_logs', 'receipts', 'ledger', 'jobs', 'alerts', 'live_views', 'deliveries', 'requarantine',
         'websub', 'breakers', 'connections', 'reports', 'schedule', 'retries', 'scheduled', 'asking', 'retention',
-        'run_totals', 'tenants', 'insights', 'patience', 'closings', 'lease_ends', 'scheduler_state', 'execution', 'aggregates'],
+        'run_totals', 'tenants', 'insights', 'patience', 'closings', 'lease_ends', 'scheduler_state', 'execution', 'aggregates',
+        'event_details', 'identities'],
   'schema_version names every change');
 select is_empty(
   $$select role
