@@ -189,11 +189,13 @@ static void a_tenant_leaves_connections_to_others(void **state)
 
     world_sql(w, "insert into settle.publish_logs (platform, user_id_str) values ('tiktok', 'anna')");
     for (size_t i = 0; i < countof(cases); i++) {
+        size_t refused_at_least;
         struct reply r;
 
         shut_gate(w);
         send_crowd(w, MANY, request_of(request, keys.anna, cases[i].method, cases[i].path, cases[i].json));
-        world_until(20, crowd_answered(MANY, "caller_busy") >= (size_t)(MANY - WAITING - cases[i].running));
+        refused_at_least = (size_t)(MANY - WAITING - cases[i].running);
+        world_until(20, crowd_answered(MANY, "caller_busy") >= refused_at_least);
         r = ask(w, keys.bert, cases[i].method, cases[i].path, cases[i].others_json);
         if (r.status != cases[i].others_status)
             fail_msg("%s: bert waited for anna: %ld %s", cases[i].method, r.status, r.body);
