@@ -150,6 +150,11 @@ static size_t crowd_answered(size_t n, const char *cause)
     return count;
 }
 
+static void wait_for_refusals(size_t n, size_t least)
+{
+    world_until(20, crowd_answered(n, "caller_busy") >= least);
+}
+
 static long waiting_at_the_gate(struct world *w)
 {
     return world_count(w, "select pg_stat_clear_snapshot(); select count(*) from pg_stat_activity "
@@ -189,13 +194,11 @@ static void a_tenant_leaves_connections_to_others(void **state)
 
     world_sql(w, "insert into settle.publish_logs (platform, user_id_str) values ('tiktok', 'anna')");
     for (size_t i = 0; i < countof(cases); i++) {
-        size_t refused_at_least;
         struct reply r;
 
         shut_gate(w);
         send_crowd(w, MANY, request_of(request, keys.anna, cases[i].method, cases[i].path, cases[i].json));
-        refused_at_least = (size_t)(MANY - WAITING - cases[i].running);
-        world_until(20, crowd_answered(MANY, "caller_busy") >= refused_at_least);
+        wait_for_refusals(MANY, (size_t)(MANY - WAITING - cases[i].running));
         r = ask(w, keys.bert, cases[i].method, cases[i].path, cases[i].others_json);
         if (r.status != cases[i].others_status)
             fail_msg("%s: bert waited for anna: %ld %s", cases[i].method, r.status, r.body);
@@ -222,7 +225,7 @@ static void a_tenant_leaves_runs_to_others(void **state)
     send_crowd(
         w, 5,
         request_of(request, keys.anna, "POST", paths[0], "{\"status\":\"failed\",\"reason\":\"wait\"}"));
-    world_until(20, crowd_answered(5, "caller_busy") >= 3);
+    wait_for_refusals(5, 3);
     assert_int_equal(ask(w, keys.bert, "POST", paths[1], "{\"status\":\"failed\",\"reason\":\"now\"}").status,
                      200);
     assert_int_equal(crowd_answered(5, "caller_busy"), 3);
