@@ -4,7 +4,7 @@
 -- a hash that is no key's: the time of an answer is not to tell which ids there are.
 select coalesce(k.hash, '\x0000000000000000000000000000000000000000000000000000000000000000') as hash,
        k.user_id_str,
-       coalesce(array_to_string(k.scopes, ' '), 'read') as scopes,
+       array_to_string(coalesce(k.scopes, array['read']), ' ') as scopes,
        coalesce(k.revoked_at is null and coalesce(k.expires_at > now(), true), false) as in_force
 from (select) as asked
 left join settle.api_keys as k on k.id = $1::text
