@@ -11,6 +11,7 @@
 #include "jobs.h"
 #include "links.h"
 #include "openapi.h"
+#include "peers.h"
 #include "routes.h"
 #include "stream.h"
 #include "tie.h"
@@ -22,6 +23,7 @@ enum {
     CONNECT_TIMEOUT_S = 2,
     STATEMENT_TIMEOUT_MS = 5000,
     QUEUE_MAX = 128,      /* calls that wait for a connection, a lane */
+    QUEUE_SHARE = 32,     /* of one tenant, or one operator's key */
     QUEUE_WAIT_MS = 2000, /* longest wait; also bridges a reconnect */
     ASK_AGAIN_MAX = 3,    /* of a statement that says status 0, or that Postgres has undone */
     EXPORT_ROWS = 1000,   /* a page: up to half a megabyte */
@@ -32,27 +34,32 @@ enum {
     CALL_ARENA_BYTES = 8192,
 };
 
-/* Whose statements share connections: who reads slowly keeps nobody from writing, or from proving who they are. Reads are
- * not prepared: a list leaves out the filters that are null, and the planner must see which those are. */
+/* Whose statements share connections: who reads slowly keeps nobody from writing, or from proving who they are. Nor does one
+ * tenant keep another waiting: it has one connection less than there are. Reads are not prepared: a list leaves out the
+ * filters that are null, and the planner must see which those are. */
 enum { KEYS, READS, WRITES, LANES };
 static const struct {
     const char *application;
-    size_t connections;
+    size_t connections,
+        share; /* share: of one tenant, or one operator's key; who asks with a key is not known yet */
     bool read_only, prepare;
 } lane_kinds[LANES] = {
-    [KEYS] = {"settle-gateway admin keys",  1, true,  true },
-    [READS] = {"settle-gateway admin read",  3, true,  false},
-    [WRITES] = {"settle-gateway admin write", 1, false, true },
+    [KEYS] = {"settle-gateway admin keys",  1, 1, true,  true },
+    [READS] = {"settle-gateway admin read",  3, 2, true,  false},
+    [WRITES] = {"settle-gateway admin write", 2, 1, false, true },
 };
 
 struct lane {
     struct links *links;
+    size_t share;
     struct call *first, **last; /* the queue */
     size_t ncalls;
+    struct call *running;
 };
 
 struct api {
     struct server *server;
+    const struct config *config;
     struct lane lanes[LANES]; /* KEYS without links if none are wanted */
     struct jobs *jobs;
     struct gauges *gauges;
@@ -70,6 +77,7 @@ struct call {
     struct arena *arena;
     struct tie tie; /* to the client */
     struct id request_id;
+    uint64_t from;             /* peers_address of the client */
     struct apikey key;         /* borrows the request, until it is proved */
     struct caller caller;      /* without a key_id: not known yet, or no keys are wanted */
     const struct route *route; /* NULL: not known yet, because who asks is not */
@@ -77,7 +85,7 @@ struct call {
     struct params params;
     struct lane *lane;
     const struct pg *pg; /* the connection its statement is on */
-    struct call *next;   /* in the lane's queue */
+    struct call *next;   /* in the lane's queue, or among those that run */
     int64_t queued_boot_us;
     unsigned asked_again;
     struct span errors; /* of a refusal by the statement; absent: none */
@@ -100,14 +108,20 @@ static enum status check_size(struct call *c, struct err *err);
 static void begin(struct call *c);
 static enum status find_route(struct call *c, struct span ret_path[PATH_VALUES_MAX], struct err *err);
 static enum status read_values(struct call *c, struct span path[PATH_VALUES_MAX], struct err *err);
+static enum status check_source(const struct call *c, struct err *err);
 static struct span header_of(void *req, const char *name);
 static void go(struct call *c);
 
 static void queue(struct call *c);
 static void api_turn(void *api);
 static void lane_turn(struct lane *l, int64_t now_us);
+static struct call *lane_take(struct lane *l, struct call **at);
+static void time_out(struct call *c, bool in_share, bool is_up);
 static void give_up(struct call *c, const struct err *why);
-static struct call *lane_take(struct lane *l);
+static bool has_share(const struct lane *l, const struct call *c);
+static size_t count_of(const struct call *first, uint64_t holder);
+static void begin_statement(struct call *c, struct pg *pg);
+static void end_statement(struct call *c);
 static void send_statement(struct call *c, struct pg *pg);
 static void send_page(struct call *c, struct pg *pg, int64_t deadline_us);
 static void ask_for_key(struct call *c, struct pg *pg, int64_t deadline_us);
@@ -123,6 +137,7 @@ static void on_page_left(void *call);
 static void add_next_link(struct call *c, struct span cursor);
 static void add_location(struct call *c, const char *before, const struct id *id);
 
+static uint64_t tenant_of(const struct call *c);
 static void begin_reconcile(struct call *c);
 static void begin_override(struct call *c);
 static void begin_replay(struct call *c);
@@ -141,6 +156,9 @@ int admin_run(const struct process *self)
     const struct server_limits limits = {
         .max_body_bytes = COSTS_BODY_MAX,
         .max_connections = MAX_CONNECTIONS,
+        .max_per_address = self->settings->config->ingest.max_connections_per_address,
+        .exempt = self->settings->config->ingest.trusted_proxies.at,
+        .nexempt = self->settings->config->ingest.trusted_proxies.n,
         .request_ms = REQUEST_MS,
         .drain_ms = DRAIN_MS,
     };
@@ -169,9 +187,13 @@ static struct api *api_open(const struct process *self, struct server *server)
     if (!a)
         abort();
     a->server = server;
+    a->config = self->settings->config;
     if (self->settings->config->admin.keys_required) {
         lane_open(a, self, KEYS);
-        a->callers = callers_open(self->settings->config->admin.requests_per_minute);
+        a->callers = callers_open(&(struct callers_limits){
+            .requests_per_minute = self->settings->config->admin.requests_per_minute,
+            .wrong_keys_per_minute = self->settings->config->admin.wrong_keys_per_minute,
+        });
     }
     a->keys = load_keys(self->settings->config);
     a->platforms = self->settings->platforms;
@@ -201,7 +223,7 @@ static void api_close(struct api *a)
         links_close(a->lanes[i].links);
     for (struct lane *l = a->lanes; l < a->lanes + LANES; l++)
         while (l->first) {
-            struct call *c = lane_take(l);
+            struct call *c = lane_take(l, &l->first);
             refuse(c, &stopping);
             call_end(c);
         }
@@ -243,7 +265,9 @@ static void lane_open(struct api *a, const struct process *self, size_t lane)
         .redis_connect_timeout_ms = REDIS_CONNECT_TIMEOUT_MS,
     };
 
-    a->lanes[lane] = (struct lane){.links = links_open(a->server, &wanted), .last = &a->lanes[lane].first};
+    a->lanes[lane] = (struct lane){.links = links_open(a->server, &wanted),
+                                   .share = lane_kinds[lane].share,
+                                   .last = &a->lanes[lane].first};
 }
 
 static void on_request(void *api, h2o_req_t *req)
@@ -289,11 +313,14 @@ static void call_end(struct call *c)
 static enum status admit(struct call *c, struct err *err)
 {
     h2o_req_t *req = c->tie.req;
+    struct sockaddr_storage from = {.ss_family = AF_UNSPEC};
 
     if (check_size(c, err))
         return err->code;
     if (c->api->callers && caller_read(header_of(req, "authorization"), &c->key, err))
         return err->code;
+    (void)req->conn->callbacks->get_peername(req->conn, (struct sockaddr *)&from);
+    c->from = peers_address((const struct sockaddr *)&from);
     return auth_check(c->api->callers != NULL, (struct span){req->method.base, req->method.len},
                       (struct span){req->input.authority.base, req->input.authority.len},
                       header_of(req, "content-type"), err);
@@ -320,7 +347,7 @@ static void begin(struct call *c)
     struct span path[PATH_VALUES_MAX];
     struct err err = {.code = OK};
 
-    if (find_route(c, path, &err) || read_values(c, path, &err)) {
+    if (find_route(c, path, &err) || read_values(c, path, &err) || check_source(c, &err)) {
         refuse(c, &err);
         call_end(c);
     } else {
@@ -377,6 +404,20 @@ static enum status read_values(struct call *c, struct span path[PATH_VALUES_MAX]
     return params_read(&c->params, r->params, r->nparams, &input, c->arena, err);
 }
 
+/* Who registers another's post first would see what comes for it. */
+static enum status check_source(const struct call *c, struct err *err)
+{
+    const struct param_value *v = c->params.values;
+    const char *tenant;
+
+    if (c->route->sql != SQL_LOG_REGISTER)
+        return OK;
+    tenant = config_tenant_of(c->api->config, v[REGISTER_PLATFORM].text, v[REGISTER_SOURCE].text);
+    if (!tenant || span_eq(v[REGISTER_USER].text, span_of(tenant)))
+        return OK;
+    return err_cause(err, INVALID, "other_tenants_source", "the source is bound to another tenant");
+}
+
 static struct span header_of(void *ctx, const char *name)
 {
     const h2o_req_t *req = ctx;
@@ -414,9 +455,12 @@ static void queue(struct call *c)
     size_t lane = !c->route ? KEYS : c->route->kind == ROUTE_WRITE ? WRITES : READS;
     struct lane *l = c->lane = &c->api->lanes[lane];
     const struct err full = {.code = BUSY, .cause = "overload", .text = "too many requests wait"};
+    const struct err crowd = {
+        .code = BUSY, .cause = "caller_busy", .text = "too many requests of one caller wait"};
+    bool is_crowd = c->caller.holder && count_of(l->first, c->caller.holder) >= QUEUE_SHARE;
 
-    if (l->ncalls >= QUEUE_MAX && !c->stream) {
-        refuse(c, &full);
+    if ((l->ncalls >= QUEUE_MAX || is_crowd) && !c->stream) {
+        refuse(c, is_crowd ? &crowd : &full);
         call_end(c);
         return;
     }
@@ -438,25 +482,50 @@ static void api_turn(void *api)
             lane_turn(&a->lanes[i], server_boot_us(a->server));
 }
 
+/* In the order of their coming, but behind others where its tenant has all the connections that it may. */
 static void lane_turn(struct lane *l, int64_t now_us)
 {
-    const struct err busy = {.code = BUSY, .cause = "overload", .text = "no connection was free in time"};
-    const struct err down = {
-        .code = UNAVAILABLE, .cause = "store_unavailable", .text = "Postgres is not reachable"};
     struct pg *pg = links_pg_least(l->links);
+    struct call **at = &l->first;
 
-    while (l->first) {
-        if (!l->first->tie.req) { /* nobody waits for it, and nothing is done yet */
-            call_end(lane_take(l));
-        } else if (now_us - l->first->queued_boot_us > QUEUE_WAIT_MS * INT64_C(1000)) {
-            give_up(lane_take(l), pg ? &busy : &down);
-        } else if (pg && pg_waiting(pg) == 0) {
-            send_statement(lane_take(l), pg);
+    while (*at) {
+        struct call *c = *at;
+
+        if (!c->tie.req) /* nobody waits for it, and nothing is done yet */
+            call_end(lane_take(l, at));
+        else if (now_us - c->queued_boot_us > QUEUE_WAIT_MS * INT64_C(1000))
+            time_out(lane_take(l, at), has_share(l, c), pg != NULL);
+        else if (!has_share(l, c))
+            at = &c->next;
+        else if (pg && pg_waiting(pg) == 0) {
+            begin_statement(lane_take(l, at), pg);
             pg = links_pg_least(l->links);
         } else {
             break;
         }
     }
+}
+
+static struct call *lane_take(struct lane *l, struct call **at)
+{
+    struct call *c = *at;
+
+    *at = c->next;
+    if (!c->next)
+        l->last = at;
+    l->ncalls--;
+    return c;
+}
+
+static void time_out(struct call *c, bool in_share, bool is_up)
+{
+    const struct err busy = {.code = BUSY, .cause = "overload", .text = "no connection was free in time"};
+    const struct err crowd = {
+        .code = BUSY, .cause = "caller_busy", .text = "the caller's others took all its time"};
+    const struct err down = {
+        .code = UNAVAILABLE, .cause = "store_unavailable", .text = "Postgres is not reachable"};
+
+    give_up(c, !is_up ? &down : in_share ? &busy : &crowd);
 }
 
 /* It has waited long enough, or failed; an export under way stands in line again. */
@@ -470,15 +539,41 @@ static void give_up(struct call *c, const struct err *why)
     call_end(c);
 }
 
-static struct call *lane_take(struct lane *l)
+static bool has_share(const struct lane *l, const struct call *c)
 {
-    struct call *c = l->first;
+    return !c->caller.holder || count_of(l->running, c->caller.holder) < l->share;
+}
 
-    l->first = c->next;
-    if (!l->first)
-        l->last = &l->first;
-    l->ncalls--;
-    return c;
+static size_t count_of(const struct call *first, uint64_t holder)
+{
+    size_t n = 0;
+
+    for (const struct call *c = first; c; c = c->next)
+        n += c->caller.holder == holder;
+    return n;
+}
+
+static void begin_statement(struct call *c, struct pg *pg)
+{
+    const struct err shut_out = {.code = BUSY, .cause = "wrong_keys"};
+
+    if (!c->route && !callers_may_ask(c->api->callers, &c->key, c->from, server_boot_us(c->api->server))) {
+        refuse(c, &shut_out);
+        call_end(c);
+        return;
+    }
+    c->next = c->lane->running;
+    c->lane->running = c;
+    send_statement(c, pg);
+}
+
+static void end_statement(struct call *c)
+{
+    struct call **at = &c->lane->running;
+
+    while (*at != c)
+        at = &(*at)->next;
+    *at = c->next;
 }
 
 static void send_statement(struct call *c, struct pg *pg)
@@ -535,6 +630,7 @@ static void after_key(void *call, const struct pg_rows *rows, const struct err *
     struct call *c = call;
     struct err why = {.code = OK};
 
+    end_statement(c);
     if (err)
         why = *err;
     if (!c->tie.req) {
@@ -551,8 +647,11 @@ static enum status prove(struct call *c, const struct pg_rows *rows, struct err 
 {
     struct server *server = c->api->server;
 
-    if (caller_prove(&c->caller, &c->key, rows, c->arena, err))
+    if (caller_prove(&c->caller, &c->key, rows, c->arena, err)) {
+        if (callers_refuse(c->api->callers, &c->key, c->from, server_boot_us(server)))
+            log_info("wrong_keys", LOG_SPAN("key_id", c->key.id));
         return err->code;
+    }
     if (!callers_count(c->api->callers, &c->caller, server_boot_us(server), server_wall_us(server),
                        links_redis(c->api->lanes[KEYS].links)))
         return err_cause(err, BUSY, "key_rate_limited", "more than admin.requests_per_minute");
@@ -564,6 +663,7 @@ static void after_statement(void *call, const struct pg_rows *rows, const struct
     const struct err none = {.code = INVALID, .cause = "not_found", .text = "there is none with this id"};
     struct call *c = call;
 
+    end_statement(c);
     if (err && strncmp(err->sqlstate, "40", 2) == 0 && c->asked_again++ < ASK_AGAIN_MAX) {
         queue(c); /* nothing of it is done: another transaction was in its way */
         return;
@@ -625,6 +725,7 @@ static void after_page(void *call, const struct pg_rows *rows, const struct err 
 {
     struct call *c = call;
 
+    end_statement(c);
     if (!c->tie.req) {
         call_end(c);
     } else if (!err && pg_int(rows, 0, 0) == 200) {
@@ -706,6 +807,12 @@ static void add_location(struct call *c, const char *before, const struct id *id
                           location.len);
 }
 
+/* As jobs counts them; 0: an operator. */
+static uint64_t tenant_of(const struct call *c)
+{
+    return c->caller.tenant.at ? c->caller.holder : 0;
+}
+
 static void begin_reconcile(struct call *c)
 {
     const struct param_value *v = c->params.values;
@@ -716,6 +823,7 @@ static void begin_reconcile(struct call *c)
         .dry_run = v[RECONCILE_DRY_RUN].number != 0,
         .force = v[RECONCILE_FORCE].number != 0,
         .actor = v[RECONCILE_ACTOR].text,
+        .tenant = tenant_of(c),
     };
     /* A dry run leaves no row that could be looked at later. */
     bool wait = request.dry_run || !prefers_async(v[RECONCILE_PREFER].text);
@@ -739,6 +847,7 @@ static void begin_override(struct call *c)
         .verdict = v[OVERRIDE_STATUS].text,
         .reason = v[OVERRIDE_REASON].text,
         .actor = v[OVERRIDE_ACTOR].text,
+        .tenant = tenant_of(c),
     };
     struct err err = {0};
 
@@ -756,6 +865,7 @@ static void begin_replay(struct call *c)
         .receipt = v[REPLAY_RECEIPT].text,
         .dry_run = v[REPLAY_DRY_RUN].number != 0,
         .actor = v[REPLAY_ACTOR].text,
+        .tenant = tenant_of(c),
     };
     struct err err = {0};
 

@@ -33,6 +33,7 @@ struct child {
     struct jobs *jobs;
     struct child *next;
     struct id run_id;
+    uint64_t tenant;
     pid_t pid;
     int output_fd, pid_fd;
     struct watch *output_watch, *pid_watch; /* NULL once there is nothing more to come */
@@ -51,6 +52,7 @@ static bool is_passed_on(const char *variable);
 static char *variable(const char *name, const char *value);
 
 static enum status start(const struct child *wanted, char **arguments, struct span actor, struct err *err);
+static enum status check_room(const struct child *wanted, struct err *err);
 static void write_arguments(const struct job_request *request, struct arena *arena, char **ret);
 static enum status spawn(struct child *c, char **arguments, struct err *err);
 static int spawn_with(struct child *c, char **arguments, int output);
@@ -107,7 +109,8 @@ enum status jobs_reconcile(struct jobs *j, const struct job_request *request, jo
 {
     struct arena *arena = arena_open(1024);
     char *arguments[ARGUMENTS_MAX];
-    const struct child wanted = {.jobs = j, .run_id = request->run_id, .done = done, .ctx = ctx};
+    const struct child wanted = {
+        .jobs = j, .run_id = request->run_id, .tenant = request->tenant, .done = done, .ctx = ctx};
     enum status status;
 
     write_arguments(request, arena, arguments);
@@ -120,7 +123,8 @@ enum status jobs_override(struct jobs *j, const struct override_request *request
                           struct err *err)
 {
     struct arena *arena = arena_open(1024);
-    const struct child wanted = {.jobs = j, .run_id = request->run_id, .done = done, .ctx = ctx};
+    const struct child wanted = {
+        .jobs = j, .run_id = request->run_id, .tenant = request->tenant, .done = done, .ctx = ctx};
     char run_id[ID_TEXT_BYTES], log_id[ID_TEXT_BYTES];
     enum status status;
 
@@ -148,7 +152,8 @@ enum status jobs_replay(struct jobs *j, const struct replay_request *request, jo
                         struct err *err)
 {
     struct arena *arena = arena_open(1024);
-    const struct child wanted = {.jobs = j, .run_id = request->run_id, .done = done, .ctx = ctx};
+    const struct child wanted = {
+        .jobs = j, .run_id = request->run_id, .tenant = request->tenant, .done = done, .ctx = ctx};
     struct span key =
         encoding_write(ENCODING_HEX, (const uint8_t *)request->receipt.at, request->receipt.len, arena);
     char run_id[ID_TEXT_BYTES];
@@ -176,8 +181,8 @@ static enum status start(const struct child *wanted, char **arguments, struct sp
 {
     struct child *c;
 
-    if (wanted->jobs->nchildren == JOBS_MAX)
-        return err_cause(err, BUSY, "overload", "%d runs are under way", JOBS_MAX);
+    if (check_room(wanted, err))
+        return err->code;
     c = calloc(1, sizeof(*c));
     if (!c)
         abort();
@@ -189,6 +194,21 @@ static enum status start(const struct child *wanted, char **arguments, struct sp
     watch_child(c);
     log_info("run_started", LOG_ID("run_id", &c->run_id), LOG_TEXT("command", arguments[1]),
              LOG_INT("child", c->pid), LOG_SPAN("actor", actor));
+    return OK;
+}
+
+static enum status check_room(const struct child *wanted, struct err *err)
+{
+    size_t nown = 0, ntenants = 0;
+
+    for (const struct child *c = wanted->jobs->children; c; c = c->next) {
+        nown += c->tenant == wanted->tenant;
+        ntenants += c->tenant != 0;
+    }
+    if (wanted->tenant && nown >= JOBS_OF_TENANT)
+        return err_cause(err, BUSY, "caller_busy", "%d runs of the tenant are under way", JOBS_OF_TENANT);
+    if (wanted->jobs->nchildren == JOBS_MAX || (wanted->tenant && ntenants >= JOBS_OF_TENANTS))
+        return err_cause(err, BUSY, "overload", "as many runs are under way as may be");
     return OK;
 }
 

@@ -497,9 +497,12 @@ static const char *message_of(const struct param *p, struct arena *arena)
 {
     switch (p->type) {
     case PARAM_TEXT:
-    case PARAM_TENANT:
         return arena_print(arena, "must be a text of %lld to %lld bytes without control characters",
                            (long long)p->min, (long long)p->max);
+    case PARAM_TENANT:
+        return arena_print(
+            arena, "must be 1 to %lld bytes without control characters, and without blanks at the ends",
+            (long long)p->max);
     case PARAM_WORD:
         return arena_print(arena, "must be %lld to %lld characters of a-z 0-9 . _ -", (long long)p->min,
                            (long long)p->max);
@@ -612,8 +615,9 @@ static bool parse(const struct param *p, struct span text, struct arena *arena, 
     *ret = (struct param_value){.type = p->type, .given = true, .text = text};
     switch (p->type) {
     case PARAM_TEXT:
-    case PARAM_TENANT:
         return sized && utf8_printable(text);
+    case PARAM_TENANT:
+        return utf8_names_tenant(text, (size_t)p->max);
     case PARAM_WORD:
         return sized && is_word(text);
     case PARAM_SECRET:

@@ -17,8 +17,8 @@
 enum param_from { FROM_PATH, FROM_QUERY, FROM_BODY, FROM_HEADER, FROM_SERVER };
 
 enum param_type {
-    PARAM_TEXT,   /* UTF-8 without control characters, min to max bytes */
-    PARAM_TENANT, /* a text that names a tenant: who is held to one may leave it out, and name no other */
+    PARAM_TEXT, /* UTF-8 without control characters, min to max bytes */
+    PARAM_TENANT, /* a text that names a tenant, in its one form: who is held to one may leave it out, and name no other */
     PARAM_WORD,   /* the same, of a-z 0-9 . _ - only: names of platforms and sources */
     PARAM_CHOICE, /* one of words */
     PARAM_INT,    /* min to max, both at least 0 */

@@ -21,7 +21,8 @@ struct peers {
     } places[];
 };
 
-static uint64_t ticket_of(const struct peers *p, const struct sockaddr *from);
+static bool is_exempt(const struct peers *p, const struct sockaddr *from);
+static bool read_address(const struct sockaddr *from, uint8_t ret[NETWORK_ADDRESS_BYTES]);
 static size_t home_of(const struct peers *p, uint64_t ticket);
 static struct place *find(struct peers *p, uint64_t ticket);
 static void set_free(struct peers *p, size_t hole);
@@ -54,7 +55,7 @@ bool peers_enter(struct peers *p, const struct sockaddr *from, uint64_t *ret_tic
 {
     struct place *at;
 
-    *ret_ticket = p->max_per_address > 0 ? ticket_of(p, from) : UNCOUNTED;
+    *ret_ticket = p->max_per_address > 0 && !is_exempt(p, from) ? peers_address(from) : UNCOUNTED;
     if (*ret_ticket == UNCOUNTED)
         return true;
     at = find(p, *ret_ticket);
@@ -65,20 +66,25 @@ bool peers_enter(struct peers *p, const struct sockaddr *from, uint64_t *ret_tic
     return true;
 }
 
-static uint64_t ticket_of(const struct peers *p, const struct sockaddr *from)
+static bool is_exempt(const struct peers *p, const struct sockaddr *from)
 {
-    uint8_t address[NETWORK_ADDRESS_BYTES] = {[10] = 0xff, [11] = 0xff};
-    uint64_t ticket = 0;
+    uint8_t address[NETWORK_ADDRESS_BYTES];
 
-    if (from->sa_family == AF_INET)
-        memcpy(address + 12, &((const struct sockaddr_in *)(const void *)from)->sin_addr, 4);
-    else if (from->sa_family == AF_INET6)
-        memcpy(address, &((const struct sockaddr_in6 *)(const void *)from)->sin6_addr, sizeof(address));
-    else
-        return UNCOUNTED;
+    if (!read_address(from, address))
+        return true;
     for (size_t i = 0; i < p->nexempt; i++)
         if (network_holds(&p->exempt[i], address))
-            return UNCOUNTED;
+            return true;
+    return false;
+}
+
+uint64_t peers_address(const struct sockaddr *from)
+{
+    uint8_t address[NETWORK_ADDRESS_BYTES];
+    uint64_t ticket = 0;
+
+    if (!read_address(from, address))
+        return UNCOUNTED;
     if (network_holds(
             &(struct network){
                 .address = {[10] = 0xff, [11] = 0xff},
@@ -90,6 +96,20 @@ static uint64_t ticket_of(const struct peers *p, const struct sockaddr *from)
     }
     memcpy(&ticket, address, sizeof(ticket));
     return ticket == UNCOUNTED ? 1 : ticket; /* ::1 */
+}
+
+/* IPv4 as IPv6 has it. False: it is no address of the network. */
+static bool read_address(const struct sockaddr *from, uint8_t ret[NETWORK_ADDRESS_BYTES])
+{
+    memset(ret, 0, NETWORK_ADDRESS_BYTES);
+    ret[10] = ret[11] = 0xff;
+    if (from->sa_family == AF_INET)
+        memcpy(ret + 12, &((const struct sockaddr_in *)(const void *)from)->sin_addr, 4);
+    else if (from->sa_family == AF_INET6)
+        memcpy(ret, &((const struct sockaddr_in6 *)(const void *)from)->sin6_addr, NETWORK_ADDRESS_BYTES);
+    else
+        return false;
+    return true;
 }
 
 static size_t home_of(const struct peers *p, uint64_t ticket)

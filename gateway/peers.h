@@ -22,4 +22,7 @@ void peers_close(struct peers *p); /* NULL is fine */
 bool peers_enter(struct peers *p, const struct sockaddr *from, uint64_t *ret_ticket);
 void peers_leave(struct peers *p, uint64_t ticket);
 
+/* What an address is counted by, also by others; 0: it has none. */
+uint64_t peers_address(const struct sockaddr *from);
+
 #endif

@@ -16,6 +16,7 @@
 #define OFFSET        {"offset", FROM_QUERY, PARAM_INT, .min = 0, .max = 100000, .standard = "0"}
 #define WHOSE         {"user_id", FROM_QUERY, PARAM_TENANT, .min = 1, .max = 255}
 
+/* It begins in the order of the enum in routes.h. */
 static const struct param log_register[] = {
     {"id", FROM_SERVER, PARAM_NEW_ID},
     {"source", FROM_BODY, PARAM_WORD, .min = 1, .max = 64, .standard = "default"},

@@ -53,6 +53,14 @@ size_t route_body_max(struct span method, struct span path);
 
 bool route_takes_secret(const struct route *r); /* its request is to be wiped */
 
+/* The first values of POST /publishing/logs. */
+enum {
+    REGISTER_ID,
+    REGISTER_SOURCE,
+    REGISTER_PLATFORM,
+    REGISTER_USER,
+};
+
 /* The values of POST /publishing/reconcile. */
 enum {
     RECONCILE_SINCE_MINUTES,

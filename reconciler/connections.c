@@ -186,9 +186,12 @@ static void check_options(const struct options *o, const struct argp_state *stat
         argp_error(state, "say what to do: set, list, remove or rekey");
     else if (v->names_one && (!o->user || !o->platform))
         argp_error(state, "%s wants --user and --platform", v->name);
-    else if (o->user && !utf8_names(span_of(o->user), CONNECTION_USER_MAX))
-        argp_error(state, "--user: want 1 to %d bytes of UTF-8 without control characters",
-                   CONNECTION_USER_MAX);
+    else if (o->user && !utf8_names_tenant(span_of(o->user), CONNECTION_USER_MAX))
+        argp_error(
+            state,
+            "--user: want 1 to %d bytes of UTF-8 without control characters, and without blanks at the "
+            "ends",
+            CONNECTION_USER_MAX);
     else if (o->platform && !name_is_good(span_of(o->platform), CONNECTION_PLATFORM_MAX))
         argp_error(state, "--platform: want at most %d of a-z 0-9 -", CONNECTION_PLATFORM_MAX);
     else if (!utf8_names(span_of(o->account), CONNECTION_ACCOUNT_MAX))

@@ -179,8 +179,12 @@ static void check_options(const struct options *o, const struct argp_state *stat
         argp_error(state, v->names_one ? "%s wants the id of a key" : "%s takes no id", v->name);
     else if (o->id && !is_key_id(o->id))
         argp_error(state, "\"%s\" is no key's id: want its 16 hex digits", o->id);
-    else if (o->user && !utf8_names(span_of(o->user), USER_MAX_BYTES))
-        argp_error(state, "--user: want 1 to %d bytes of UTF-8 without control characters", USER_MAX_BYTES);
+    else if (o->user && !utf8_names_tenant(span_of(o->user), USER_MAX_BYTES))
+        argp_error(
+            state,
+            "--user: want 1 to %d bytes of UTF-8 without control characters, and without blanks at the "
+            "ends",
+            USER_MAX_BYTES);
     else if (v->run == create && !(o->name && utf8_names(span_of(o->name), NAME_MAX_BYTES)))
         argp_error(state, "create wants a --name of 1 to %d bytes", NAME_MAX_BYTES);
     else if (v->run == create && !o->scopes)

@@ -2,6 +2,7 @@
  * room, and has WebSub subscriptions renewed. */
 #include "batch.h"
 #include "command.h"
+#include "identities.h"
 #include "retention.h"
 #include "session.h"
 
@@ -28,6 +29,7 @@ enum {
 struct options {
     struct session_options common;
     const char *gateway;
+    bool identities; /* that alone */
 };
 
 struct job {
@@ -93,6 +95,7 @@ static const struct argp argp = {
     .options = option_table,
     .parser = parse_option,
     .children = session_children,
+    .args_doc = "\nidentities",
     .doc =
         "Forgets refused requests that are older than refused.keep_hours, and the oldest of a source beyond "
         "refused.megabytes_per_source; after retention.receipt_days webhooks, poll answers and workers' "
@@ -101,8 +104,10 @@ static const struct argp argp = {
         "retention.cost_days costs; notes on polls and leases of settled publications. Where a source has "
         "topics it runs settle-gateway subscribe --due, which asks "
         "WebSub hubs again before their leases end. Run it each hour, safe to repeat and to kill; only one "
-        "runs at a time.\vIt logs in to Postgres as settle_maintain. Exit codes: 0 done, 69 a store or every "
-        "hub is down, 75 some hub did not take it, or it was told to end, 78 settings.",
+        "runs at a time. identities gives the task logs that older tools have written the one form of their "
+        "tenants' names, user_id_str, and counts what names there are.\vIt logs in to Postgres as "
+        "settle_maintain. Exit codes: 0 done, 69 a store or every hub is down, 75 some hub did not take it, "
+        "or it was told to end, 78 settings.",
 };
 
 static int run(int argc, char **argv)
@@ -115,6 +120,8 @@ static int run(int argc, char **argv)
     session_options_init(&o.common);
     o.common.login = "settle_maintain";
     argp_parse(&argp, argc, argv, 0, NULL, &o);
+    if (o.identities)
+        return identities_run(&o.common);
     if (session_open(&j.session, "maintain", &o.common, NULL, 0, &err) && err.code == INVALID) {
         log_error("not_started", LOG_ERR(&err));
         session_close(&j.session);
@@ -139,7 +146,9 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
         o->gateway = value;
         return 0;
     case ARGP_KEY_ARG:
-        argp_error(state, "\"%s\" is no option", value);
+        if (state->arg_num > 0 || strcmp(value, "identities") != 0)
+            argp_error(state, "want identities or nothing, not \"%s\"", value);
+        o->identities = true;
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;

@@ -46,7 +46,8 @@ const struct argp_child session_children[] = {
 static const struct {
     const char *run_name, *job;
 } guests[] = {
-    {"replay", "publications"},
+    {"replay",     "publications"},
+    {"identities", "maintain"    },
 };
 
 static volatile sig_atomic_t stopping;

@@ -10,7 +10,7 @@
 
 #include <cyaml/cyaml.h>
 
-enum { FILE_BYTES = 1 << 20, UNIX_PATH_BYTES = 108, TOPICS_MAX = 10000 };
+enum { FILE_BYTES = 1 << 20, UNIX_PATH_BYTES = 108, TOPICS_MAX = 10000, TENANT_MAX = 255 };
 
 #define BODIES_BYTES_MAX   (UINT64_C(8) << 30) /* of one worker's clients: h2o holds bodies whole */
 #define MEGABYTE           (UINT64_C(1) << 20)
@@ -79,6 +79,7 @@ static const struct option options[] = {
     {"admin.listen", IS_LISTEN, IN(admin.listen), "127.0.0.1:8081"},
     {"admin.keys_required", IS_BOOL, IN(admin.keys_required), "true"},
     {"admin.requests_per_minute", IS_COUNT, IN(admin.requests_per_minute), "6000", 1, 1000000},
+    {"admin.wrong_keys_per_minute", IS_COUNT, IN(admin.wrong_keys_per_minute), "300", 1, 1000000},
     {"admin.reconciler", IS_TEXT, IN(admin.reconciler), ""},
     {"admin.reconciler_database_url", IS_URL, IN(admin.reconciler_database_url), "=database.url"},
     {"monitor.enabled", IS_BOOL, IN(monitor.enabled), "true"},
@@ -139,7 +140,7 @@ struct settings {
 struct raw {
     char *values[countof(options)]; /* NULL: not there; lists leave theirs empty */
     struct raw_source {
-        char *platform, *name, *secret_file, *verify_token_file;
+        char *platform, *name, *secret_file, *verify_token_file, *tenant;
         char **topics;
         uint32_t ntopics;
     } * sources;
@@ -275,6 +276,15 @@ enum status config_check_bodies(const struct config *c, size_t largest_bytes, st
             "holds no request with a body of %zu bytes, which ingest.max_body_bytes or a platform allows",
             c->refused.megabytes_per_source, c->ingest.workers, largest_bytes);
     return OK;
+}
+
+const char *config_tenant_of(const struct config *c, struct span platform, struct span source)
+{
+    for (size_t i = 0; i < c->nsources; i++)
+        if (span_eq(span_of(c->sources[i].platform), platform) &&
+            span_eq(span_of(c->sources[i].name), source))
+            return c->sources[i].tenant;
+    return NULL;
 }
 
 enum status config_secret(const struct config_source *source, char *room, size_t size, struct span *ret,
@@ -414,6 +424,8 @@ static void schema_field(cyaml_schema_field_t *field, const char *name, size_t o
                                CYAML_UNLIMITED),
         CYAML_FIELD_STRING_PTR("verify_token_file", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL,
                                struct raw_source, verify_token_file, 1, CYAML_UNLIMITED),
+        CYAML_FIELD_STRING_PTR("tenant", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct raw_source, tenant,
+                               1, TENANT_MAX),
         CYAML_FIELD_SEQUENCE_COUNT("topics", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct raw_source,
                                    topics, ntopics, &topic, 0, TOPICS_MAX),
         CYAML_FIELD_END};
@@ -493,6 +505,7 @@ static void take_source(struct settings *s, const struct raw_source *from, struc
         .secret_file = arena_copy(s->arena, span_of(from->secret_file)).at,
         .verify_token_file =
             from->verify_token_file ? arena_copy(s->arena, span_of(from->verify_token_file)).at : NULL,
+        .tenant = from->tenant ? arena_copy(s->arena, span_of(from->tenant)).at : NULL,
         .topics = topics,
         .ntopics = from->ntopics,
     };
@@ -879,6 +892,8 @@ static void print_source(const struct config_source *source, struct arena *arena
             quoted(source->name, arena), quoted(source->secret_file, arena));
     if (source->verify_token_file)
         fprintf(out, ", verify_token_file: %s", quoted(source->verify_token_file, arena));
+    if (source->tenant)
+        fprintf(out, ", tenant: %s", quoted(source->tenant, arena));
     for (size_t i = 0; i < source->ntopics; i++)
         fprintf(out, "%s%s", i ? ", " : ", topics: [", quoted(source->topics[i], arena));
     fprintf(out, source->ntopics ? "]}\n" : "}\n");

@@ -31,6 +31,7 @@ struct config_source {
     const char *platform, *name; /* name "default" unless given */
     const char *secret_file;
     const char *verify_token_file; /* NULL: none */
+    const char *tenant;            /* whose posts alone it speaks of; NULL: anybody's */
     const char *const *topics;     /* that we subscribe to */
     size_t ntopics;
 };
@@ -88,6 +89,7 @@ struct config {
         struct address listen;
         bool keys_required;                  /* false: whoever is on this machine is an operator */
         unsigned requests_per_minute;        /* of one key, in each process */
+        unsigned wrong_keys_per_minute;      /* of one address: keys that are looked up in vain */
         const char *reconciler;              /* path of the program; NULL: beside our own */
         const char *reconciler_database_url; /* database.url unless given */
     } admin;
@@ -172,6 +174,9 @@ enum status config_secret(const struct config_source *source, char *room, size_t
                           struct err *err) MUST_CHECK;
 enum status config_verify_token(const struct config_source *source, char *room, size_t size, struct span *ret,
                                 struct err *err) MUST_CHECK;
+
+/* Whose posts alone a source speaks of; NULL: anybody's. */
+const char *config_tenant_of(const struct config *c, struct span platform, struct span source);
 
 /* The first option that differs although only a restart would take it up; NULL: none. Looks at no list and at nothing
  * that may hold a secret. */

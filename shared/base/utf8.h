@@ -55,4 +55,10 @@ static inline bool utf8_names(struct span s, size_t most)
     return s.len > 0 && s.len <= most && utf8_printable(s);
 }
 
+/* A name of a tenant: its one form has no blank at either end. */
+static inline bool utf8_names_tenant(struct span s, size_t most)
+{
+    return utf8_names(s, most) && s.at[0] != ' ' && s.at[s.len - 1] != ' ';
+}
+
 #endif

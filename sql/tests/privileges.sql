@@ -75,7 +75,8 @@ from (values
   ('scheduler_events',    '-',                               '-',                      'select',                   '-',             'select', '-',             '-'),
   ('scheduler_jobs',      '-',                               '-',                      'select',                   '-',             'select', '-',             '-'),
   ('scheduler_stats_baseline','-',                           'select',                 'select update',            'select update', 'select', '-',             '-'),
-  ('task_execution_logs', '-',                               '-',                      'select',                   'select delete',      'select', '-',             '-'),
+  ('task_execution_logs', '-',                               '-',                      'select',                   'select update(user_id_str) delete',
+                                                                                                                                    'select', '-',             '-'),
   ('social_sync_ledger',  '-',                               'select insert',          'select insert',            'select delete', 'select', '-',             '-'),
   ('webhook_deliveries',  'insert',                          '-',                      'select',                   'select delete', 'select', 'insert',        '-'),
   ('webhook_receipts',    'select(dedup_key, source, delivery_id) insert',
@@ -127,7 +128,8 @@ left join (values
   ('publish_polls',       'settle_tenant', 'select'),
   ('publish_scheduled',   'settle_tenant', 'select insert delete'),
   ('scheduler_cumulative_stats', 'settle_tenant', 'select'),
-  ('scheduler_event_logs', 'settle_tenant', 'select'),
+  ('scheduler_event_logs', 'settle_tenant',
+   'select(id, event_type, event_date, check_cycle_number, check_interval_minutes, previous_interval_minutes, new_interval_minutes, tasks_found, tasks_executed, tasks_failed, tasks_skipped, tasks_by_type, job_id, job_type, user_id, check_duration_seconds, active_strategies_count, active_executions, created_at, own_data, own_error)'),
   ('scheduler_events',    'settle_tenant', 'select'),
   ('scheduler_jobs',      'settle_tenant', 'select'),
   ('scheduler_stats_baseline', 'settle_tenant', 'select'),
@@ -184,6 +186,7 @@ select is_empty(
       <> (p.proname in ('extras_object', 'webhook_noted')
           and role in ('settle_reconciler', 'settle_operator', 'settle_tenant', 'settle_readonly')
           or p.proname in ('attempts_moved', 'retry_wait') and role in ('settle_reconciler', 'settle_operator', 'settle_tenant')
+          or p.proname in ('event_data', 'event_error') and role in ('settle_operator', 'settle_tenant', 'settle_readonly')
           or p.proname = 'time_noted' and role in ('settle_reconciler', 'settle_operator', 'settle_tenant')
           or p.proname = 'is_site' and role in ('settle_reconciler', 'settle_operator', 'settle_tenant')
           or p.proname in ('month_projection', 'csv_text', 'none_unseen') and role in ('settle_operator', 'settle_tenant')

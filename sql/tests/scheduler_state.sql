@@ -2,7 +2,7 @@
 -- event_forget, stats_reconcile, scheduler_event_cleanup. Who sees which of its rows.
 begin;
 create extension if not exists pgtap;
-select plan(40);
+select plan(44);
 
 \set statement `cat sql/queries/cycle_add.sql`
 prepare cycle_add as :statement;
@@ -106,6 +106,8 @@ select bag_eq(
       and event_type not in ('job_scheduled', 'job_cancelled')$$,
   $$values ('anna', 'anna', 'hers'), (null, null, null), (null, null, null)$$,
   'a tenant sees its own events, and of those that are nobody''s no details');
+select throws_ok(format('select %s from settle.scheduler_event_logs', what), '42501', null, 'nor beside the view: ' || what)
+from unnest(array['event_data', 'error_message', '*', 'settle.event_data(id)']) as what;
 select results_eq('select result_data ->> ''of'' from settle.platform_insights_execution_logs', array['anna'], 'its own tasks'' logs');
 select results_eq('select task_title from settle.monitoring_tasks', array['of anna and 7'], 'what was monitored for it');
 select bag_eq('select id::text from settle.scheduler_jobs', array['check_due_tasks', 'platform_insights_gsc_anna'],

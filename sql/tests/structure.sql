@@ -19,7 +19,8 @@ select set_eq(
   array['foundation', 'publish_logs', 'receipts', 'ledger', 'jobs', 'alerts', 'live_views', 'deliveries', 'requarantine',
         'websub', 'breakers', 'connections', 'reports', 'schedule', 'retries', 'scheduled', 'asking', 'retention',
         'run_totals', 'tenants', 'insights', 'patience', 'closings', 'lease_ends', 'scheduler_state', 'execution', 'aggregates',
-        'alert_rules', 'handing_out', 'analytics', 'matches'],
+        'alert_rules', 'handing_out', 'analytics', 'matches', 'event_details',
+        'identities'],
   'schema_version names every change');
 select is_empty(
   $$select role

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static int up(void **state)
 {
@@ -347,6 +348,87 @@ static void test_killed_in_the_middle_the_next_one_goes_on(void **state)
         "interrupted,done");
 }
 
+static struct outcome identities(struct world *w, const char *flag)
+{
+    struct outcome o =
+        world_wait(w, world_spawn(w, "settle-reconciler", "maintain", "identities", "--json", flag, NULL));
+
+    if (o.status != 0)
+        fail_msg("maintain identities ended with %d: %s", o.status, o.err);
+    return o;
+}
+
+static void assert_counts(const struct outcome *o, const long want[7])
+{
+    static const char *const names[] = {
+        "total_rows",
+        "rows_with_user_id_str",
+        "rows_with_legacy_user_id",
+        "backfilled_from_legacy_int",
+        "unresolved_legacy_rows",
+        "rows_without_any_identity",
+        "rows_with_conflicting_identity",
+    };
+
+    for (size_t i = 0; i < countof(names); i++)
+        if (number(o, names[i]) != want[i])
+            fail_msg("%s: %ld instead of %ld", names[i], number(o, names[i]), want[i]);
+}
+
+/* More rows than a chunk has. Each of which that names somebody in another form is named in the one form, and nothing else
+ * changes. */
+static void test_older_rows_get_their_tenants_names(void **state)
+{
+    struct world *w = *state;
+    char before[64];
+    struct outcome o;
+
+    world_sql(w, "insert into settle.monitoring_tasks (id, task_title) values (1, 't');"
+                 "insert into settle.task_execution_logs (task_id, user_id, user_id_str, status) "
+                 "select 1, n, null, 'success' from generate_series(1, 6000) as n union all "
+                 "select 1, null, 'anna', 'success' from generate_series(1, 100) union all "
+                 "values (1, 456, 'user_clerk_456', 'success'), (1, 7, '7', 'failed'), (1, null, ' bert ', "
+                 "'success'), "
+                 "(1, -3, null, 'success'), (1, null, null, 'success')");
+    snprintf(before, sizeof(before), "%s",
+             world_sql(w, "select md5(string_agg(l::text, ',' order by id)) "
+                          "from settle.task_execution_logs as l"));
+    o = identities(w, "--dry-run");
+    assert_int_equal(number(&o, "mended"), 6001);
+    assert_counts(&o, (long[]){6105, 103, 6003, 1, 6001, 1, 1});
+    assert_string_equal(before, world_sql(w, "select md5(string_agg(l::text, ',' order by id)) "
+                                             "from settle.task_execution_logs as l"));
+    o = identities(w, NULL);
+    assert_int_equal(number(&o, "mended"), 6001);
+    assert_counts(&o, (long[]){6105, 6103, 6003, 6001, 1, 1, 1});
+    assert_string_equal(
+        world_sql(w, "select count(*) filter (where user_id_str = user_id::text), "
+                     "string_agg(coalesce(user_id_str, '-'), ' ' order by id) "
+                     "filter (where user_id_str is distinct from user_id::text and user_id_str <> 'anna' "
+                     "or user_id_str is null) from settle.task_execution_logs"),
+        "6001|user_clerk_456 bert - -");
+    assert_string_equal(
+        world_sql(w, "select job_name, status, outcome, records_read, actor from settle.job_runs"),
+        "identities|success|done|6105|cli");
+    o = identities(w, NULL);
+    assert_int_equal(number(&o, "mended"), 0);
+    assert_counts(&o, (long[]){6105, 6103, 6003, 6001, 1, 1, 1});
+}
+
+/* Rows that are hidden would be taken for none. */
+static void test_a_policy_that_hides_older_rows_is_told_of(void **state)
+{
+    struct world *w = *state;
+    struct outcome o;
+
+    world_sql(w, "alter policy programs on settle.task_execution_logs to settle_operator");
+    o = world_wait(w, world_spawn(w, "settle-reconciler", "maintain", "identities", "--json", NULL));
+    world_sql(w, "alter policy programs on settle.task_execution_logs to settle_reconciler, settle_operator, "
+                 "settle_maintain, settle_readonly, postgres");
+    assert_int_equal(o.status, 70);
+    assert_non_null(strstr(o.err, "identities_failed"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -359,6 +441,8 @@ int main(void)
         cmocka_unit_test_setup(test_the_ledger_and_runs_are_kept_longer, reset),
         cmocka_unit_test_setup(test_notes_on_settled_publications_are_forgotten, reset),
         cmocka_unit_test_setup(test_killed_in_the_middle_the_next_one_goes_on, reset),
+        cmocka_unit_test_setup(test_older_rows_get_their_tenants_names, reset),
+        cmocka_unit_test_setup(test_a_policy_that_hides_older_rows_is_told_of, reset),
     };
 
     return cmocka_run_group_tests(tests, up, down);

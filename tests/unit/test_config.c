@@ -157,6 +157,7 @@ static void test_a_file_sets_what_it_names(void **state)
         "connections: {key_file: /k}\n"
         "sources:\n  - platform: tiktok\n    secret_file: /a\n"
         "  - {platform: tiktok, name: acme, secret_file: /b, verify_token_file: /t, topics: [x, y]}\n"
+        "  - {platform: tiktok, name: own, secret_file: /c, tenant: anna}\n"
         "unsafe_ok: true\n",
         &err);
 
@@ -188,7 +189,10 @@ static void test_a_file_sets_what_it_names(void **state)
     assert_int_equal(c->fetch.allow_private.n, 2);
     assert_int_equal(c->fetch.max_answer_bytes, 1024);
     assert_string_equal(c->connections.key_file, "/k");
-    assert_int_equal(c->nsources, 2);
+    assert_int_equal(c->nsources, 3);
+    assert_string_equal(config_tenant_of(c, SPAN("tiktok"), SPAN("own")), "anna");
+    assert_null(config_tenant_of(c, SPAN("tiktok"), SPAN("acme")));
+    assert_null(config_tenant_of(c, SPAN("youtube"), SPAN("own")));
     assert_string_equal(c->sources[0].name, "default");
     assert_string_equal(c->sources[1].name, "acme");
     assert_string_equal(c->sources[1].secret_file, "/b");
@@ -401,7 +405,8 @@ static void test_what_is_printed_can_be_read_again(void **state)
         open_text("ingest: {listen: \"unix:/a \\\"b\\\"\", workers: 3}\nreconcile: {timeout_minutes: "
                   "[{platform: x, minutes: 5}], breakers: [{platform: x}]}\nsources: [{platform: y, "
                   "secret_file: \"o # p\"},"
-                  " {platform: z, secret_file: s, verify_token_file: \"a, b\", topics: [\"[t]\", u]}]\n",
+                  " {platform: z, secret_file: s, verify_token_file: \"a, b\", topics: [\"[t]\", u], tenant: "
+                  "\"a: b\"}]\n",
                   &err);
     char *first = strdup(strchr(printed(c), '\n'));
     const char *second;
@@ -417,6 +422,7 @@ static void test_what_is_printed_can_be_read_again(void **state)
     assert_string_equal(c->sources[1].verify_token_file, "a, b");
     assert_int_equal(c->sources[1].ntopics, 2);
     assert_string_equal(c->sources[1].topics[0], "[t]");
+    assert_string_equal(c->sources[1].tenant, "a: b");
     second = strchr(printed(c), '\n');
     /* the same but for where each value came from */
     while (*first && *second) {

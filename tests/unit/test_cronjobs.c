@@ -167,7 +167,8 @@ static void test_each_command_is_ours(void **state)
         FILE *from;
 
         snprintf(plain, sizeof(plain), "%s [OPTION...]%s%s\n", command, *verb ? " " : "", verb);
-        snprintf(usual, sizeof(usual), "%s [OPTION...] [%s]\n", command, verb);
+        snprintf(usual, sizeof(usual), "%s [OPTION...] %s%s%s\n", command, *verb ? "[" : "", verb,
+                 *verb ? "]" : "");
         snprintf(line, sizeof(line), "%s/reconciler/settle-reconciler %s --help", getenv("SETTLE_BUILD"),
                  command);
         from = popen(line, "re");

@@ -560,6 +560,10 @@ static void test_a_tenant_names_no_other(void **state)
         {"anna", "user_id=Anna",    NULL,   "other_tenant"     },
         {"anna", "user_id=",        NULL,   "invalid_parameter"},
         {"anna", "user_id=anna%00", NULL,   "invalid_parameter"},
+        {"anna", "user_id=anna%20", NULL,   "invalid_parameter"},
+        {NULL,   "user_id=+anna",   NULL,   "invalid_parameter"},
+        {NULL,   "user_id=+",       NULL,   "invalid_parameter"},
+        {NULL,   "user_id=a+b",     "a b",  NULL               },
     };
 
     (void)state;

@@ -71,6 +71,30 @@ static void test_who_counts_as_one(void **state)
     }
 }
 
+/* Also where it is exempt from the limit. */
+static void test_what_an_address_is_counted_by(void **state)
+{
+    static const struct {
+        const char *one, *other;
+        bool same;
+    } pairs[] = {
+        {"192.0.2.1",   "192.0.2.1",        true },
+        {"192.0.2.1",   "192.0.2.2",        false},
+        {"192.0.2.1",   "::ffff:192.0.2.1", true },
+        {"2001:db8::1", "2001:db8::2",      true },
+        {"2001:db8::1", "2001:db8:1::1",    false},
+        {"::1",         "unix",             false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < countof(pairs); i++) {
+        union any one = address(pairs[i].one), other = address(pairs[i].other);
+
+        if ((peers_address(&one.plain) == peers_address(&other.plain)) != pairs[i].same)
+            fail_msg("%s and %s", pairs[i].one, pairs[i].other);
+    }
+}
+
 static void test_0_is_no_limit(void **state)
 {
     struct peers *p = peers_open(0, NULL, 0, ROOM);
@@ -115,6 +139,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_who_counts_as_one),
+        cmocka_unit_test(test_what_an_address_is_counted_by),
         cmocka_unit_test(test_0_is_no_limit),
         cmocka_unit_test(test_counts_are_right_whoever_comes_and_goes),
     };
