@@ -77,7 +77,7 @@ struct call {
     struct arena *arena;
     struct tie tie; /* to the client */
     struct id request_id;
-    uint64_t from;             /* peers_address of the client */
+    uint64_t address;          /* peers_address of the client */
     struct apikey key;         /* borrows the request, until it is proved */
     struct caller caller;      /* without a key_id: not known yet, or no keys are wanted */
     const struct route *route; /* NULL: not known yet, because who asks is not */
@@ -320,7 +320,7 @@ static enum status admit(struct call *c, struct err *err)
     if (c->api->callers && caller_read(header_of(req, "authorization"), &c->key, err))
         return err->code;
     (void)req->conn->callbacks->get_peername(req->conn, (struct sockaddr *)&from);
-    c->from = peers_address((const struct sockaddr *)&from);
+    c->address = peers_address((const struct sockaddr *)&from);
     return auth_check(c->api->callers != NULL, (struct span){req->method.base, req->method.len},
                       (struct span){req->input.authority.base, req->input.authority.len},
                       header_of(req, "content-type"), err);
@@ -557,7 +557,7 @@ static void begin_statement(struct call *c, struct pg *pg)
 {
     const struct err shut_out = {.code = BUSY, .cause = "wrong_keys"};
 
-    if (!c->route && !callers_may_ask(c->api->callers, &c->key, c->from, server_boot_us(c->api->server))) {
+    if (!c->route && !callers_may_ask(c->api->callers, &c->key, c->address, server_boot_us(c->api->server))) {
         refuse(c, &shut_out);
         call_end(c);
         return;
@@ -648,7 +648,7 @@ static enum status prove(struct call *c, const struct pg_rows *rows, struct err 
     struct server *server = c->api->server;
 
     if (caller_prove(&c->caller, &c->key, rows, c->arena, err)) {
-        if (callers_refuse(c->api->callers, &c->key, c->from, server_boot_us(server)))
+        if (callers_refuse(c->api->callers, &c->key, c->address, server_boot_us(server)))
             log_info("wrong_keys", LOG_SPAN("key_id", c->key.id));
         return err->code;
     }
