@@ -43,6 +43,9 @@ static const struct {
     [WRITES] = {"settle-gateway admin write", 1, false, true },
 };
 
+/* What of the settings is the scheduler's; no section that names a store, a file or a secret. */
+static const char *const shown_sections[] = {"schedules", "serve", "insights", "retention"};
+
 struct lane {
     struct links *links;
     struct call *first, **last; /* the queue */
@@ -51,6 +54,7 @@ struct lane {
 
 struct api {
     struct server *server;
+    const struct config *config;
     struct lane lanes[LANES]; /* KEYS without links if none are wanted */
     struct jobs *jobs;
     struct gauges *gauges;
@@ -150,6 +154,7 @@ static struct api *api_open(const struct process *self, struct server *server)
     if (!a)
         abort();
     a->server = server;
+    a->config = self->settings->config;
     if (self->settings->config->admin.keys_required) {
         lane_open(a, self, KEYS);
         a->callers = callers_open(self->settings->config->admin.requests_per_minute);
@@ -361,6 +366,11 @@ static void go(struct call *c)
         break;
     case ROUTE_DESCRIBE:
         answer(c, 200, "application/yaml", openapi_text);
+        call_end(c);
+        break;
+    case ROUTE_CONFIG:
+        answer(c, 200, "application/json",
+               config_json(c->api->config, shown_sections, countof(shown_sections), c->arena));
         call_end(c);
         break;
     }

@@ -14,7 +14,15 @@
 struct route {
     const char *method; /* GET stands for HEAD too */
     const char *path;   /* "{...}" is a piece of any text that fits the next FROM_PATH row of params */
-    enum { ROUTE_READ, ROUTE_WRITE, ROUTE_RECONCILE, ROUTE_OVERRIDE, ROUTE_REPLAY, ROUTE_DESCRIBE } kind;
+    enum {
+        ROUTE_READ,
+        ROUTE_WRITE,
+        ROUTE_RECONCILE,
+        ROUTE_OVERRIDE,
+        ROUTE_REPLAY,
+        ROUTE_DESCRIBE,
+        ROUTE_CONFIG
+    } kind;
     enum apikey_scope scope; /* what a key must be allowed; ADMIN may all */
     enum sql sql;            /* of READ and WRITE; its parameters are the values of params in their order.
                                 Of OVERRIDE: whether the caller may */
