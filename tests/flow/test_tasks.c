@@ -775,16 +775,15 @@ static void tasks_of_a_round(struct world *w)
     }
 }
 
-/* Of none was asked while somebody was at it, or after it was done. */
+/* None was asked about while somebody was at it, or after it was done. */
 static void assert_none_twice(struct world *w)
 {
     struct outcome o = world_wait(
         w, world_spawn(w, "sh", "-c", "cut -d' ' -f1 <\"$0\" | sort | uniq -d | wc -l", server.log, NULL));
 
     assert_int_equal(strtol(o.out, NULL, 10), 0);
-    assert_int_equal(world_count(w, "select count(*) from (select task_id from "
-                                    "settle.platform_insights_execution_logs group by 1 having count(*) > 1) "
-                                    "as twice"),
+    assert_int_equal(world_count(w, "select count(*) - count(distinct task_id) from "
+                                    "settle.platform_insights_execution_logs where status <> 'skipped'"),
                      0);
 }
 
@@ -794,8 +793,20 @@ static void assert_ended(const struct outcome *o, int status, const char *who)
         fail_msg("%s ended with %d, not %d: %s", who, o->status, status, o->err);
 }
 
-/* Each task has ended as it must, once, and nobody has anything of it any more. On a slow machine another one may have been too
- * slow as well. */
+/* What a slow machine has not come to in time the next rounds do. */
+static void do_the_rest(struct world *w)
+{
+    for (int rounds = 0; rounds < 10 && world_count(w, "select count(*) from settle.platform_insights_tasks "
+                                                       "where next_check <= now()") > 0;
+         rounds++) {
+        struct outcome o = go_round(w);
+
+        assert_ended(&o, 0, "who did the rest");
+    }
+}
+
+/* Each task has ended as it must, once, and nobody has anything of it any more: two were cut off, and on a slow machine another
+ * one may have been. */
 static void assert_all_done(struct world *w)
 {
     assert_string_equal(
@@ -807,7 +818,8 @@ static void assert_all_done(struct world *w)
                   "  count(*) filter (where t.status = case l.status when 'success' then 'active' else "
                   "'failed' end and next_check > now())"
                   " from settle.platform_insights_execution_logs as l"
-                  " join settle.platform_insights_tasks as t on t.id = task_id"),
+                  " join settle.platform_insights_tasks as t on t.id = task_id"
+                  " where l.status <> 'skipped'"),
         "8|8|2|8|8");
     assert_int_equal(world_count(w, "select count(*) from settle.task_leases"), 0);
 }
@@ -827,8 +839,13 @@ static void one_beside_another(struct world *w)
     assert_ended(&first, 0, "the first");
     assert_ended(&second, 0, "the second");
     assert_none_twice(w);
-    assert_int_equal(said(&first, "tasks_executed") + said(&first, "timed_out"), TASKS);
-    assert_int_equal(said(&second, "tasks_executed") + said(&second, "tasks_failed"), 0);
+    assert_int_equal(
+        said(&first, "tasks_executed") + said(&first, "tasks_failed") + said(&second, "tasks_executed") +
+            said(&second, "tasks_failed"),
+        world_count(w, "select count(*) from settle.platform_insights_execution_logs where status <> "
+                       "'skipped'"));
+    assert_int_equal(world_count(w, "select count(*) from settle.task_leases"), 0);
+    do_the_rest(w);
     assert_all_done(w);
 }
 
@@ -838,7 +855,7 @@ static void one_overtaken_by_another(struct world *w)
 {
     struct process one, other;
     struct outcome first, second, third;
-    long under_way, asked;
+    long under_way;
 
     tasks_of_a_round(w);
     one = start_round(w);
@@ -852,18 +869,14 @@ static void one_overtaken_by_another(struct world *w)
     assert_ended(&second, 0, "who overtook it");
     assert_none_twice(w);
     under_way = world_count(w, "select count(*) from settle.task_leases where expires_at > now()");
-    asked = times_asked(w);
-    assert_int_equal(
-        world_count(w, "select count(*) from settle.platform_insights_execution_logs") + under_way, TASKS);
-    assert_int_equal(said(&second, "leased"), under_way);
+    third = go_round(w);
+    assert_ended(&third, 0, "who found leases");
+    assert_int_equal(said(&third, "leased"), under_way);
+    assert_none_twice(w);
+    assert_int_equal(world_count(w, "select count(*) from settle.task_leases"), under_way);
 
-    third = go_round(w);
-    assert_said(&third, under_way, 0, 0, 0);
-    assert_int_equal(times_asked(w), asked);
     world_sql(w, "update settle.task_leases set expires_at = now()");
-    third = go_round(w);
-    assert_ended(&third, 0, "who took over");
-    assert_int_equal(said(&third, "tasks_executed") + said(&third, "tasks_failed"), under_way);
+    do_the_rest(w);
     assert_all_done(w);
 }
 
