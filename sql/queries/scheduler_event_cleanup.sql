@@ -7,16 +7,16 @@
 with cutoff as materialized (
   select now() - greatest($1::bigint, $2::bigint) * interval '1 day' as before
 ), began as materialized (
-  select coalesce((select id
-                   from settle.scheduler_event_logs
-                   where event_type = 'start'
-                   order by event_date desc, id desc
-                   limit 1), 0) as id
+  select id, event_date
+  from settle.scheduler_event_logs
+  where event_type = 'start'
+  order by event_date desc, id desc
+  limit 1
 ), chunk as materialized (
   select ctid
   from settle.scheduler_event_logs
   where event_date < (select before from cutoff)
-    and id <> (select id from began)
+    and id is distinct from (select id from began)
     and not $3::boolean
   order by event_date
   limit 100000
@@ -27,10 +27,8 @@ with cutoff as materialized (
 ), said as (
   select json_build_object(
            'deleted_count', (select count(*) from gone),
-           'would_delete_count', (select count(*)
-                                  from settle.scheduler_event_logs
-                                  where event_date < cutoff.before
-                                    and id <> (select id from began)),
+           'would_delete_count', (select count(*) from settle.scheduler_event_logs where event_date < cutoff.before)
+                                 - (select count(*) from began where event_date < cutoff.before), -- by the index alone
            'oldest_kept_event', (select min(event_date) from settle.scheduler_event_logs where event_date >= cutoff.before),
            'dry_run', $3) as reply
   from cutoff
