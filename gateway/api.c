@@ -49,6 +49,9 @@ static const struct {
     [WRITES] = {"settle-gateway admin write", 2, 1, false, true },
 };
 
+/* What of the settings is the scheduler's; no section that names a store, a file or a secret. */
+static const char *const shown_sections[] = {"schedules", "serve", "insights", "retention"};
+
 struct lane {
     struct links *links;
     size_t share;
@@ -445,6 +448,11 @@ static void go(struct call *c)
         break;
     case ROUTE_DESCRIBE:
         answer(c, 200, "application/yaml", openapi_text);
+        call_end(c);
+        break;
+    case ROUTE_CONFIG:
+        answer(c, 200, "application/json",
+               config_json(c->api->config, shown_sections, countof(shown_sections), c->arena));
         call_end(c);
         break;
     }

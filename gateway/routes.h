@@ -22,7 +22,8 @@ struct route {
         ROUTE_RECONCILE,
         ROUTE_OVERRIDE,
         ROUTE_REPLAY,
-        ROUTE_DESCRIBE
+        ROUTE_DESCRIBE,
+        ROUTE_CONFIG
     } kind;
     enum apikey_scope scope; /* what a key must be allowed; ADMIN may all */
     enum sql sql;            /* of READ and WRITE; its parameters are the values of params in their order.

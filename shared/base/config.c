@@ -193,6 +193,8 @@ static bool is_secret(const struct option *o);
 static bool is_list(const struct option *o);
 static void print_option(const struct settings *s, size_t option, FILE *out);
 static void print_list(const struct settings *s, const struct option *o, FILE *out);
+static const char *section_json(const struct settings *s, struct span section, struct arena *arena);
+static const char *value_json(const struct settings *s, size_t option, struct arena *arena);
 static void print_source(const struct config_source *source, struct arena *arena, FILE *out);
 static const char *quoted(const char *text, struct arena *arena);
 static struct span masked(struct span url, struct arena *arena);
@@ -231,6 +233,17 @@ void config_print(const struct config *c, FILE *out)
         open = section;
         print_option(s, i, out);
     }
+}
+
+struct span config_json(const struct config *c, const char *const *sections, size_t nsections,
+                        struct arena *arena)
+{
+    const char *text = "{";
+
+    for (size_t i = 0; i < nsections; i++)
+        text = arena_print(arena, "%s%s\"%s\":{%s}", text, i > 0 ? "," : "", sections[i],
+                           section_json((const struct settings *)c, span_of(sections[i]), arena));
+    return span_of(arena_print(arena, "%s}", text));
 }
 
 enum status config_check(const struct config *c, struct err *err)
@@ -884,6 +897,31 @@ static void print_list(const struct settings *s, const struct option *o, FILE *o
                     b->half_open_probe_count);
     }
     arena_close(arena);
+}
+
+static const char *section_json(const struct settings *s, struct span section, struct arena *arena)
+{
+    const char *text = "";
+
+    for (size_t i = 0; i < countof(options); i++) {
+        struct span name = span_of(options[i].key);
+
+        if (span_eq(span_cut(&name, '.'), section) && name.at && !is_list(&options[i]))
+            text = arena_print(arena, "%s%s\"%.*s\":%s", text, text[0] ? "," : "", SPAN_ARG(name),
+                               value_json(s, i, arena));
+    }
+    return text;
+}
+
+/* Numbers and truth values are spelt as JSON has them: the form takes no others. */
+static const char *value_json(const struct settings *s, size_t option, struct arena *arena)
+{
+    const struct option *o = &options[option];
+    struct span text = s->values[option].text;
+
+    if (o->kind == IS_COUNT || o->kind == IS_SIZE || o->kind == IS_BOOL)
+        return arena_copy(arena, text).at;
+    return quoted(arena_copy(arena, is_secret(o) ? masked(text, arena) : text).at, arena);
 }
 
 static void print_source(const struct config_source *source, struct arena *arena, FILE *out)

@@ -8,6 +8,7 @@
 #ifndef SETTLE_BASE_CONFIG_H
 #define SETTLE_BASE_CONFIG_H
 
+#include "base/arena.h"
 #include "base/cron.h"
 #include "base/err.h"
 #include "base/log.h"
@@ -159,6 +160,11 @@ void config_close(struct config *c); /* NULL is fine */
 
 /* The whole as YAML that config_open takes again, each value with where it came from; passwords as ***. */
 void config_print(const struct config *c, FILE *out);
+
+/* The options of some sections as a JSON object of objects: numbers and truth values as such, all else as text, passwords as
+ * ***, lists left out. Made in arena. */
+struct span config_json(const struct config *c, const char *const *sections, size_t nsections,
+                        struct arena *arena);
 
 /* What the form cannot show: the files and folders that it names can be read, and a flood of large bodies fits into
  * memory. INVALID. */

@@ -1,7 +1,7 @@
 -- scheduler_dashboard: what the scheduler does, and how it has fared. Only reads: totals that do not agree with the events are
 -- counted anew for the answer, and stay as they are.
 -- $1 user_id text (null: all)
--- One row: HTTP status, JSON text, null. Of jobs the thousand that come next.
+-- One row: HTTP status, JSON text, null. Of jobs the thousand that come next. Who leads a tenant is not told.
 with term as materialized (
   select coalesce((select event_date
                    from settle.scheduler_events
@@ -53,8 +53,9 @@ with term as materialized (
     and coalesce(job_id, 'insights') = 'insights' -- others are of jobs that have a pace of their own
   order by event_date desc
   limit 1
-), leader as (
-  select exists (select from settle.job_fences where name = 'serve' and settle.job_lease(lease_until) > now()) as leads
+), leadership as (
+  select is_leader as leads, row_to_json(l) as block
+  from settle.scheduler_leadership as l
 ), jobs as (
   select coalesce(jsonb_agg(
            jsonb_build_object('id', id, 'name', id, 'trigger_type', trigger_type, 'next_run_time', next_run_time,
@@ -70,7 +71,7 @@ with term as materialized (
         order by task_id is not null, next_run_time, id
         limit 1000) as first
 ), job as (
-  select count(*) as n
+  select count(*) as n, count(*) filter (where trigger_type = 'date') as once
   from settle.scheduler_jobs
   where $1 is null or user_id is null or user_id = $1
 )
@@ -93,11 +94,11 @@ select 200 as status,
                                              end
                                  where l.expires_at > now()
                                    and ($1 is null or t.user_id = $1)),
-           'running', leader.leads,
+           'running', leadership.leads,
            'check_interval_minutes', coalesce((select check_interval_minutes from last_cycle), 60),
            'min_check_interval_minutes', 15,
            'max_check_interval_minutes', 60,
-           'intelligent_scheduling', leader.leads,
+           'intelligent_scheduling', leadership.leads,
            'active_strategies_count', coalesce((select active_strategies_count from last_cycle), 0),
            'last_interval_adjustment', (select event_date from last_adjustment),
            'registered_types', json_build_array('platform_insights'),
@@ -109,10 +110,11 @@ select 200 as status,
            'cumulative_source', case when cumulative.drift = 0 then 'stored' else 'recomputed' end),
          'jobs', jobs.shown,
          'job_count', job.n,
-         'recurring_jobs', job.n,
-         'one_time_jobs', 0,
+         'recurring_jobs', job.n - job.once,
+         'one_time_jobs', job.once,
          'registered_task_types', json_build_array('platform_insights'),
          'user_isolation', json_build_object('enabled', current_user = 'settle_tenant', 'current_user_id', $1),
+         'leadership', leadership.block,
          'last_updated', now())::text as body,
        null as cursor
-from cycles, cumulative, leader, jobs, job
+from cycles, cumulative, leadership, jobs, job

@@ -1,4 +1,4 @@
--- scheduler_job_list: what is started again and again, as in scheduler_dashboard.
+-- scheduler_job_list: what is started again and again, and what is being done once, as in scheduler_dashboard.
 -- $1 user_id text (null: all): that tenant's and those that are nobody's
 -- One row: HTTP status, JSON text, null. The thousand that come next.
 with jobs as (
@@ -16,11 +16,12 @@ with jobs as (
         order by task_id is not null, next_run_time, id
         limit 1000) as first
 ), job as (
-  select count(*) as n
+  select count(*) as n, count(*) filter (where trigger_type = 'date') as once
   from settle.scheduler_jobs
   where $1 is null or user_id is null or user_id = $1
 )
 select 200 as status,
-       json_build_object('jobs', jobs.shown, 'total_jobs', job.n, 'recurring_jobs', job.n, 'one_time_jobs', 0)::text as body,
+       json_build_object('jobs', jobs.shown, 'total_jobs', job.n, 'recurring_jobs', job.n - job.once,
+                         'one_time_jobs', job.once)::text as body,
        null as cursor
 from jobs, job

@@ -2,7 +2,7 @@
 -- event_forget, stats_reconcile, scheduler_event_cleanup. Who sees which of its rows.
 begin;
 create extension if not exists pgtap;
-select plan(44);
+select plan(53);
 
 \set statement `cat sql/queries/cycle_add.sql`
 prepare cycle_add as :statement;
@@ -18,6 +18,8 @@ prepare scheduler_event_cleanup as :statement;
 prepare scheduler_dashboard as :statement;
 \set statement `cat sql/queries/scheduler_status.sql`
 prepare scheduler_status as :statement;
+\set statement `cat sql/queries/scheduler_health.sql`
+prepare scheduler_health as :statement;
 \set statement `cat sql/queries/execution_log_list.sql`
 prepare execution_log_list as :statement;
 
@@ -135,20 +137,60 @@ begin
   update settle.job_fences set holder = 'h', lease_until = now() + lease where name = 'serve';
   update settle.job_schedule set cron = '* * * * *' where job = 'insights';
   insert into settle.job_schedule (job, cron, next_due) values ('insights', '* * * * *', now()) on conflict do nothing;
+  insert into settle.scheduler_event_logs (event_type, event_data) values ('start', '{"holder": "h"}');
   set local role settle_tenant;
   execute 'execute scheduler_dashboard(''anna'')' into status, dashboard;
   return next is((dashboard::json #>> '{stats,running}')::boolean, lease = interval '30 s', what || ': dashboard');
   return next is((select trigger_type from settle.scheduler_jobs where id = 'check_due_tasks'),
                  case when lease = interval '30 s' then 'cron' else 'external' end, what || ': jobs');
+  return next is(concat_ws(' ', dashboard::json #>> '{leadership,is_leader}', dashboard::json #>> '{leadership,identity}'),
+                 (lease = interval '30 s')::text, what || ': that, a tenant is told, and not who');
   set local role settle_operator;
   execute 'execute scheduler_status' into status, dashboard;
-  return next is((dashboard::json #>> '{leadership,is_leader}')::boolean, lease = interval '30 s', what || ': status');
+  return next is(concat_ws(' ', dashboard::json #>> '{leadership,is_leader}', dashboard::json #>> '{leadership,identity}'),
+                 case when lease = interval '30 s' then 'true h' else 'false' end, what || ': status');
   reset role;
 end
 $$;
 select set_config('settle.tenant', 'anna', true);
 select pg_temp.led(interval '30 s', 'somebody leads');
 select pg_temp.led(interval '2 h', 'a clock that was ahead leads nothing');
+create function pg_temp.health(lease interval, due interval) returns text language plpgsql as $$
+declare
+  status int;
+  body text;
+begin
+  update settle.job_fences set lease_until = now() + lease where name = 'serve';
+  update settle.job_schedule set next_due = now() + due where job = 'insights';
+  set local role settle_tenant;
+  execute 'execute scheduler_health' into status, body;
+  reset role;
+  return body::json #>> '{checks,scheduler_leadership,status}';
+end
+$$;
+select is(pg_temp.health('30 s', '-14 min'), 'healthy', 'who leads may take a while');
+select is(pg_temp.health('30 s', '-16 min'), 'degraded', 'but not for ever');
+select is(pg_temp.health('-1 s', '-1 day'), 'standby', 'what nobody leads cannot be late');
+
+-- What a person has asked for is a job, once; what cron has started is none besides the job that it is of.
+insert into settle.job_runs (id, job_name, actor, trigger, status, holder)
+select gen_random_uuid(), 'publications', 'key:x', trigger, status, 'h'
+from (values ('api', 'running'), ('api', 'success'), ('manual', 'running')) as run (trigger, status);
+set local role settle_operator;
+select is((select count(*) from settle.scheduler_jobs where trigger_type = 'date' and id ~ '^publications_[0-9a-f-]{36}$'),
+          1::bigint, 'what a person has asked for is a job, once');
+set local role settle_tenant;
+select is_empty($$select from settle.scheduler_jobs where trigger_type = 'date'$$, 'of which a tenant is told nothing');
+reset role;
+
+-- That somebody has begun to lead is known as long as he does.
+update settle.scheduler_event_logs set event_date = now() - interval '9 days' where event_type = 'start';
+set local role settle_operator;
+execute scheduler_event_cleanup(7, null, false, gen_random_uuid(), 'tests');
+select is((select count(*) from settle.scheduler_events where event_type = 'start'), 1::bigint, 'the newest start stays');
+reset role;
+update settle.job_fences set lease_until = now() + interval '30 s' where name = 'serve';
+select is((select leader_since from settle.scheduler_leadership), now() - interval '9 days', 'since when is known of a long term too');
 
 -- What other tools have written has no bounds.
 insert into settle.task_execution_logs (task_id, user_id_str, status, error_message, result_data)

@@ -11,7 +11,7 @@ select set_eq(
         'publish_logs_live', 'publish_open', 'publish_polls', 'publish_scheduled', 'refused_requests', 'schema_version',
         'job_schedule', 'scheduler_event_logs', 'social_sync_ledger', 'webhook_deliveries', 'webhook_receipts',
         'run_totals', 'websub_subscriptions', 'monitoring_tasks', 'platform_insights_execution_logs', 'scheduler_cumulative_stats',
-        'scheduler_events', 'scheduler_jobs', 'scheduler_stats_baseline', 'task_execution_logs', 'task_leases',
+        'scheduler_events', 'scheduler_jobs', 'scheduler_leadership', 'scheduler_stats_baseline', 'task_execution_logs', 'task_leases',
         'insights_gaps', 'scheduler_drift'],
   'the schema holds these relations and no others');
 select set_eq(
@@ -20,7 +20,7 @@ select set_eq(
         'websub', 'breakers', 'connections', 'reports', 'schedule', 'retries', 'scheduled', 'asking', 'retention',
         'run_totals', 'tenants', 'insights', 'patience', 'closings', 'lease_ends', 'scheduler_state', 'execution', 'aggregates',
         'alert_rules', 'handing_out', 'analytics', 'matches', 'event_details',
-        'identities'],
+        'identities', 'leadership'],
   'schema_version names every change');
 select is_empty(
   $$select role

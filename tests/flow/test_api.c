@@ -1,7 +1,10 @@
 #include "support/world.h"
 
+#include "routes.h"
+
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define STRANGER "{\"platform\":\"instagram\",\"user_id_str\":\"stranger\",\"external_post_id\":\"post-1\"}"
 #define OURS     "{\"platform\":\"instagram\",\"user_id_str\":\"u-1\",\"external_post_id\":\"post-1\"}"
@@ -12,8 +15,20 @@ static int up(void **state)
     return world_gateway(*state, NULL);
 }
 
+static bool bound; /* the API may not write */
+
+static int let_write(struct world *w)
+{
+    world_sql(w, "alter role settle_api reset default_transaction_read_only");
+    world_gateway_stop(w);
+    bound = false;
+    return world_gateway(w, NULL);
+}
+
 static int reset(void **state)
 {
+    if (bound) /* a test failed meanwhile */
+        let_write(*state);
     world_reset(*state);
     return 0;
 }
@@ -452,65 +467,131 @@ static const char *dump(struct world *w)
            " from pg_class where relnamespace = 'settle'::regnamespace and relkind in ('r', 'p')");
 }
 
-static void test_every_get_leaves_the_database_unchanged(void **state)
-{
-    struct world *w = *state;
-    struct reply r = post_log(w, "k", OURS);
-    const char *id = text_of(r.json, "id"), *before;
-    const char *headers[] = {"x-hub-signature-256: sha256=00", NULL};
-    char paths[26][256], url[128];
+/* What the pieces of paths stand for: one of each. */
+struct things {
+    char log[40], receipt[80], refused[40], run[40];
+};
 
+static void make_things(struct world *w, struct things *ret)
+{
+    const char *headers[] = {"x-hub-signature-256: sha256=00", NULL};
+    char url[128];
+
+    snprintf(ret->log, sizeof(ret->log), "%s", text_of(post_log(w, "k", OURS).json, "id"));
     world_post(w, "instagram", NULL, "{\"external_post_id\":\"post-1\"}");
     snprintf(url, sizeof(url), "%s/publishing/webhooks/instagram", w->ingest_url);
     world_http(w, "POST", url, headers, SPAN("forged"));
     world_until(10, world_count(w, "select count(*) from settle.refused_requests") == 1);
     assert_int_equal(world_reconcile(w, NULL).status, 0);
-    snprintf(paths[0], 256, "/publishing/logs");
-    snprintf(paths[1], 256, "/publishing/logs?user_id_str=u-1&status=processing&older_than_minutes=0");
-    snprintf(paths[2], 256, "/publishing/logs/%s", id);
-    snprintf(paths[3], 256, "/publishing/receipts");
-    snprintf(paths[4], 256, "/publishing/receipts?state=refused");
-    snprintf(paths[5], 256, "/publishing/receipts/%s",
+    snprintf(ret->receipt, sizeof(ret->receipt), "%s",
              world_sql(w, "select encode(dedup_key, 'hex') from settle.webhook_receipts"));
-    snprintf(paths[6], 256, "/publishing/receipts/%s",
+    snprintf(ret->refused, sizeof(ret->refused), "%s",
              world_sql(w, "select id from settle.refused_requests"));
-    snprintf(paths[7], 256, "/publishing/runs");
-    snprintf(paths[8], 256, "/publishing/runs/%s", world_sql(w, "select id from settle.job_runs"));
-    snprintf(paths[9], 256, "/alerts");
-    snprintf(paths[10], 256, "/api/openapi.yaml");
-    snprintf(paths[11], 256, "/publishing/receipts?state=matched");
-    snprintf(paths[12], 256, "/alerts/stats");
-    snprintf(paths[13], 256, "/debug/circuit-breakers");
-    snprintf(paths[14], 256, "/api/scheduler/platform-insights/status/u-1");
-    snprintf(paths[15], 256, "/api/scheduler/platform-insights/logs/u-1");
-    snprintf(paths[16], 256, "/api/scheduler/tasks-needing-intervention/u-1");
-    snprintf(paths[17], 256, "/api/scheduler/dashboard");
-    snprintf(paths[18], 256, "/api/scheduler/event-history?days=7");
-    snprintf(paths[19], 256, "/api/scheduler/event-logs/stats");
-    snprintf(paths[20], 256, "/api/scheduler/execution-logs");
-    snprintf(paths[21], 256, "/api/scheduler/recent-scheduler-logs");
-    snprintf(paths[22], 256, "/api/scheduler/jobs");
-    snprintf(paths[23], 256, "/api/scheduler/status");
-    snprintf(paths[24], 256, "/analytics/summary");
-    snprintf(paths[25], 256, "/analytics/export?start_date=2024-02-29&end_date=2024-03-01");
+    snprintf(ret->run, sizeof(ret->run), "%s", world_sql(w, "select id from settle.job_runs"));
     world_sql(
         w,
         "insert into settle.daily_aggregates (date, user_id_str, platform, publication_count, success_count, "
         "failed_count, settled_count, webhook_count, cost_total, source_count, source_hash, hash_version) "
         "values ('2024-02-29', 'u-1', 'tiktok', 1, 1, 0, 1, 1, 0.5, 1, 'h', 1); "
         "insert into settle.aggregate_days (date, aggregated_at) values ('2024-02-29', now())");
-    /* Totals that drifted: a read tells so, and leaves them. */
+    /* Totals that drifted, and a platform without its task: a read tells so, and leaves them. */
     world_sql(w, "insert into settle.platform_connections (user_id_str, platform, account, connected) values "
                  "('u-1', 'gsc', 'default', true); "
                  "update settle.scheduler_cumulative_stats set total_check_cycles = 7");
-    before = dump(w);
-    for (size_t i = 0; i < countof(paths); i++)
-        for (int twice = 0; twice < 2; twice++) {
-            r = world_api(w, "GET", paths[i], NULL);
-            if (r.status != 200)
-                fail_msg("%s: %ld %s", paths[i], r.status, r.body);
+}
+
+static const char *thing_for(const struct route *r, const char *piece, const struct things *t)
+{
+    const struct {
+        const char *piece;
+        int sql; /* -1: any */
+        const char *value;
+    } values[] = {
+        {"{user_id}", -1,              "u-1"     },
+        {"{id}",      SQL_LOG_GET,     t->log    },
+        {"{id}",      SQL_RECEIPT_GET, t->receipt},
+        {"{id}",      SQL_REFUSED_GET, t->refused},
+        {"{id}",      SQL_RUN_GET,     t->run    },
+    };
+
+    for (size_t i = 0; i < countof(values); i++)
+        if (strcmp(values[i].piece, piece) == 0 && (values[i].sql < 0 || values[i].sql == (int)r->sql))
+            return values[i].value;
+    fail_msg("this test knows nothing for %s of %s", piece, r->path);
+    return NULL;
+}
+
+static void path_of(const struct route *r, const struct things *t, char path[256])
+{
+    char room[256], *rest = room, *to = path;
+
+    snprintf(room, sizeof(room), "%s", r->path + 1);
+    for (const char *piece; (piece = strsep(&rest, "/"));)
+        to +=
+            snprintf(to, (size_t)(path + 256 - to), "/%s", piece[0] == '{' ? thing_for(r, piece, t) : piece);
+    if (r->only_with)
+        snprintf(to, (size_t)(path + 256 - to), "?%s", r->only_with);
+}
+
+static void get_twice(struct world *w, const char *path)
+{
+    for (int twice = 0; twice < 2; twice++) {
+        struct reply r = world_api(w, "GET", path, NULL);
+
+        if (r.status != 200)
+            fail_msg("%s: %ld %s", path, r.status, r.body);
+    }
+}
+
+/* Each that the table of routes has, and some by other ways through their statements. */
+static void get_all(struct world *w, const struct things *t)
+{
+    static const char *const more[] = {
+        "/publishing/logs?user_id_str=u-1&status=processing&older_than_minutes=0",
+        "/publishing/receipts?state=matched",
+        "/api/scheduler/event-history?days=7",
+        "/api/scheduler/dashboard?user_id=u-1",
+        "/analytics/export?start_date=2024-02-29&end_date=2024-03-01",
+    };
+    char path[256];
+
+    for (const struct route *r = routes; r < routes + nroutes; r++)
+        if (strcmp(r->method, "GET") == 0) {
+            path_of(r, t, path);
+            get_twice(w, path);
         }
+    for (size_t i = 0; i < countof(more); i++)
+        get_twice(w, more[i]);
+}
+
+static void test_every_get_leaves_the_database_unchanged(void **state)
+{
+    struct world *w = *state;
+    struct things things;
+    const char *before;
+
+    make_things(w, &things);
+    before = dump(w);
+    get_all(w, &things);
     assert_string_equal(dump(w), before);
+}
+
+/* What our own code asks for besides, the server holds them to here: nothing that would write could end well. */
+static void test_every_get_is_answered_where_nothing_can_be_written(void **state)
+{
+    struct world *w = *state;
+    struct things things;
+    struct reply r;
+
+    make_things(w, &things);
+    world_sql(w, "alter role settle_api set default_transaction_read_only = on");
+    bound = true;
+    world_gateway_stop(w);
+    world_gateway(w, NULL);
+    get_all(w, &things);
+    r = post_log(w, "another", OURS);
+    let_write(w);
+    assert_problem(w, &r, 503, "store_unavailable");
 }
 
 /* Refusals. */
@@ -586,6 +667,9 @@ static void test_postgres_away_is_our_fault_and_passes(void **state)
     r = world_api(w, "GET", "/publishing/logs", NULL);
     assert_problem(w, &r, 503, "store_unavailable");
     assert_non_null(reply_header(w, &r, "retry-after"));
+    r = world_api(w, "GET", "/api/scheduler/health", NULL);
+    assert_problem(w, &r, 503, "store_unavailable"); /* unhealthy */
+    assert_int_equal(world_api(w, "GET", "/api/scheduler/config", NULL).status, 200);
     r = post_log(w, NULL, OURS);
     assert_problem(w, &r, 503, "store_unavailable");
     r = world_api(w, "GET", "/nothing", NULL);
@@ -721,6 +805,7 @@ int main(void)
         TEST(test_refused_requests_are_shown_with_their_cause),
         TEST(test_alerts_are_listed),
         TEST(test_every_get_leaves_the_database_unchanged),
+        TEST(test_every_get_is_answered_where_nothing_can_be_written),
         TEST(test_requests_that_fit_no_route_are_problems),
         TEST(test_a_slow_statement_holds_up_no_other),
         TEST(test_postgres_away_is_our_fault_and_passes),

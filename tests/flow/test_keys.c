@@ -234,6 +234,9 @@ static const struct cell {
     {"GET",  "/api/scheduler/recent-scheduler-logs",                     "",                  NULL,                                            NULL,        200, 200, 0  },
     {"GET",  "/api/scheduler/jobs",                                      "",                  NULL,                                            NULL,        200, 200, 0  },
     {"GET",  "/api/scheduler/status",                                    "",                  NULL,                                            NULL,        403, 403, 200},
+    {"GET",  "/api/scheduler/health",                                    "",                  NULL,                                            NULL,        200, 200, 0  },
+    {"GET",  "/api/scheduler/metrics",                                   "",                  NULL,                                            NULL,        403, 403, 200},
+    {"GET",  "/api/scheduler/config",                                    "",                  NULL,                                            NULL,        403, 403, 200},
     {"POST", "/analytics/costs",                                         "",                  costs,                                           NULL,        200, 403, 0  },
     {"GET",  "/analytics/summary",                                       "?user_id_str=anna", NULL,                                            NULL,        200, 403, 0  },
     {"GET",  "/analytics/export",                                        "",                  NULL,                                            NULL,        200, 200, 0  },
@@ -467,6 +470,61 @@ static void a_dashboard_is_of_one_tenant(void **state)
     assert_true(json_is_false(json_object_get(isolation, "enabled")));
     assert_true(json_is_null(json_object_get(isolation, "current_user_id")));
     assert_int_equal(json_integer_value(json_object_get(r.json, "job_count")), 8);
+}
+
+/* That somebody leads everybody may know; by which process of which machine, and what it failed at, operators alone. */
+static void who_leads_is_for_operators(void **state)
+{
+    struct world *w = *state;
+    const char *const of[] = {keys.read, keys.operator};
+
+    world_sql(w,
+              "update settle.job_fences set holder = 'host:1:run', lease_until = now() + interval '1 minute' "
+              "where name = 'serve'; insert into settle.scheduler_event_logs (event_type, event_data) "
+              "values ('start', '{\"holder\":\"host:1:run\"}')");
+    for (size_t i = 0; i < countof(of); i++) {
+        struct reply r = ask(w, of[i], "GET", "/api/scheduler/dashboard", NULL),
+                     health = ask(w, of[i], "GET", "/api/scheduler/health", NULL);
+        json_t *block = json_object_get(r.json, "leadership");
+
+        assert_true(json_is_true(json_object_get(block, "is_leader")));
+        assert_true(json_is_string(json_object_get(block, "leader_since")));
+        assert_int_equal(json_is_string(json_object_get(block, "identity")), of[i] == keys.operator);
+        assert_int_equal(strstr(r.body, "host:1:run") != NULL, of[i] == keys.operator);
+        assert_int_equal(health.status, 200);
+        assert_int_equal(strstr(health.body, "host:1:run") != NULL, of[i] == keys.operator);
+    }
+}
+
+static long named_by(struct world *w, const char *key)
+{
+    return world_count(w,
+                       "select (select count(*) from settle.job_runs where actor = 'key:%s') * 10 + (select "
+                       "count(*) from settle.social_sync_ledger where actor = 'key:%s' and (run_id is null "
+                       "or run_id in (select id from settle.job_runs)))",
+                       id_of(key), id_of(key));
+}
+
+/* A run and an event of the ledger each; a task that is set going is no run. */
+static void whoever_repairs_is_named(void **state)
+{
+    struct world *w = *state;
+    char path[128];
+
+    assert_int_equal(
+        ask(w, keys.reconcile, "POST", "/api/scheduler/platform-insights/reconcile/anna", NULL).status, 200);
+    assert_int_equal(named_by(w, keys.reconcile), 11);
+    snprintf(path, sizeof(path), "/api/scheduler/tasks/platform_insights/%s/manual-trigger", task);
+    assert_int_equal(ask(w, keys.reconcile, "POST", path, NULL).status, 200);
+    assert_int_equal(named_by(w, keys.reconcile), 12);
+    assert_int_equal(
+        ask(w, keys.operator, "POST", "/api/scheduler/dashboard/cumulative-stats/reconcile", NULL).status,
+        200);
+    assert_int_equal(
+        ask(w, keys.operator, "POST", "/api/scheduler/cleanup-event-logs?days_to_keep=7&dry_run=false", NULL)
+            .status,
+        200);
+    assert_int_equal(named_by(w, keys.operator), 22);
 }
 
 static void a_post_of_another_tenant_is_taken(void **state)
@@ -819,6 +877,8 @@ int main(void)
         cmocka_unit_test_setup(each_route_asks_each_key, reset),
         cmocka_unit_test_setup(random_requests_leak_nothing, reset),
         cmocka_unit_test_setup(a_dashboard_is_of_one_tenant, reset),
+        cmocka_unit_test_setup(who_leads_is_for_operators, reset),
+        cmocka_unit_test_setup(whoever_repairs_is_named, reset),
         cmocka_unit_test_setup(a_post_of_another_tenant_is_taken, reset),
         cmocka_unit_test_setup(a_word_that_names_its_post_gives_way_to_the_webhook_that_came_before, reset),
         cmocka_unit_test_setup(a_word_cannot_name_the_post_of_another_tenant, reset),

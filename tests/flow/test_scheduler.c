@@ -32,6 +32,8 @@ enum { CALLERS = 20, RACERS = 4, TIMES = 10, EVENTS = 20000, EVENTS_LONG = 10000
     "cumulative_tasks_failed, cumulative_tasks_skipped, cumulative_job_completed, cumulative_job_failed] "   \
     "from settle.scheduler_cumulative_stats"
 
+static bool holds; /* the test's own connection is in a transaction */
+
 static int up(void **state)
 {
     struct world *w = *state = world_open();
@@ -50,6 +52,9 @@ static int reset(void **state)
 {
     struct world *w = *state;
 
+    if (holds) /* a test failed meanwhile */
+        world_sql(w, "rollback");
+    holds = false;
     world_reset(w);
     world_sql(
         w,
@@ -80,23 +85,55 @@ static int reset(void **state)
                  "select 'platform_insights_' || id, 'h', gen_random_uuid(), "
                  "now() + case platform when 'bing' then interval '-1 minute' else interval '15 minutes' end "
                  "from settle.platform_insights_tasks");
+    world_sql(
+        w, "insert into settle.platform_connections (user_id_str, platform, account, connected, expires_at) "
+           "values ('bert', 'bing', 'default', true, now() - interval '1 minute')");
     world_sql(w, "insert into settle.monitoring_tasks (id, task_title) values (1, 'watch'); "
                  "insert into settle.task_execution_logs (task_id, user_id, user_id_str, status) values "
                  "(1, null, 'anna', 'success'), (1, 7, null, 'failed'), (1, 7, 'anna', 'success')");
     return 0;
 }
 
-static void assert_members(json_t *object, const char *path, const char *names)
+static bool is_time(json_t *value)
+{
+    int year, month, day, hour, minute, used = 0;
+
+    return json_is_string(value) &&
+           sscanf(json_string_value(value), "%4d-%2d-%2dT%2d:%2d:%n", &year, &month, &day, &hour, &minute,
+                  &used) == 5 &&
+           used == 17;
+}
+
+/* kind: n number, s text, t time, b truth value, o object, a array, z null; of several one. */
+static bool is_of_kind(json_t *value, const char *kinds)
+{
+    for (; *kinds; kinds++)
+        if ((*kinds == 'n' && json_is_number(value)) || (*kinds == 's' && json_is_string(value)) ||
+            (*kinds == 't' && is_time(value)) || (*kinds == 'b' && json_is_boolean(value)) ||
+            (*kinds == 'o' && json_is_object(value)) || (*kinds == 'a' && json_is_array(value)) ||
+            (*kinds == 'z' && json_is_null(value)))
+            return true;
+    return false;
+}
+
+/* members: "name:kinds name:kinds": these, and no others. */
+static void assert_members(json_t *object, const char *path, const char *members)
 {
     char room[1024], *rest = room;
     size_t n = 0;
 
-    snprintf(room, sizeof(room), "%s", names);
-    for (const char *name; (name = strsep(&rest, " ")); n++)
-        if (!json_object_get(object, name))
-            fail_msg("%s: no %s in %s", path, name, json_dumps(object, 0));
+    snprintf(room, sizeof(room), "%s", members);
+    for (char *name; (name = strsep(&rest, " ")); n++) {
+        char *kinds = strchr(name, ':');
+        json_t *value;
+
+        *kinds++ = '\0';
+        value = json_object_get(object, name);
+        if (!value || !is_of_kind(value, kinds))
+            fail_msg("%s: no %s of kind %s in %s", path, name, kinds, json_dumps(object, 0));
+    }
     if (json_object_size(object) != n)
-        fail_msg("%s: more than %s in %s", path, names, json_dumps(object, 0));
+        fail_msg("%s: more than %s in %s", path, members, json_dumps(object, 0));
 }
 
 /* Elements of one array are alike. */
@@ -115,59 +152,89 @@ static struct reply get(struct world *w, const char *path)
 }
 
 #define EVENT                                                                                                \
-    "id event_type event_date check_cycle_number check_interval_minutes previous_interval_minutes "          \
-    "new_interval_minutes tasks_found tasks_executed tasks_failed tasks_skipped tasks_by_type job_id "       \
-    "job_type user_id check_duration_seconds active_strategies_count active_executions event_data "          \
-    "error_message created_at"
+    "id:n event_type:s event_date:t check_cycle_number:nz check_interval_minutes:nz "                        \
+    "previous_interval_minutes:nz new_interval_minutes:nz tasks_found:nz tasks_executed:nz tasks_failed:nz " \
+    "tasks_skipped:nz tasks_by_type:oz job_id:sz job_type:sz user_id:sz check_duration_seconds:nz "          \
+    "active_strategies_count:nz active_executions:nz event_data:o error_message:sz created_at:t"
 #define LOG                                                                                                  \
-    "id task_id user_id execution_date status error_message execution_time_ms result_data created_at task"
+    "user_id:sz execution_date:t status:s error_message:sz execution_time_ms:nz result_data:oz "             \
+    "created_at:t task:o"
+#define PAGE "total_count:n limit:n offset:n has_more:b"
 #define STATS                                                                                                \
-    "total_check_cycles cumulative_tasks_found cumulative_tasks_executed cumulative_tasks_failed "           \
-    "cumulative_tasks_skipped cumulative_job_completed cumulative_job_failed"
-#define JOB "id name trigger_type next_run_time user_id job_store user_job_store is_database_task"
+    "total_check_cycles:n cumulative_tasks_found:n cumulative_tasks_executed:n cumulative_tasks_failed:n "   \
+    "cumulative_tasks_skipped:n cumulative_job_completed:n cumulative_job_failed:n"
+#define JOB                                                                                                  \
+    "id:s name:s trigger_type:s next_run_time:tz user_id:sz job_store:s user_job_store:s "                   \
+    "is_database_task:b"
+#define LEADERSHIP                                                                                           \
+    "mode:s identity:sz is_leader:b execution_enabled:b leader_since:tz lock_key:s last_check:tz "           \
+    "last_error:sz"
 
 /* Every answer, and what it holds: a member of the top (NULL: the top itself), the first element if it is an array. */
 static const struct shape {
-    const char *method, *path, *member, *names;
+    const char *method, *path, *member, *members;
 } shapes[] = {
-    {"GET",  DASHBOARD,                              NULL,
-     "stats jobs job_count recurring_jobs one_time_jobs registered_task_types user_isolation last_updated"                       },
-    {"GET",  DASHBOARD,                              "stats",
-     "total_checks tasks_found tasks_executed tasks_failed tasks_skipped last_check last_update "
-     "active_executions running check_interval_minutes min_check_interval_minutes max_check_interval_minutes "
-     "intelligent_scheduling active_strategies_count last_interval_adjustment registered_types "
-     "cumulative_total_check_cycles cumulative_tasks_found cumulative_tasks_executed cumulative_tasks_failed "
-     "cumulative_drift_cycles cumulative_source"                                                                                 },
-    {"GET",  DASHBOARD,                              "jobs",           JOB                                                       },
-    {"GET",  DASHBOARD,                              "user_isolation", "enabled current_user_id"                                 },
-    {"POST", RECONCILE,                              NULL,             "success auditable reconciled_at dry_run stats drift"     },
-    {"POST", RECONCILE,                              "stats",          STATS                                                     },
-    {"POST", RECONCILE,                              "drift",          STATS                                                     },
-    {"GET",  API "/execution-logs",                  NULL,             "logs total_count limit offset has_more is_scheduler_logs"},
-    {"GET",  API "/execution-logs",                  "logs",           LOG                                                       },
-    {"GET",  API "/event-history",                   NULL,             "events total_count limit offset has_more"                },
-    {"GET",  API "/event-history",                   "events",         EVENT                                                     },
-    {"GET",  API "/event-history?days=7",            NULL,             "events total_count limit offset has_more date_filter"    },
-    {"GET",  API "/event-history?days=7",            "date_filter",    "days cutoff_date showing_events_since"                   },
-    {"GET",  API "/event-logs/stats",                NULL,
-     "total_events events_by_type oldest_event newest_event average_duration_seconds totals"                                     },
-    {"GET",  API "/event-logs/stats",                "totals",         "tasks_found tasks_executed tasks_failed tasks_skipped"   },
-    {"POST", CLEANUP "?older_than_days=365",         NULL,
-     "deleted_count would_delete_count oldest_kept_event dry_run"                                                                },
-    {"GET",  API "/jobs",                            NULL,             "jobs total_jobs recurring_jobs one_time_jobs"            },
-    {"GET",  API "/jobs",                            "jobs",           JOB                                                       },
-    {"GET",  API "/recent-scheduler-logs",           NULL,             "logs total_count limit offset has_more is_scheduler_logs"},
-    {"GET",  API "/recent-scheduler-logs",           "logs",           LOG " is_scheduler_log event_type job_id"                 },
-    {"GET",  API "/platform-insights/logs/anna",     NULL,             "success logs total_count"                                },
-    {"GET",  API "/platform-insights/logs/anna",     "logs",
-     "id task_id execution_date status result_data error_message execution_time_ms data_source created_at"                       },
-    {"GET",  API "/tasks-needing-intervention/anna", NULL,             "success user_id tasks count"                             },
-    {"GET",  API "/tasks-needing-intervention/anna", "tasks",
-     "task_id task_type user_id platform site_url status consecutive_failures failure_pattern failure_reason "
-     "last_failure cool_off_until"                                                                                               },
-    {"GET",  API "/status",                          NULL,             "leadership last_updated"                                 },
-    {"GET",  API "/status",                          "leadership",
-     "mode identity is_leader execution_enabled leader_since lock_key last_check last_error"                                     },
+    {"GET",  DASHBOARD,                               NULL,
+     "stats:o jobs:a job_count:n recurring_jobs:n one_time_jobs:n registered_task_types:a user_isolation:o "
+     "leadership:o last_updated:t"                                                                                                       },
+    {"GET",  DASHBOARD,                               "stats",
+     "total_checks:n tasks_found:n tasks_executed:n tasks_failed:n tasks_skipped:n last_check:tz "
+     "last_update:tz active_executions:n running:b check_interval_minutes:n min_check_interval_minutes:n "
+     "max_check_interval_minutes:n intelligent_scheduling:b active_strategies_count:n "
+     "last_interval_adjustment:tz registered_types:a cumulative_total_check_cycles:n "
+     "cumulative_tasks_found:n cumulative_tasks_executed:n cumulative_tasks_failed:n "
+     "cumulative_drift_cycles:n cumulative_source:s"                                                                                     },
+    {"GET",  DASHBOARD,                               "jobs",           JOB                                                              },
+    {"GET",  DASHBOARD,                               "user_isolation", "enabled:b current_user_id:sz"                                   },
+    {"GET",  DASHBOARD,                               "leadership",     LEADERSHIP                                                       },
+    {"POST", RECONCILE,                               NULL,             "success:b auditable:b reconciled_at:t dry_run:b stats:o drift:o"},
+    {"POST", RECONCILE,                               "stats",          STATS                                                            },
+    {"POST", RECONCILE,                               "drift",          STATS                                                            },
+    {"GET",  API "/platform-insights/status/anna",    NULL,
+     "tasks:a total_tasks:n active_tasks:n paused_tasks:n failed_tasks:n last_updated:t"                                                 },
+    {"GET",  API "/platform-insights/status/anna",    "tasks",
+     "id:n platform:s site_url:sz status:s last_check:tz last_success:tz last_failure:tz failure_reason:sz "
+     "next_check:tz created_at:t updated_at:t metadata:o"                                                                                },
+    {"POST", API "/platform-insights/reconcile/bert", NULL,
+     "success:b user_id:s connected_insights_platforms:a created_platforms:a skipped_platforms:a "
+     "failures:a auditable:b reconciled_at:t"                                                                                            },
+    {"POST", API "/platform-insights/reconcile/bert", "failures",       "platform:s error:s"                                             },
+    {"GET",  API "/platform-insights/logs/anna",      NULL,             "success:b logs:a total_count:n"                                 },
+    {"GET",  API "/platform-insights/logs/anna",      "logs",
+     "id:n task_id:n execution_date:t status:s result_data:oz error_message:sz execution_time_ms:nz "
+     "data_source:sz created_at:t"                                                                                                       },
+    {"GET",  API "/execution-logs",                   NULL,             "logs:a is_scheduler_logs:b " PAGE                               },
+    {"GET",  API "/execution-logs",                   "logs",           "id:n task_id:n " LOG                                            },
+    {"GET",  API "/event-history",                    NULL,             "events:a " PAGE                                                 },
+    {"GET",  API "/event-history",                    "events",         EVENT                                                            },
+    {"GET",  API "/event-history?days=7",             NULL,             "events:a date_filter:o " PAGE                                   },
+    {"GET",  API "/event-history?days=7",             "date_filter",    "days:n cutoff_date:t showing_events_since:t"                    },
+    {"GET",  API "/event-logs/stats",                 NULL,
+     "total_events:n events_by_type:o oldest_event:tz newest_event:tz average_duration_seconds:nz totals:o"                              },
+    {"GET",  API "/event-logs/stats",                 "totals",
+     "tasks_found:n tasks_executed:n tasks_failed:n tasks_skipped:n"                                                                     },
+    {"POST", CLEANUP "?older_than_days=365",          NULL,
+     "deleted_count:n would_delete_count:n oldest_kept_event:tz dry_run:b"                                                               },
+    {"GET",  API "/jobs",                             NULL,             "jobs:a total_jobs:n recurring_jobs:n one_time_jobs:n"           },
+    {"GET",  API "/jobs",                             "jobs",           JOB                                                              },
+    {"GET",  API "/recent-scheduler-logs",            NULL,             "logs:a is_scheduler_logs:b " PAGE                               },
+    {"GET",  API "/recent-scheduler-logs",            "logs",
+     "id:s task_id:z is_scheduler_log:b event_type:s job_id:sz " LOG                                                                     },
+    {"GET",  API "/tasks-needing-intervention/anna",  NULL,             "success:b user_id:s tasks:a count:n"                            },
+    {"GET",  API "/tasks-needing-intervention/anna",  "tasks",
+     "task_id:n task_type:s user_id:s platform:s site_url:sz status:s consecutive_failures:n "
+     "failure_pattern:oz failure_reason:sz last_failure:tz cool_off_until:tz"                                                            },
+    {"GET",  API "/status",                           NULL,             "leadership:o last_updated:t"                                    },
+    {"GET",  API "/status",                           "leadership",     LEADERSHIP                                                       },
+    {"GET",  API "/health",                           NULL,             "service:s status:s checks:o response_time_ms:n last_updated:t"  },
+    {"GET",  API "/health",                           "checks",         "database:o scheduler_leadership:o"                              },
+    {"GET",  API "/metrics",                          NULL,             "service:s metrics:o last_updated:t"                             },
+    {"GET",  API "/metrics",                          "metrics",
+     "check_cycles:n tasks_found:n tasks_executed:n tasks_failed:n tasks_skipped:n jobs_completed:n "
+     "jobs_failed:n stats_repairs:n tasks:n tasks_active:n tasks_failing:n tasks_paused:n "
+     "tasks_needing_intervention:n tasks_due:n active_executions:n expired_leases:n"                                                     },
+    {"GET",  API "/config",                           NULL,             "schedules:o serve:o insights:o retention:o"                     },
+    {"GET",  API "/config",                           "insights",       "at_once:n batch_seconds:n lease_seconds:n idle_minutes:n"       },
 };
 
 static void each_answer_has_its_members_and_no_others(void **state)
@@ -185,17 +252,23 @@ static void each_answer_has_its_members_and_no_others(void **state)
         if (r.status != 200)
             fail_msg("%s: %ld %s", s->path, r.status, r.body);
         at = s->member ? json_object_get(r.json, s->member) : r.json;
-        assert_members(json_is_array(at) ? first(at) : at, s->path, s->names);
+        assert_members(json_is_array(at) ? first(at) : at, s->path, s->members);
     }
     r = get(w, DASHBOARD);
     json_array_foreach(json_object_get(r.json, "jobs"), i, job)
         if (json_is_true(json_object_get(job, "is_database_task")))
             tasks[tasks[0] != NULL] = job;
-    assert_members(tasks[0], DASHBOARD, JOB " function_name platform task_id frequency task_category");
+    assert_members(tasks[0], DASHBOARD,
+                   JOB " function_name:s platform:s task_id:n frequency:s task_category:s");
     assert_string_equal(json_string_value(json_object_get(tasks[1], "id")), "platform_insights_gsc_anna");
     r = get(w, API "/execution-logs");
     assert_members(json_object_get(first(json_object_get(r.json, "logs")), "task"), "task",
-                   "id task_title component_name metric frequency");
+                   "id:n task_title:sz component_name:sz metric:sz frequency:sz");
+    r = get(w, API "/health");
+    assert_members(json_object_get(json_object_get(r.json, "checks"), "database"), "database",
+                   "status:s message:s");
+    assert_members(json_object_get(json_object_get(r.json, "checks"), "scheduler_leadership"), "leadership",
+                   "status:s message:s details:o");
 }
 
 static long number(const struct reply *r, const char *object, const char *name)
@@ -212,6 +285,14 @@ static const char *text(const struct reply *r, const char *object, const char *n
         json_string_value(json_object_get(object ? json_object_get(r->json, object) : r->json, name));
 
     return value ? value : "";
+}
+
+static void somebody_leads(struct world *w)
+{
+    world_sql(w, "update settle.job_fences set holder = 'host:1:run', lease_until = now() + interval '1 "
+                 "minute' where name = 'serve'; "
+                 "insert into settle.scheduler_event_logs (event_type, event_data) values "
+                 "('start', '{\"holder\":\"host:1:run\"}')");
 }
 
 static void the_dashboard_tells_of_cycles_and_jobs(void **state)
@@ -237,9 +318,9 @@ static void the_dashboard_tells_of_cycles_and_jobs(void **state)
 
     world_sql(w, "insert into settle.job_schedule (job, cron, next_due) values ('insights', '*/15 * * * *', "
                  "'2040-01-01T00:00:00Z'), ('maintain', '', null)");
-    world_sql(w, "update settle.job_fences set holder = 'host:1:run', lease_until = now() + interval '1 "
-                 "minute' where name = 'serve'");
+    somebody_leads(w);
     r = get(w, DASHBOARD);
+    assert_string_equal(text(&r, "leadership", "identity"), "host:1:run");
     assert_true(json_is_true(json_object_get(json_object_get(r.json, "stats"), "running")));
     assert_string_equal(
         json_string_value(json_object_get(first(json_object_get(r.json, "jobs")), "trigger_type")), "cron");
@@ -254,6 +335,112 @@ static void the_dashboard_tells_of_cycles_and_jobs(void **state)
     assert_string_equal(text(&r, "leadership", "mode"), "leader");
     assert_string_equal(text(&r, "leadership", "last_error"), "a post of bert");
     assert_true(strlen(text(&r, "leadership", "leader_since")) > 0);
+}
+
+/* Where cron, timers or persons start the jobs, nobody leads, and nothing is known of when they will. */
+static void without_a_leader_all_is_started_from_outside(void **state)
+{
+    struct world *w = *state;
+    struct reply r = get(w, DASHBOARD);
+    size_t i;
+    json_t *job;
+
+    assert_string_equal(text(&r, "leadership", "mode"), "external");
+    assert_true(json_is_false(json_object_get(json_object_get(r.json, "leadership"), "is_leader")));
+    assert_true(json_is_null(json_object_get(json_object_get(r.json, "leadership"), "identity")));
+    assert_true(json_is_null(json_object_get(json_object_get(r.json, "leadership"), "leader_since")));
+    assert_true(strlen(text(&r, "leadership", "last_check")) > 0); /* somebody's round all the same */
+    json_array_foreach(json_object_get(r.json, "jobs"), i, job)
+        if (json_is_false(json_object_get(job, "is_database_task"))) {
+            assert_string_equal(json_string_value(json_object_get(job, "trigger_type")), "external");
+            assert_true(json_is_null(json_object_get(job, "next_run_time")));
+        }
+    r = get(w, API "/health");
+    assert_string_equal(text(&r, NULL, "status"), "healthy");
+    assert_string_equal(
+        json_string_value(json_object_get(
+            json_object_get(json_object_get(r.json, "checks"), "scheduler_leadership"), "status")),
+        "standby");
+}
+
+static void a_loop_that_is_late_is_seen(void **state)
+{
+    struct world *w = *state;
+    struct reply r;
+
+    somebody_leads(w);
+    world_sql(w, "insert into settle.job_schedule (job, cron, next_due) values ('insights', '*/15 * * * *', "
+                 "now() - interval '16 minutes')");
+    r = get(w, API "/health");
+    assert_string_equal(text(&r, NULL, "status"), "degraded");
+    world_sql(w, "update settle.job_schedule set next_due = now()");
+    r = get(w, API "/health");
+    assert_string_equal(text(&r, NULL, "status"), "healthy");
+}
+
+/* One that a person has asked for is a job as long as it lasts, once. */
+static void what_a_person_has_begun_is_a_one_time_job(void **state)
+{
+    struct world *w = *state;
+    const char *headers[] = {"content-type: application/json", "prefer: respond-async", NULL};
+    struct reply r = get(w, DASHBOARD);
+    long recurring = number(&r, NULL, "recurring_jobs");
+    char url[256], id[100];
+    json_t *job;
+
+    world_publication(w, "tiktok", "held", "processing", 30);
+    world_sql(w, "begin; select from settle.publish_logs for update");
+    holds = true;
+    snprintf(url, sizeof(url), "%s/publishing/reconcile", w->admin_url);
+    r = world_http(w, "POST", url, headers, SPAN_NONE);
+    assert_int_equal(r.status, 202);
+    snprintf(id, sizeof(id), "publications_%s", json_string_value(json_object_get(r.json, "run_id")));
+    world_until(20, (r = get(w, DASHBOARD), number(&r, NULL, "one_time_jobs")) == 1);
+    assert_int_equal(number(&r, NULL, "recurring_jobs"), recurring);
+    assert_int_equal(number(&r, NULL, "job_count"), recurring + 1);
+    job = first(json_object_get(r.json, "jobs")); /* it goes on now; the next of the others are later */
+    assert_members(job, DASHBOARD, JOB);
+    assert_string_equal(json_string_value(json_object_get(job, "id")), id);
+    assert_string_equal(json_string_value(json_object_get(job, "trigger_type")), "date");
+    r = get(w, API "/jobs");
+    assert_int_equal(number(&r, NULL, "one_time_jobs"), 1);
+    world_sql(w, "commit");
+    holds = false;
+    world_until(20, (r = get(w, DASHBOARD), number(&r, NULL, "one_time_jobs")) == 0);
+    assert_int_equal(number(&r, NULL, "job_count"), recurring);
+}
+
+/* What is in force, and nothing that names a store, a file or a secret. */
+static void the_settings_are_shown_without_secrets(void **state)
+{
+    static const char *const hidden[] = {"://", "url", "key", "secret", "password", "host", "database"};
+    struct world *w = *state;
+    struct reply r = get(w, API "/config");
+    char *shown = json_dumps(r.json, 0);
+
+    assert_string_equal(
+        json_string_value(json_object_get(json_object_get(r.json, "schedules"), "publications")),
+        "* * * * *");
+    assert_int_equal(number(&r, "insights", "lease_seconds"), 900);
+    for (size_t i = 0; i < countof(hidden); i++)
+        if (strstr(shown, hidden[i]))
+            fail_msg("%s in %s", hidden[i], shown);
+    free(shown);
+}
+
+static void numbers_are_those_of_the_tables(void **state)
+{
+    struct world *w = *state;
+    struct reply r = get(w, API "/metrics");
+
+    assert_int_equal(number(&r, "metrics", "check_cycles"), 2);
+    assert_int_equal(number(&r, "metrics", "tasks_skipped"), 3);
+    assert_int_equal(number(&r, "metrics", "jobs_failed"), 1);
+    assert_int_equal(number(&r, "metrics", "tasks"), 3);
+    assert_int_equal(number(&r, "metrics", "tasks_needing_intervention"), 1);
+    assert_int_equal(number(&r, "metrics", "tasks_due"), 0);
+    assert_int_equal(number(&r, "metrics", "active_executions"), 2);
+    assert_int_equal(number(&r, "metrics", "expired_leases"), 1);
 }
 
 static void pages_and_filters(void **state)
@@ -581,6 +768,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(each_answer_has_its_members_and_no_others, reset),
         cmocka_unit_test_setup(the_dashboard_tells_of_cycles_and_jobs, reset),
+        cmocka_unit_test_setup(without_a_leader_all_is_started_from_outside, reset),
+        cmocka_unit_test_setup(a_loop_that_is_late_is_seen, reset),
+        cmocka_unit_test_setup(what_a_person_has_begun_is_a_one_time_job, reset),
+        cmocka_unit_test_setup(the_settings_are_shown_without_secrets, reset),
+        cmocka_unit_test_setup(numbers_are_those_of_the_tables, reset),
         cmocka_unit_test_setup(pages_and_filters, reset),
         cmocka_unit_test_setup(what_cannot_be_is_refused, reset),
         cmocka_unit_test_setup(drift_is_shown_by_reads_and_mended_by_the_repair, reset),

@@ -1,5 +1,6 @@
 #include "support/test.h"
 
+#include "base/arena.h"
 #include "base/config.h"
 
 #include <stdio.h>
@@ -363,6 +364,18 @@ static void test_a_wrong_variable_or_flag_is_named(void **state)
     assert_string_equal(err.text, "file \"/nowhere.yaml\": No such file or directory");
 }
 
+/* All that could hold a password, in whatever form; a copy that lives as long as the next call. */
+static const char *shown_as_json(const struct config *c)
+{
+    static const char *const sections[] = {"database", "redis", "admin", "reconcile", "connections"};
+    static char text[8192];
+    struct arena *arena = arena_open(1024);
+
+    snprintf(text, sizeof(text), "%.*s", SPAN_ARG(config_json(c, sections, countof(sections), arena)));
+    arena_close(arena);
+    return text;
+}
+
 static void test_no_password_is_printed(void **state)
 {
     static const struct {
@@ -394,8 +407,32 @@ static void test_no_password_is_printed(void **state)
             fail_msg("a password in: %s", text);
         if (strncmp(line, urls[i].shown, strlen(urls[i].shown)) != 0 || line[strlen(urls[i].shown)] != '"')
             fail_msg("%s is shown as %.60s", urls[i].url, line);
+        assert_null(strstr(shown_as_json(c), "heim"));
         config_close(c);
     }
+}
+
+/* With what JSON has numbers for as numbers. */
+static void test_sections_are_shown_as_json(void **state)
+{
+    static const char *const sections[] = {"insights", "schedules"};
+    static const struct config_flag flags[] = {
+        {"insights.at_once",   "7"        },
+        {"schedules.insights", "0 4 * * 1"},
+    };
+    struct config *c = must_open(NULL, no_environment, flags, countof(flags));
+    struct arena *arena = arena_open(1024);
+    struct span text = config_json(c, sections, countof(sections), arena);
+
+    (void)state;
+    assert_string_equal(
+        text.at,
+        "{\"insights\":{\"at_once\":7,\"batch_seconds\":300,\"lease_seconds\":900,\"idle_minutes\":60},"
+        "\"schedules\":{\"publications\":\"* * * * *\",\"maintain\":\"0 * * * *\","
+        "\"insights\":\"0 4 * * 1\",\"aggregates\":\"5 0 * * *\"}}");
+    assert_int_equal(text.len, strlen(text.at));
+    arena_close(arena);
+    config_close(c);
 }
 
 static void test_what_is_printed_can_be_read_again(void **state)
@@ -586,6 +623,7 @@ int main(void)
         cmocka_unit_test(test_a_wrong_file_is_told_where_and_what_would_be_right),
         cmocka_unit_test(test_a_wrong_variable_or_flag_is_named),
         cmocka_unit_test(test_no_password_is_printed),
+        cmocka_unit_test(test_sections_are_shown_as_json),
         cmocka_unit_test(test_what_is_printed_can_be_read_again),
         cmocka_unit_test(test_check_refuses_more_bodies_than_memory_holds),
         cmocka_unit_test(test_check_wants_a_share_of_what_is_refused_to_hold_a_body),

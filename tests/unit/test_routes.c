@@ -89,6 +89,20 @@ static void test_every_table_has_as_many_values_as_its_statement(void **state)
     }
 }
 
+/* A GET goes to a connection that the server holds to read-only, or to no store at all; whatever writes, or starts what writes,
+ * is a POST or a PUT. */
+static void test_each_get_reads_and_whatever_writes_is_none(void **state)
+{
+    (void)state;
+    for (const struct route *r = routes; r < routes + nroutes; r++) {
+        bool writes = r->kind == ROUTE_WRITE || r->kind == ROUTE_RECONCILE || r->kind == ROUTE_OVERRIDE ||
+                      r->kind == ROUTE_REPLAY;
+
+        if (writes == (strcmp(r->method, "GET") == 0))
+            fail_msg("%s %s", r->method, r->path);
+    }
+}
+
 /* Not a parser of YAML: that the words are there where they must be is what gets forgotten. */
 static void test_the_description_names_every_route_and_parameter(void **state)
 {
@@ -226,6 +240,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_requests_find_their_statement),
         cmocka_unit_test(test_every_table_has_as_many_values_as_its_statement),
+        cmocka_unit_test(test_each_get_reads_and_whatever_writes_is_none),
         cmocka_unit_test(test_the_description_names_every_route_and_parameter),
         cmocka_unit_test(test_a_body_is_as_long_as_its_route_allows),
         cmocka_unit_test(test_only_loopback_is_served),
