@@ -429,7 +429,8 @@ static void test_sections_are_shown_as_json(void **state)
         text.at,
         "{\"insights\":{\"at_once\":7,\"batch_seconds\":300,\"lease_seconds\":900,\"idle_minutes\":60},"
         "\"schedules\":{\"publications\":\"* * * * *\",\"maintain\":\"0 * * * *\","
-        "\"insights\":\"0 4 * * 1\",\"aggregates\":\"5 0 * * *\"}}");
+        "\"insights\":\"0 4 * * 1\",\"aggregates\":\"5 0 * * *\",\"stats\":\"*/5 * * * *\","
+        "\"alerts\":\"*/5 * * * *\"}}");
     assert_int_equal(text.len, strlen(text.at));
     arena_close(arena);
     config_close(c);
