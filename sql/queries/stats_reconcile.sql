@@ -73,8 +73,9 @@ with seen as materialized (
              'cumulative_tasks_skipped', -m.skipped,
              'cumulative_job_completed', -m.job_completed,
              'cumulative_job_failed', -m.job_failed)) as reply,
-         m.cycles <> 0 or m.found <> 0 or m.executed <> 0 or m.failed <> 0 or m.skipped <> 0 or m.job_completed <> 0
-         or m.job_failed <> 0 as drifted
+         written.repairs = m.repairs + 1 -- else another has added it meanwhile
+         and (m.cycles <> 0 or m.found <> 0 or m.executed <> 0 or m.failed <> 0 or m.skipped <> 0 or m.job_completed <> 0
+              or m.job_failed <> 0) as mended
   from missing as m
   cross join counted
   left join written on true
@@ -85,7 +86,7 @@ with seen as materialized (
   where not $1
 ), noted as (
   insert into settle.social_sync_ledger (event_type, severity, entity_type, entity_id, metadata, actor, run_id)
-  select 'scheduler_stats_reconciled', case when drifted then 'warn' else 'info' end, 'scheduler_stats', '1', reply, $3, $2
+  select 'scheduler_stats_reconciled', case when mended then 'warn' else 'info' end, 'scheduler_stats', '1', reply, $3, $2
   from said
   where not $1
 )
