@@ -142,7 +142,7 @@ METRIC(
     "End of the newest day that was over when it was aggregated, Unix time; 0 if there is none. Older days "
     "that are filled in do not move it.")
 METRIC(
-    AGGREGATES_DAYS, "settle_aggregates_days", GAUGE, false, "state", "unverified dead failed",
+    AGGREGATES_DAYS, "settle_aggregates_dates", GAUGE, false, "state", "unverified dead failed",
     "Aggregated days that do not hold against their raw rows; days that failed for the last time, and days "
     "that failed and are tried again.")
 METRIC(AGGREGATES_RUNS, "settle_aggregates_runs_total", MIRROR, false, "outcome",

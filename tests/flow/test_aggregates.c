@@ -854,9 +854,9 @@ static void test_metrics_tell_how_far_it_has_come_and_what_is_wrong(void **state
                       w, "select extract(epoch from date_trunc('day', now(), 'UTC') - interval '2 days')"));
     assert_metric(w, "helix_aggregation_last_success_timestamp",
                   world_metric(w, "settle_aggregates_last_success_timestamp_seconds"));
-    assert_metric(w, "settle_aggregates_days{state=\"unverified\"}", 1);
-    assert_metric(w, "settle_aggregates_days{state=\"dead\"}", 1);
-    assert_metric(w, "settle_aggregates_days{state=\"failed\"}", 2);
+    assert_metric(w, "settle_aggregates_dates{state=\"unverified\"}", 1);
+    assert_metric(w, "settle_aggregates_dates{state=\"dead\"}", 1);
+    assert_metric(w, "settle_aggregates_dates{state=\"failed\"}", 2);
     assert_metric(w, "settle_aggregates_runs_total{outcome=\"done\"}", 4);
     assert_metric(w, "settle_aggregates_runs_total{outcome=\"drift\"}", 1);
     assert_metric(w, "settle_aggregates_runs_total{outcome=\"lock_held\"}", 1);
