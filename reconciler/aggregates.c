@@ -538,16 +538,16 @@ static void count_day(struct job *j, const struct due *d, const struct day_resul
 /* What is marked changes with the next run, and no drift is told of it. */
 static enum status check_day(struct job *j, const struct due *d, struct err *err)
 {
-    struct day_result r;
+    struct day_result r = {.stale = true};
 
-    if (d->skip) {
+    if (!d->skip && day_verify(&j->session, &d->task, j->options->chunk, &r, err))
+        return err->code;
+    if (r.stale) {
         j->ndirty++;
         if (!j->options->repair || j->session.options->dry_run)
             return OK;
         return make_day(j, d, err);
     }
-    if (day_verify(&j->session, &d->task, j->options->chunk, &r, err))
-        return err->code;
     if (r.ndrifts == 0)
         return OK;
     j->nunverified++;

@@ -453,14 +453,65 @@ static void test_what_does_not_hold_is_taken_in_chunks(void **state)
             "user-1 youtube,user-3 youtube");
         assert_string_equal(world_sql(w, "select verification_status, drift_rows from settle.aggregate_days"),
                             "unverified|4");
+        world_sql(w, "delete from settle.daily_aggregates where (user_id_str, platform) in"
+                     " (('user-1', 'tiktok'), ('user-2', 'youtube'), ('user-3', 'youtube'))");
+        for (int again = 1; again <= 2; again++) { /* told twice they are no more */
+            o = world_wait(w, world_spawn(w, "settle-reconciler", "aggregates", "verify", "--json", "--chunk",
+                                          chunks[i], NULL));
+            assert_int_equal(number(&o, "drifted_rows"), 5);
+            assert_string_equal(
+                world_sql(w,
+                          "select verification_status, drift_rows, missing_rows from settle.aggregate_days"),
+                "unverified|5|3");
+        }
         o = done(world_wait(w, world_spawn(w, "settle-reconciler", "aggregates", "verify", "--repair",
                                            "--json", "--chunk", chunks[i], NULL)));
         assert_int_equal(number(&o, "repaired"), 1);
         assert_int_equal(world_count(w, "select count(*) from settle.daily_aggregates"
                                         " where verification_status = 'verified' and failed_count = 0"),
                          6);
+        assert_string_equal(
+            world_sql(w, "select verification_status, drift_rows, missing_rows from settle.aggregate_days"),
+            "verified|0|0");
     }
-    assert_string_equal(world_sql(w, "select count(*), sum(occurrences) from settle.alerts"), "1|10");
+    assert_string_equal(world_sql(w, "select count(*), sum(occurrences) from settle.alerts"), "1|20");
+}
+
+/* What came since is the next run's: on a day that is not over, and on one that changes while others are counted. */
+static void test_what_changed_since_is_no_drift(void **state)
+{
+    struct world *w = *state;
+    struct outcome o;
+
+    raw_days(w, 0, 3);
+    done(backfill(w, day(w, 3), "today", "--include-today"));
+    world_sql(w, "insert into settle.publish_logs (platform, user_id_str) values ('tiktok', 'bert')");
+    o = done(aggregates(w, "verify", NULL));
+    assert_int_equal(number(&o, "stale"), 1);
+    assert_int_equal(world_count(w, "select count(*) from settle.alerts"), 0);
+    o = done(aggregates(w, "verify", "--repair"));
+    assert_int_equal(world_count(w, "select publication_count from settle.daily_totals where is_partial"), 2);
+    done(aggregates(w, "verify", NULL));
+    world_sql(
+        w, "update settle.aggregate_days set date = date - 30 where is_partial;" /* as if the day were over */
+           "update settle.daily_aggregates set date = date - 30 where is_partial");
+    done(aggregates(w, "verify", "--repair"));
+    assert_int_equal(world_count(w, "select count(*) from settle.aggregate_days where is_partial"), 0);
+
+    world_sql(w,
+              "create function public.change() returns trigger language plpgsql security definer as $$ begin"
+              " update settle.publish_logs set status = 'failed' where external_post_id = 'post-2';"
+              " return new; end $$;"
+              "create trigger change before update on settle.job_fences for each row"
+              " when (new.name = 'aggregates:%s' and old.holder is null) execute function public.change()",
+              day(w, 2));
+    o = done(aggregates(w, "verify", NULL));
+    world_sql(w, "drop trigger change on settle.job_fences; drop function public.change()");
+    assert_int_equal(number(&o, "stale"), 1);
+    assert_int_equal(number(&o, "drifted_rows"), 0);
+    done(aggregates(w, "run", NULL));
+    assert_string_equal(row_of(w, day(w, 2)), "1|0|1|1|0.25|verified");
+    assert_int_equal(world_count(w, "select count(*) from settle.alerts"), 0);
 }
 
 static void test_a_day_that_fails_holds_up_no_other(void **state)
@@ -877,6 +928,7 @@ int main(void)
         cmocka_unit_test_setup(test_what_retention_forgets_still_counts, reset),
         cmocka_unit_test_setup(test_what_is_falsified_by_hand_is_found_and_repaired, reset),
         cmocka_unit_test_setup(test_what_does_not_hold_is_taken_in_chunks, reset),
+        cmocka_unit_test_setup(test_what_changed_since_is_no_drift, reset),
         cmocka_unit_test_setup(test_a_day_that_fails_holds_up_no_other, reset),
         cmocka_unit_test_setup(test_what_a_run_did_is_in_its_row_and_the_events, reset),
         cmocka_unit_test_setup(test_killed_in_the_middle_the_next_one_ends_as_if_it_had_not_been, reset),
