@@ -348,8 +348,11 @@ static enum status write_late(void *ctx, size_t rows, struct err *err)
 static enum status find_due(struct job *j, struct err *err)
 {
     struct pg_rows *rows;
+    struct pg_args args;
 
-    if (pg_run(j->session.pg, SQL_AGGREGATE_DUE, NULL, WAIT_MS, &rows, err))
+    pg_args_init(&args, j->session.arena);
+    pg_arg_time(&args, j->session.watermark_us);
+    if (pg_run(j->session.pg, SQL_AGGREGATE_DUE, &args, WAIT_MS, &rows, err))
         return err_in(err, "finding days that are due");
     j->ndays = pg_nrows(rows);
     j->days = calloc(j->ndays + 1, sizeof(*j->days));

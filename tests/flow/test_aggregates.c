@@ -293,6 +293,29 @@ static void test_late_webhooks_are_seen_on_their_day(void **state)
     assert_string_equal(row_of(w, day(w, 14)), "1|1|0|2|0.25|verified");
 }
 
+/* Stored within the hour it is not late; but the day was aggregated between, and then nothing ran for two weeks. */
+static void test_what_came_over_midnight_is_seen_after_a_long_outage(void **state)
+{
+    struct world *w = *state;
+    struct outcome o;
+
+    raw_days(w, 14, 14);
+    done(backfill(w, day(w, 14), day(w, 14), NULL));
+    world_sql(
+        w, "update settle.job_fences set watermark = date_trunc('day', now(), 'UTC') - interval '13 days'"
+           "  + interval '5 minutes' where name = 'aggregates';"
+           "insert into settle.webhook_receipts (dedup_key, source, platform, delivery_id, external_post_id,"
+           " decisive, received_at, stored_at, headers, body)"
+           " select sha256('spooled'), 'default', 'tiktok', gen_random_uuid(), 'post-14', 0,"
+           "  midnight - interval '1 us', midnight + interval '20 minutes', '', ''"
+           " from (values (date_trunc('day', now(), 'UTC') - interval '13 days')) as at (midnight)");
+    o = done(aggregates(w, "run", NULL));
+    assert_int_equal(number(&o, "updated"), 1);
+    assert_string_equal(row_of(w, day(w, 14)), "1|1|0|2|0.25|verified");
+    o = done(aggregates(w, "run", NULL));
+    assert_int_equal(number(&o, "days"), 7);
+}
+
 /* Its publication is registered, or named, long after a webhook came; or is given to somebody else, or removed. */
 static void test_webhooks_follow_their_publication_to_its_tenant(void **state)
 {
@@ -923,6 +946,7 @@ int main(void)
         cmocka_unit_test_setup(test_after_an_outage_a_week_is_made_and_the_rest_is_named, reset),
         cmocka_unit_test_setup(test_what_was_edited_or_deleted_is_seen, reset),
         cmocka_unit_test_setup(test_late_webhooks_are_seen_on_their_day, reset),
+        cmocka_unit_test_setup(test_what_came_over_midnight_is_seen_after_a_long_outage, reset),
         cmocka_unit_test_setup(test_webhooks_follow_their_publication_to_its_tenant, reset),
         cmocka_unit_test_setup(test_verdicts_on_old_publications_repair_their_days, reset),
         cmocka_unit_test_setup(test_what_retention_forgets_still_counts, reset),
