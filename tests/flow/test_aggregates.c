@@ -112,6 +112,12 @@ static const char *row_of(struct world *w, const char *date)
         date);
 }
 
+static long connections(struct world *w)
+{
+    return world_count(w, "select pg_stat_clear_snapshot(); select count(*) from pg_stat_activity"
+                          " where application_name = 'settle-reconciler'");
+}
+
 static void test_a_day_holds_what_happened_on_it_in_utc(void **state)
 {
     struct world *w = *state;
@@ -669,6 +675,39 @@ static void test_killed_in_the_middle_the_next_one_ends_as_if_it_had_not_been(vo
                         "done,interrupted,done");
 }
 
+/* Its processes end with it, each when the day is that it is at; nothing of theirs stays in the way. */
+static void test_a_backfill_killed_with_its_crew_is_made_up_for(void **state)
+{
+    struct world *w = *state;
+    struct process killed;
+    const char *undisturbed;
+
+    raw_days(w, 0, 9);
+    done(backfill(w, day(w, 9), day(w, 1), NULL));
+    undisturbed = content(w);
+    world_sql(w,
+              "truncate settle.daily_aggregates, settle.aggregate_days;"
+              "create function public.wait_here() returns trigger language plpgsql as $$ begin"
+              " perform pg_sleep(3600); return new; end $$;"
+              "create trigger slow before insert on settle.daily_aggregates for each row"
+              " when (new.date in ('%s', '%s')) execute function public.wait_here()",
+              day(w, 6), day(w, 4));
+    killed = world_spawn(w, "settle-reconciler", "aggregates", "backfill", "--from", day(w, 9), "--to",
+                         day(w, 1), "--max-concurrent", "2", NULL);
+    world_until(15, world_count(w, "select pg_stat_clear_snapshot(); select count(*) from pg_stat_activity"
+                                   " where wait_event = 'PgSleep'") == 2);
+    kill(killed.pid, SIGKILL);
+    assert_int_equal(world_wait(w, killed).status, 128 + SIGKILL);
+    world_sql(w, "select pg_cancel_backend(pid) from pg_stat_activity where wait_event = 'PgSleep'");
+    world_until(20, connections(w) == 0);
+    world_sql(w, "drop trigger slow on settle.daily_aggregates; drop function public.wait_here();"
+                 "update settle.job_fences set lease_until = now() - interval '1 second'"
+                 " where name = 'aggregates_backfill'");
+    world_redis(w, "flushall", NULL);
+    done(backfill(w, day(w, 9), day(w, 1), NULL));
+    assert_string_equal(content(w), undisturbed);
+}
+
 static void test_a_day_that_another_has_is_left_to_it(void **state)
 {
     struct world *w = *state;
@@ -739,12 +778,6 @@ static void test_backfill_keeps_to_its_range(void **state)
     done(aggregates(w, "run", NULL));
     assert_int_equal(world_count(w, "select count(*) from settle.aggregate_days where is_partial"), 0);
     assert_int_equal(world_count(w, "select count(*) from settle.daily_aggregates where is_partial"), 0);
-}
-
-static long connections(struct world *w)
-{
-    return world_count(w, "select pg_stat_clear_snapshot(); select count(*) from pg_stat_activity"
-                          " where application_name = 'settle-reconciler'");
 }
 
 /* KiB that a process has had at most. */
@@ -956,6 +989,7 @@ int main(void)
         cmocka_unit_test_setup(test_a_day_that_fails_holds_up_no_other, reset),
         cmocka_unit_test_setup(test_what_a_run_did_is_in_its_row_and_the_events, reset),
         cmocka_unit_test_setup(test_killed_in_the_middle_the_next_one_ends_as_if_it_had_not_been, reset),
+        cmocka_unit_test_setup(test_a_backfill_killed_with_its_crew_is_made_up_for, reset),
         cmocka_unit_test_setup(test_a_day_that_another_has_is_left_to_it, reset),
         cmocka_unit_test_setup(test_a_store_that_is_down_is_no_attempt, reset),
         cmocka_unit_test_setup(test_backfill_keeps_to_its_range, reset),
