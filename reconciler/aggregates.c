@@ -348,8 +348,11 @@ static enum status write_late(void *ctx, size_t rows, struct err *err)
 static enum status find_due(struct job *j, struct err *err)
 {
     struct pg_rows *rows;
+    struct pg_args args;
 
-    if (pg_run(j->session.pg, SQL_AGGREGATE_DUE, NULL, WAIT_MS, &rows, err))
+    pg_args_init(&args, j->session.arena);
+    pg_arg_time(&args, j->session.watermark_us);
+    if (pg_run(j->session.pg, SQL_AGGREGATE_DUE, &args, WAIT_MS, &rows, err))
         return err_in(err, "finding days that are due");
     j->ndays = pg_nrows(rows);
     j->days = calloc(j->ndays + 1, sizeof(*j->days));
@@ -538,16 +541,16 @@ static void count_day(struct job *j, const struct due *d, const struct day_resul
 /* What is marked changes with the next run, and no drift is told of it. */
 static enum status check_day(struct job *j, const struct due *d, struct err *err)
 {
-    struct day_result r;
+    struct day_result r = {.stale = true};
 
-    if (d->skip) {
+    if (!d->skip && day_verify(&j->session, &d->task, j->options->chunk, &r, err))
+        return err->code;
+    if (r.stale) {
         j->ndirty++;
         if (!j->options->repair || j->session.options->dry_run)
             return OK;
         return make_day(j, d, err);
     }
-    if (day_verify(&j->session, &d->task, j->options->chunk, &r, err))
-        return err->code;
     if (r.ndrifts == 0)
         return OK;
     j->nunverified++;

@@ -48,6 +48,7 @@ static enum status make_and_verify(struct work *w, struct err *err);
 static enum status make(struct work *w, struct err *err);
 static enum day_outcome outcome_of(const struct pg_rows *rows);
 static enum status verify(struct work *w, struct err *err);
+static enum status look_for_marks(struct work *w, struct err *err);
 static enum status compare_first(struct work *w, struct err *err);
 static enum status compare_rest(struct work *w, bool flagged, struct err *err);
 static bool go_on(struct work *w);
@@ -230,9 +231,31 @@ static enum day_outcome outcome_of(const struct pg_rows *rows)
 /* A dry run flags nothing. */
 static enum status verify(struct work *w, struct err *err)
 {
-    if (compare_first(w, err))
+    if (compare_first(w, err) || (w->result->ndrifts > 0 && look_for_marks(w, err)))
         return err->code;
+    if (w->result->stale) {
+        w->result->ndrifts = 0;
+        return OK;
+    }
     return compare_rest(w, !w->session->options->dry_run, err);
+}
+
+/* Who changed raw rows that the count has seen marked the day in the same transaction; and while the day is ours nobody takes
+ * a mark away. */
+static enum status look_for_marks(struct work *w, struct err *err)
+{
+    struct session *s = w->session;
+    struct pg_rows *rows;
+    struct pg_args args;
+
+    pg_args_init(&args, s->arena);
+    pg_arg_text(&args, span_of(w->date));
+    pg_arg_text(&args, span_of(w->date));
+    if (pg_run(s->pg, SQL_AGGREGATE_LIST, &args, WAIT_MS, &rows, err))
+        return err_in(err, "statement aggregate_list of %s", w->date);
+    w->result->stale = pg_nrows(rows) > 0 && pg_int(rows, 0, 1);
+    pg_rows_free(rows);
+    return OK;
 }
 
 static enum status compare_first(struct work *w, struct err *err)

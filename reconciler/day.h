@@ -39,6 +39,7 @@ struct day_result {
     enum day_outcome outcome;
     int64_t nread;  /* raw rows */
     size_t ndrifts; /* aggregates that the second count found to be otherwise */
+    bool stale; /* of day_verify: raw rows changed since; no drift is told of it, the next run sees to it */
 };
 
 /* Aggregates and verifies a day. chunk: how many of the aggregates that do not hold are in memory at a time, at least 1. What

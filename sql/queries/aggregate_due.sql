@@ -1,6 +1,8 @@
 -- aggregate_due: the days over which a run goes: the last 7 complete ones, and of those that were aggregated, however old, the
--- marked and the unfinished. Older ones that never were are for backfill: a run after a long pause must not run away. A day whose attempts failed waits for its time, and after the third for raw rows that changed since.
--- No parameters.
+-- marked and the unfinished, and the newest at the last run: what came over midnight bears no mark, and no run may have looked
+-- since. Older ones that never were are for backfill: a run after a long pause must not run away. A day whose attempts failed
+-- waits for its time, and after the third for raw rows that changed since.
+-- $1 when the last run was timestamptz (null: never)
 -- Rows, the oldest first: date text, why text (missing, retry, dirty, recheck), attempts that failed before int8: 0 where
 -- new data begins them anew.
 with clock as materialized (
@@ -22,6 +24,12 @@ with clock as materialized (
   from settle.aggregate_days
   where (attempts > 0 or is_partial or verification_status <> 'verified') -- as its index says
     and (attempts > 0 or is_partial or verification_status = 'pending')
+    and date < (select today from clock)
+  union
+  select date
+  from settle.aggregate_days
+  where aggregated_at is not null
+    and date >= ($1::timestamptz at time zone 'UTC')::date - 1
     and date < (select today from clock)
 )
 select candidate.date::text,

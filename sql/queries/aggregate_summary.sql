@@ -4,7 +4,8 @@
 -- $4 end_date text (null: today)
 -- One row: HTTP status, JSON text or the cause of a refusal, null.
 -- A day is verified if all that was asked for on it is: the tenant's own rows, and there is none that should be there. Where none
--- is and none should be, its zeros are. The month goes on from its days that are over and counted.
+-- is and none should be, its zeros are. The month goes on from its days that are over and counted. Of platforms, whose names
+-- anyone may make up, the 100 with most on them are named; the others are one, null.
 with clock as materialized (
   select (now() at time zone 'UTC')::date as today
 ), asked as materialized (
@@ -83,18 +84,25 @@ with clock as materialized (
                            'days', count(*) filter (where is_proved)) as proved_json
   from proved
   where is_asked
+), ranked as materialized (
+  select platform, sum(publications) as publications, sum(success) as success, sum(failed) as failed,
+         sum(webhooks) as webhooks, sum(settle_ms) as settle_ms, sum(settled) as settled, sum(cost) as cost,
+         sum(unverified) as unverified,
+         row_number() over (order by sum(publications) + sum(webhooks) desc, sum(cost) desc, platform) as place
+  from counted
+  where date >= (select first from range)
+  group by platform
 ), platforms as (
   select coalesce(json_agg(json_build_object('platform', platform, 'publication_count', publications, 'success_count', success,
                                              'failed_count', failed, 'webhook_count', webhooks,
                                              'avg_settle_ms', round(settle_ms / nullif(settled, 0)), 'cost_total', cost::text,
                                              'unverified_rows', unverified)
                            order by platform), '[]') as json
-  from (select platform, sum(publications) as publications, sum(success) as success, sum(failed) as failed,
-               sum(webhooks) as webhooks, sum(settle_ms) as settle_ms, sum(settled) as settled, sum(cost) as cost,
-               sum(unverified) as unverified
-        from counted
-        where date >= (select first from range)
-        group by platform) as platform_sums
+  from (select case when place <= 100 then platform end as platform, sum(publications) as publications, sum(success) as success,
+               sum(failed) as failed, sum(webhooks) as webhooks, sum(settle_ms) as settle_ms, sum(settled) as settled,
+               sum(cost) as cost, sum(unverified) as unverified
+        from ranked
+        group by 1) as platform_sums
 ), days as (
   select json_agg(json_build_object('date', date, 'publication_count', publications, 'success_count', success,
                                     'failed_count', failed, 'webhook_count', webhooks,

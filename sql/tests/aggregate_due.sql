@@ -1,7 +1,7 @@
 -- Which days a run goes over, with the reconciler's rights alone; and what is forgotten of marks.
 begin;
 create extension if not exists pgtap;
-select plan(13);
+select plan(14);
 
 \set statement `cat sql/queries/aggregate_due.sql`
 prepare due as :statement;
@@ -29,12 +29,12 @@ insert into settle.aggregate_days (date, aggregated_at, verification_status)
 select pg_temp.ago(n)::date, now(), 'verified'
 from unnest(array[1, 2, 4, 5, 6, 7, 20, 21, 22, 23, 30, 31, 32]) as n;
 set local role settle_reconciler;
-select results_eq('execute due',
+select results_eq('execute due(null)',
                   $$select pg_temp.ago(n), case n when 3 then 'missing' else 'recheck' end, 0::bigint
                     from generate_series(7, 1, -1) as n$$,
                   'the last 7 days, the oldest first; older ones rest');
 insert into settle.dirty_days (date) values (pg_temp.ago(20)::date), (pg_temp.ago(20)::date), (pg_temp.ago(0)::date), (pg_temp.ago(40)::date);
-select results_eq('execute due',
+select results_eq('execute due(null)',
                   $$select pg_temp.ago(20), 'dirty', 0::bigint
                     union all
                     select pg_temp.ago(n), case n when 3 then 'missing' else 'recheck' end, 0
@@ -44,11 +44,19 @@ select results_eq('execute missing(2)', format('values (%s::bigint, %L)', 32 - 7
                   'those that never were are counted, the oldest named');
 reset role;
 delete from settle.dirty_days;
+set local role settle_reconciler;
+select results_eq(format('execute due(%L)', (pg_temp.ago(21) || ' 00:05')::timestamp at time zone 'UTC'),
+                  $$select pg_temp.ago(n), 'recheck', 0::bigint from unnest(array[22, 21, 20]) as n
+                    union all
+                    (select pg_temp.ago(n), case n when 3 then 'missing' else 'recheck' end, 0
+                     from generate_series(7, 1, -1) as n)$$,
+                  'after a long pause once more what was the newest day at the last run');
+reset role;
 update settle.aggregate_days set is_partial = true where date = pg_temp.ago(21)::date;
 update settle.aggregate_days set verification_status = 'pending' where date = pg_temp.ago(22)::date;
 update settle.aggregate_days set verification_status = 'unverified' where date = pg_temp.ago(23)::date;
 set local role settle_reconciler;
-select results_eq('execute due',
+select results_eq('execute due(null)',
                   $$values (pg_temp.ago(22), 'recheck', 0::bigint), (pg_temp.ago(21), 'dirty', 0)
                     union all
                     (select pg_temp.ago(n), case n when 3 then 'missing' else 'recheck' end, 0
@@ -63,10 +71,10 @@ select results_eq(format('execute fail(%L, 1, %L, %L, %L)', pg_temp.ago(3), 'P00
                   $$select now() + interval '1 hour'$$, 'the second attempt is an hour later');
 select results_eq(format('execute fail(%L, 2, %L, %L, %L)', pg_temp.ago(31), 'P0001', 'why', gen_random_uuid()),
                   $$select now() + interval '2 hours'$$, 'the third two');
-select results_eq('execute due', $$select pg_temp.ago(n), 'recheck', 0::bigint from generate_series(7, 1, -1) as n where n <> 3$$,
+select results_eq('execute due(null)', $$select pg_temp.ago(n), 'recheck', 0::bigint from generate_series(7, 1, -1) as n where n <> 3$$,
                   'until then neither is due');
 update settle.aggregate_days set next_attempt_at = now() where attempts > 0;
-select results_eq('execute due',
+select results_eq('execute due(null)',
                   $$select pg_temp.ago(31), 'retry', 2::bigint
                     union all
                     select pg_temp.ago(n), case n when 3 then 'retry' else 'recheck' end, case n when 3 then 1 else 0 end
@@ -75,7 +83,7 @@ select results_eq('execute due',
 select results_eq(format('execute fail(%L, 3, %L, %L, %L)', pg_temp.ago(31), 'P0001', 'why', gen_random_uuid()),
                   'select null::timestamptz', 'after the third there is no other');
 insert into settle.dirty_days (date) values (pg_temp.ago(31)::date);
-select results_eq('execute due',
+select results_eq('execute due(null)',
                   $$select pg_temp.ago(31), 'dirty', 0::bigint
                     union all
                     select pg_temp.ago(n), case n when 3 then 'retry' else 'recheck' end, case n when 3 then 1 else 0 end

@@ -112,6 +112,12 @@ static const char *row_of(struct world *w, const char *date)
         date);
 }
 
+static long connections(struct world *w)
+{
+    return world_count(w, "select pg_stat_clear_snapshot(); select count(*) from pg_stat_activity"
+                          " where application_name = 'settle-reconciler'");
+}
+
 static void test_a_day_holds_what_happened_on_it_in_utc(void **state)
 {
     struct world *w = *state;
@@ -293,6 +299,29 @@ static void test_late_webhooks_are_seen_on_their_day(void **state)
     assert_string_equal(row_of(w, day(w, 14)), "1|1|0|2|0.25|verified");
 }
 
+/* Stored within the hour it is not late; but the day was aggregated between, and then nothing ran for two weeks. */
+static void test_what_came_over_midnight_is_seen_after_a_long_outage(void **state)
+{
+    struct world *w = *state;
+    struct outcome o;
+
+    raw_days(w, 14, 14);
+    done(backfill(w, day(w, 14), day(w, 14), NULL));
+    world_sql(
+        w, "update settle.job_fences set watermark = date_trunc('day', now(), 'UTC') - interval '13 days'"
+           "  + interval '5 minutes' where name = 'aggregates';"
+           "insert into settle.webhook_receipts (dedup_key, source, platform, delivery_id, external_post_id,"
+           " decisive, received_at, stored_at, headers, body)"
+           " select sha256('spooled'), 'default', 'tiktok', gen_random_uuid(), 'post-14', 0,"
+           "  midnight - interval '1 us', midnight + interval '20 minutes', '', ''"
+           " from (values (date_trunc('day', now(), 'UTC') - interval '13 days')) as at (midnight)");
+    o = done(aggregates(w, "run", NULL));
+    assert_int_equal(number(&o, "updated"), 1);
+    assert_string_equal(row_of(w, day(w, 14)), "1|1|0|2|0.25|verified");
+    o = done(aggregates(w, "run", NULL));
+    assert_int_equal(number(&o, "days"), 7);
+}
+
 /* Its publication is registered, or named, long after a webhook came; or is given to somebody else, or removed. */
 static void test_webhooks_follow_their_publication_to_its_tenant(void **state)
 {
@@ -453,14 +482,65 @@ static void test_what_does_not_hold_is_taken_in_chunks(void **state)
             "user-1 youtube,user-3 youtube");
         assert_string_equal(world_sql(w, "select verification_status, drift_rows from settle.aggregate_days"),
                             "unverified|4");
+        world_sql(w, "delete from settle.daily_aggregates where (user_id_str, platform) in"
+                     " (('user-1', 'tiktok'), ('user-2', 'youtube'), ('user-3', 'youtube'))");
+        for (int again = 1; again <= 2; again++) { /* told twice they are no more */
+            o = world_wait(w, world_spawn(w, "settle-reconciler", "aggregates", "verify", "--json", "--chunk",
+                                          chunks[i], NULL));
+            assert_int_equal(number(&o, "drifted_rows"), 5);
+            assert_string_equal(
+                world_sql(w,
+                          "select verification_status, drift_rows, missing_rows from settle.aggregate_days"),
+                "unverified|5|3");
+        }
         o = done(world_wait(w, world_spawn(w, "settle-reconciler", "aggregates", "verify", "--repair",
                                            "--json", "--chunk", chunks[i], NULL)));
         assert_int_equal(number(&o, "repaired"), 1);
         assert_int_equal(world_count(w, "select count(*) from settle.daily_aggregates"
                                         " where verification_status = 'verified' and failed_count = 0"),
                          6);
+        assert_string_equal(
+            world_sql(w, "select verification_status, drift_rows, missing_rows from settle.aggregate_days"),
+            "verified|0|0");
     }
-    assert_string_equal(world_sql(w, "select count(*), sum(occurrences) from settle.alerts"), "1|10");
+    assert_string_equal(world_sql(w, "select count(*), sum(occurrences) from settle.alerts"), "1|20");
+}
+
+/* What came since is the next run's: on a day that is not over, and on one that changes while others are counted. */
+static void test_what_changed_since_is_no_drift(void **state)
+{
+    struct world *w = *state;
+    struct outcome o;
+
+    raw_days(w, 0, 3);
+    done(backfill(w, day(w, 3), "today", "--include-today"));
+    world_sql(w, "insert into settle.publish_logs (platform, user_id_str) values ('tiktok', 'bert')");
+    o = done(aggregates(w, "verify", NULL));
+    assert_int_equal(number(&o, "stale"), 1);
+    assert_int_equal(world_count(w, "select count(*) from settle.alerts"), 0);
+    o = done(aggregates(w, "verify", "--repair"));
+    assert_int_equal(world_count(w, "select publication_count from settle.daily_totals where is_partial"), 2);
+    done(aggregates(w, "verify", NULL));
+    world_sql(
+        w, "update settle.aggregate_days set date = date - 30 where is_partial;" /* as if the day were over */
+           "update settle.daily_aggregates set date = date - 30 where is_partial");
+    done(aggregates(w, "verify", "--repair"));
+    assert_int_equal(world_count(w, "select count(*) from settle.aggregate_days where is_partial"), 0);
+
+    world_sql(w,
+              "create function public.change() returns trigger language plpgsql security definer as $$ begin"
+              " update settle.publish_logs set status = 'failed' where external_post_id = 'post-2';"
+              " return new; end $$;"
+              "create trigger change before update on settle.job_fences for each row"
+              " when (new.name = 'aggregates:%s' and old.holder is null) execute function public.change()",
+              day(w, 2));
+    o = done(aggregates(w, "verify", NULL));
+    world_sql(w, "drop trigger change on settle.job_fences; drop function public.change()");
+    assert_int_equal(number(&o, "stale"), 1);
+    assert_int_equal(number(&o, "drifted_rows"), 0);
+    done(aggregates(w, "run", NULL));
+    assert_string_equal(row_of(w, day(w, 2)), "1|0|1|1|0.25|verified");
+    assert_int_equal(world_count(w, "select count(*) from settle.alerts"), 0);
 }
 
 static void test_a_day_that_fails_holds_up_no_other(void **state)
@@ -595,6 +675,39 @@ static void test_killed_in_the_middle_the_next_one_ends_as_if_it_had_not_been(vo
                         "done,interrupted,done");
 }
 
+/* Its processes end with it, each when the day is that it is at; nothing of theirs stays in the way. */
+static void test_a_backfill_killed_with_its_crew_is_made_up_for(void **state)
+{
+    struct world *w = *state;
+    struct process killed;
+    const char *undisturbed;
+
+    raw_days(w, 0, 9);
+    done(backfill(w, day(w, 9), day(w, 1), NULL));
+    undisturbed = content(w);
+    world_sql(w,
+              "truncate settle.daily_aggregates, settle.aggregate_days;"
+              "create function public.wait_here() returns trigger language plpgsql as $$ begin"
+              " perform pg_sleep(3600); return new; end $$;"
+              "create trigger slow before insert on settle.daily_aggregates for each row"
+              " when (new.date in ('%s', '%s')) execute function public.wait_here()",
+              day(w, 6), day(w, 4));
+    killed = world_spawn(w, "settle-reconciler", "aggregates", "backfill", "--from", day(w, 9), "--to",
+                         day(w, 1), "--max-concurrent", "2", NULL);
+    world_until(15, world_count(w, "select pg_stat_clear_snapshot(); select count(*) from pg_stat_activity"
+                                   " where wait_event = 'PgSleep'") == 2);
+    kill(killed.pid, SIGKILL);
+    assert_int_equal(world_wait(w, killed).status, 128 + SIGKILL);
+    world_sql(w, "select pg_cancel_backend(pid) from pg_stat_activity where wait_event = 'PgSleep'");
+    world_until(20, connections(w) == 0);
+    world_sql(w, "drop trigger slow on settle.daily_aggregates; drop function public.wait_here();"
+                 "update settle.job_fences set lease_until = now() - interval '1 second'"
+                 " where name = 'aggregates_backfill'");
+    world_redis(w, "flushall", NULL);
+    done(backfill(w, day(w, 9), day(w, 1), NULL));
+    assert_string_equal(content(w), undisturbed);
+}
+
 static void test_a_day_that_another_has_is_left_to_it(void **state)
 {
     struct world *w = *state;
@@ -665,12 +778,6 @@ static void test_backfill_keeps_to_its_range(void **state)
     done(aggregates(w, "run", NULL));
     assert_int_equal(world_count(w, "select count(*) from settle.aggregate_days where is_partial"), 0);
     assert_int_equal(world_count(w, "select count(*) from settle.daily_aggregates where is_partial"), 0);
-}
-
-static long connections(struct world *w)
-{
-    return world_count(w, "select pg_stat_clear_snapshot(); select count(*) from pg_stat_activity"
-                          " where application_name = 'settle-reconciler'");
 }
 
 /* KiB that a process has had at most. */
@@ -872,14 +979,17 @@ int main(void)
         cmocka_unit_test_setup(test_after_an_outage_a_week_is_made_and_the_rest_is_named, reset),
         cmocka_unit_test_setup(test_what_was_edited_or_deleted_is_seen, reset),
         cmocka_unit_test_setup(test_late_webhooks_are_seen_on_their_day, reset),
+        cmocka_unit_test_setup(test_what_came_over_midnight_is_seen_after_a_long_outage, reset),
         cmocka_unit_test_setup(test_webhooks_follow_their_publication_to_its_tenant, reset),
         cmocka_unit_test_setup(test_verdicts_on_old_publications_repair_their_days, reset),
         cmocka_unit_test_setup(test_what_retention_forgets_still_counts, reset),
         cmocka_unit_test_setup(test_what_is_falsified_by_hand_is_found_and_repaired, reset),
         cmocka_unit_test_setup(test_what_does_not_hold_is_taken_in_chunks, reset),
+        cmocka_unit_test_setup(test_what_changed_since_is_no_drift, reset),
         cmocka_unit_test_setup(test_a_day_that_fails_holds_up_no_other, reset),
         cmocka_unit_test_setup(test_what_a_run_did_is_in_its_row_and_the_events, reset),
         cmocka_unit_test_setup(test_killed_in_the_middle_the_next_one_ends_as_if_it_had_not_been, reset),
+        cmocka_unit_test_setup(test_a_backfill_killed_with_its_crew_is_made_up_for, reset),
         cmocka_unit_test_setup(test_a_day_that_another_has_is_left_to_it, reset),
         cmocka_unit_test_setup(test_a_store_that_is_down_is_no_attempt, reset),
         cmocka_unit_test_setup(test_backfill_keeps_to_its_range, reset),

@@ -436,6 +436,30 @@ static void test_a_summary_has_this_shape(void **state)
         json_integer_value(json_object_get(json_object_get(r.json, "totals"), "publication_count")), 1);
 }
 
+/* Whoever sends costs makes up their names: what is told of them stays small, and leaves nothing out. */
+static void test_of_platforms_a_hundred_are_named(void **state)
+{
+    struct world *w = *state;
+    json_t *platforms;
+    struct reply r;
+
+    world_sql(w, "insert into settle.cost_records (user_id_str, platform, cost, timestamp, idempotency_key)"
+                 " select 'anna', 'p' || n, 10000 - n, '2024-02-29 12:00Z', n"
+                 " from generate_series(1001, 3000) as n");
+    backfill(w, "2024-02-29", "2024-02-29", NULL);
+    r = ask(w, "/analytics/summary?user_id_str=anna&start_date=2024-02-29&end_date=2024-02-29");
+    platforms = json_object_get(r.json, "by_platform");
+    assert_int_equal(json_array_size(platforms), 101);
+    assert_string_equal(text_of(json_array_get(platforms, 0), "platform"), "p1001");
+    assert_string_equal(text_of(json_array_get(platforms, 99), "platform"), "p1100");
+    assert_true(json_is_null(json_object_get(json_array_get(platforms, 100), "platform")));
+    assert_string_equal(
+        text_of(json_array_get(platforms, 100), "cost_total"),
+        world_sql(w, "select sum(10000 - n)::numeric(14, 2) from generate_series(1101, 3000) as n"));
+    assert_string_equal(text_of(json_object_get(r.json, "totals"), "cost_total"),
+                        world_sql(w, "select sum(cost)::numeric(14, 2) from settle.cost_records"));
+}
+
 static void test_a_month_is_projected_from_its_days(void **state)
 {
     static const struct {
@@ -831,6 +855,7 @@ int main(void)
         TEST(test_many_calls_at_once_agree),
         TEST(test_costs_are_forgotten_and_still_count),
         TEST(test_a_summary_has_this_shape),
+        TEST(test_of_platforms_a_hundred_are_named),
         TEST(test_a_month_is_projected_from_its_days),
         TEST(test_each_day_says_how_far_it_can_be_relied_on),
         TEST(test_ranges_are_checked),
