@@ -22,8 +22,8 @@
 enum {
     CONNECT_TIMEOUT_S = 2,
     STATEMENT_TIMEOUT_MS = 5000,
-    QUEUE_MAX = 128,      /* calls that wait for a connection, a lane */
-    QUEUE_SHARE = 32,     /* of one tenant, or one operator's key */
+    QUEUE_MAX = 200,      /* calls that wait for a connection, a lane */
+    QUEUE_SHARE = 50,     /* of one tenant, or one operator's key: 50 repairs at once are each answered */
     QUEUE_WAIT_MS = 2000, /* longest wait; also bridges a reconnect */
     ASK_AGAIN_MAX = 3,    /* of a statement that says status 0, or that Postgres has undone */
     EXPORT_ROWS = 1000,   /* a page: up to half a megabyte */

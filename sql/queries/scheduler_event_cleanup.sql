@@ -29,7 +29,8 @@ with cutoff as materialized (
            'deleted_count', (select count(*) from gone),
            'would_delete_count', (select count(*) from settle.scheduler_event_logs where event_date < cutoff.before)
                                  - (select count(*) from began where event_date < cutoff.before), -- by the index alone
-           'oldest_kept_event', (select min(event_date) from settle.scheduler_event_logs where event_date >= cutoff.before),
+           'oldest_kept_event', least((select min(event_date) from settle.scheduler_event_logs where event_date >= cutoff.before),
+                                      (select event_date from began)),
            'dry_run', $3) as reply
   from cutoff
   where before is not null

@@ -151,7 +151,8 @@ insert into settle.job_runs (id, job_name, actor, trigger, status, holder, start
 select gen_random_uuid(), 'publications', 'cron', 'schedule', status, 'h', now() - days * interval '1 day'
 from (values ('running', 402), ('success', 401), ('skipped', 399)) as r (status, days);
 insert into settle.scheduler_event_logs (event_type, event_date)
-values ('start', now() - interval '401 days'), ('stop', now() - interval '399 days');
+values ('start', now() - interval '403 days'), ('start', now() - interval '402 days'), ('job_failed', now() - interval '401 days'),
+       ('stop', now() - interval '399 days');
 insert into settle.platform_insights_tasks (id, user_id, platform) overriding system value values (1, 'u', 'gsc');
 insert into settle.platform_insights_execution_logs (task_id, status, execution_date)
 values (1, 'failed', now() - interval '401 days'), (1, 'success', now() - interval '399 days');
@@ -160,13 +161,22 @@ insert into settle.task_execution_logs (task_id, status, execution_date)
 values (1, 'failed', now() - interval '401 days'), (1, 'success', now() - interval '399 days');
 set local role settle_maintain;
 select lives_ok(format('execute %s_forget_count(400, 5, null, null)', kind), kind || ' are counted')
-from unnest(array['ledger', 'run', 'event', 'insights_log', 'task_log']) as kind;
+from unnest(array['ledger', 'run', 'insights_log', 'task_log']) as kind;
 select lives_ok(format('execute %s_forget(400, 5, null, null)', kind), kind || ' are forgotten')
-from unnest(array['ledger', 'run', 'event', 'insights_log', 'task_log']) as kind;
+from unnest(array['ledger', 'run', 'insights_log', 'task_log']) as kind;
+create temporary table oldest_events as
+select 3::bigint as n, 2::bigint as gone, max(id)::text as id, max(event_date) as event_date
+from settle.scheduler_event_logs where event_type = 'job_failed';
+grant select on oldest_events to settle_maintain;
+select results_eq('execute event_forget_count(400, 5, null, null)', 'table oldest_events',
+                  'events are counted, but for the newest that somebody began to lead');
+select results_eq('execute event_forget(400, 5, null, null)', 'table oldest_events', 'and forgotten');
 reset role;
 select results_eq('select now() - timestamp from settle.social_sync_ledger', $$values (interval '399 days')$$, 'of the ledger what is older');
 select bag_eq('select status from settle.job_runs', $$values ('running'), ('skipped')$$, 'of runs too, but for one that has not ended');
-select bag_eq('select event_type::text from settle.scheduler_event_logs', $$values ('stop')$$, 'and of the scheduler''s events');
+select bag_eq('select event_type::text, now() - event_date from settle.scheduler_event_logs',
+              $$values ('stop', interval '399 days'), ('start', interval '402 days')$$,
+              'of the scheduler''s events too, but for the one that tells who leads');
 select bag_eq('select status::text from settle.platform_insights_execution_logs', $$values ('success')$$, 'of what insights tasks gave');
 select bag_eq('select status::text from settle.task_execution_logs', $$values ('success')$$, 'and monitoring tasks');
 insert into settle.platform_insights_execution_logs (task_id, status, execution_date) values (1, 'failed', now() - interval '6 days');

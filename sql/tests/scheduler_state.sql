@@ -2,7 +2,7 @@
 -- event_forget, stats_reconcile, scheduler_event_cleanup. Who sees which of its rows.
 begin;
 create extension if not exists pgtap;
-select plan(53);
+select plan(54);
 
 \set statement `cat sql/queries/cycle_add.sql`
 prepare cycle_add as :statement;
@@ -186,8 +186,10 @@ reset role;
 -- That somebody has begun to lead is known as long as he does.
 update settle.scheduler_event_logs set event_date = now() - interval '9 days' where event_type = 'start';
 set local role settle_operator;
-execute scheduler_event_cleanup(7, null, false, gen_random_uuid(), 'tests');
+execute scheduler_event_cleanup(7, null, false, '00000000-0000-7000-8000-0000000000ff', 'tests');
 select is((select count(*) from settle.scheduler_events where event_type = 'start'), 1::bigint, 'the newest start stays');
+select is((select (report ->> 'oldest_kept_event')::timestamptz from settle.job_runs where id = '00000000-0000-7000-8000-0000000000ff'),
+          now() - interval '9 days', 'and is the oldest that is kept');
 reset role;
 update settle.job_fences set lease_until = now() + interval '30 s' where name = 'serve';
 select is((select leader_since from settle.scheduler_leadership), now() - interval '9 days', 'since when is known of a long term too');

@@ -594,6 +594,34 @@ static void test_every_get_is_answered_where_nothing_can_be_written(void **state
     assert_problem(w, &r, 503, "store_unavailable");
 }
 
+/* Without keys. */
+
+static long starts_that_tell(struct world *w, const char *text)
+{
+    return strtol(world_wait(w, world_spawn(w, "grep", "-cF", "-e", text, "gateway/log", NULL)).out, NULL,
+                  10);
+}
+
+/* Whoever reads the log of the start is told by which setting nobody needs a key; with keys there is nothing to tell. */
+static void test_a_start_without_keys_names_the_setting(void **state)
+{
+    struct world *w = *state;
+    long told = starts_that_tell(w, "\"api_without_keys\"");
+
+    assert_true(told > 0);
+    assert_int_equal(starts_that_tell(w, "admin.keys_required: false"), told);
+    setenv("SETTLE_ADMIN_KEYS_REQUIRED", "true", 1);
+    world_gateway_stop(w);
+    world_gateway(w, NULL);
+    assert_int_equal(starts_that_tell(w, "\"api_without_keys\""), told);
+    assert_int_equal(world_api(w, "GET", "/publishing/logs", NULL).status, 401);
+    setenv("SETTLE_ADMIN_KEYS_REQUIRED", "false", 1);
+    world_gateway_stop(w);
+    world_gateway(w, NULL);
+    assert_int_equal(starts_that_tell(w, "\"api_without_keys\""), told + 1);
+    assert_int_equal(world_api(w, "GET", "/publishing/logs", NULL).status, 200);
+}
+
 /* Refusals. */
 
 static void test_requests_that_fit_no_route_are_problems(void **state)
@@ -806,6 +834,7 @@ int main(void)
         TEST(test_alerts_are_listed),
         TEST(test_every_get_leaves_the_database_unchanged),
         TEST(test_every_get_is_answered_where_nothing_can_be_written),
+        TEST(test_a_start_without_keys_names_the_setting),
         TEST(test_requests_that_fit_no_route_are_problems),
         TEST(test_a_slow_statement_holds_up_no_other),
         TEST(test_postgres_away_is_our_fault_and_passes),

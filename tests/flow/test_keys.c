@@ -335,6 +335,14 @@ static void each_route_asks_each_key(void **state)
     }
 }
 
+/* What was done with tenants' keys, and whose it was. */
+#define CHANGES(which)                                                                                       \
+    "select count(*) from (select k.user_id_str as by, case l.entity_type when 'publish_log' then "          \
+    "(select user_id_str from settle.publish_logs as p where p.id::text = l.entity_id) "                     \
+    "else l.entity_id end as whose "                                                                         \
+    "from settle.social_sync_ledger as l join settle.api_keys as k on l.actor = 'key:' || k.id "             \
+    "where k.user_id_str is not null) as change where " which
+
 /* Random requests by random tenants for random things of any of them. All that is a tenant's bears its name between dashes. */
 static void random_requests_leak_nothing(void **state)
 {
@@ -367,6 +375,8 @@ static void random_requests_leak_nothing(void **state)
     }
     assert_true(answered > 500);
     assert_true(seen > answered / 20); /* of their own they see enough */
+    assert_true(world_count(w, CHANGES("true")) > 0);
+    assert_int_equal(world_count(w, CHANGES("whose is distinct from by")), 0);
 }
 
 static void fill_tenants(struct world *w, char ids[TENANTS * POSTS][40], char receipts[TENANTS * POSTS][80])
@@ -409,7 +419,10 @@ static struct reply ask_at_random(struct world *w, const struct cell *c, const c
     const char *at = strstr(c->path, "{id}"), *user = strstr(c->path, "{user_id}");
 
     snprintf(path, sizeof(path), "%s", c->path);
-    if (at)
+    if (strstr(c->path, "{type}"))
+        snprintf(path, sizeof(path), "/api/scheduler/tasks/platform_insights/%ld/manual-trigger",
+                 strtol(task, NULL, 10) + arc4random_uniform(2 * (TENANTS + 1))); /* anna's two come first */
+    else if (at)
         snprintf(path, sizeof(path), "%.*s%s%s", (int)(at - c->path), c->path,
                  arc4random_uniform(2) ? id : receipt_id, at + 4);
     else if (user)
