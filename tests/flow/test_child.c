@@ -19,7 +19,7 @@ static const char script[] =
     "*--platform=large*) printf '{\"outcome\":\"done\",\"x\":\"'; head -c 1000000 /dev/zero | tr '\\0' x;"
     " printf '\"}' ;;\n"
     "*--platform=killed*) echo '{\"outcome\":'; kill -KILL $$ ;;\n"
-    "*--platform=slow*) while [ ! -e \"${0%/*}/go\" ]; do sleep 0.05; done; echo '{\"outcome\":\"done\"}' "
+    "*--platform=slow*) while [ ! -e \"${0%/*}/go\" ]; do sleep 0.2; done; echo '{\"outcome\":\"done\"}' "
     ";;\n"
     "esac\n";
 
@@ -116,7 +116,7 @@ static void test_runs_do_not_hold_up_other_requests_and_are_bounded(void **state
              " '%s/publishing/reconcile?platform=slow' & done; wait",
              w->admin_url);
     all = world_spawn(w, "sh", "-c", many, NULL);
-    world_until(20, world_said(w, all, FOUR("503\n"))); /* the others go on until they may end */
+    world_until(60, world_said(w, all, FOUR("503\n"))); /* the others go on until they may end */
     assert_non_null(strstr(world_api(w, "GET", "/publishing/logs", NULL).body, "items"));
     world_wait(w, world_spawn(w, "touch", "go", NULL));
     end = world_wait(w, all);

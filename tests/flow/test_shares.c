@@ -186,33 +186,40 @@ static void open_gate(struct world *w)
                  "$$ select nullif(current_setting('settle.tenant', true), '') $$");
 }
 
+struct ask_case {
+    const char *method, *path, *json, *others_json;
+    long running, others_status;
+};
+
+/* Whether bert was served while anna's crowd held what it may. A slow machine may not come to him before their time is over. */
+static bool leaves_one(struct world *w, const struct ask_case *c)
+{
+    char request[1024];
+    long status, held;
+
+    shut_gate(w);
+    send_crowd(w, MANY, request_of(request, keys.anna, c->method, c->path, c->json));
+    wait_for_refusals(MANY, (size_t)(MANY - WAITING - c->running));
+    status = ask(w, keys.bert, c->method, c->path, c->others_json).status;
+    held = waiting_at_the_gate(w);
+    open_gate(w);
+    end_crowd(MANY);
+    assert_in_range(held, 0, c->running);
+    return status == c->others_status && held > 0;
+}
+
 static void a_tenant_leaves_connections_to_others(void **state)
 {
-    static const struct {
-        const char *method, *path, *json, *others_json;
-        long running, others_status;
-    } cases[] = {
+    static const struct ask_case cases[] = {
         {"GET",  "/publishing/logs", "",                          NULL,                        RUNNING_READS,  200},
         {"POST", "/publishing/logs", "{\"platform\":\"tiktok\"}", "{\"platform\":\"tiktok\"}", RUNNING_WRITES,
          201                                                                                                      },
     };
     struct world *w = *state;
-    char request[1024];
 
     world_sql(w, "insert into settle.publish_logs (platform, user_id_str) values ('tiktok', 'anna')");
-    for (size_t i = 0; i < countof(cases); i++) {
-        struct reply r;
-
-        shut_gate(w);
-        send_crowd(w, MANY, request_of(request, keys.anna, cases[i].method, cases[i].path, cases[i].json));
-        wait_for_refusals(MANY, (size_t)(MANY - WAITING - cases[i].running));
-        r = ask(w, keys.bert, cases[i].method, cases[i].path, cases[i].others_json);
-        if (r.status != cases[i].others_status)
-            fail_msg("%s: bert waited for anna: %ld %s", cases[i].method, r.status, r.body);
-        assert_in_range(waiting_at_the_gate(w), 0, cases[i].running);
-        open_gate(w);
-        end_crowd(MANY);
-    }
+    for (size_t i = 0; i < countof(cases); i++)
+        world_until(90, leaves_one(w, &cases[i]));
     assert_int_equal(ask(w, keys.anna, "GET", "/publishing/logs", NULL).status, 200);
 }
 
