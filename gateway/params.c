@@ -310,11 +310,12 @@ static void put_list(struct reading *r, const struct param *p, uint32_t list)
 {
     const struct doc_node *nodes = r->body.nodes;
     struct param_value *columns = r->ret->values + r->ret->nvalues;
+    bool is_list = nodes && nodes[list].type == DOC_ARRAY;
     size_t n = 0;
 
-    for (uint32_t at = list + 1; at < nodes[list].next; at = nodes[at].next)
+    for (uint32_t at = list + 1; is_list && at < nodes[list].next; at = nodes[at].next)
         n++;
-    if (nodes[list].type != DOC_ARRAY || n < (size_t)p->min || n > (size_t)p->max) {
+    if (!is_list || n < (size_t)p->min || n > (size_t)p->max) {
         complain(r, span_of(p->name), message_of(p, r->arena));
         return;
     }
