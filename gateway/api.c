@@ -89,6 +89,7 @@ struct call {
     struct lane *lane;
     const struct pg *pg; /* the connection its statement is on */
     struct call *next;   /* in the lane's queue, or among those that run */
+    bool was_passed;     /* in the queue, because its tenant had all that it may */
     int64_t queued_boot_us;
     unsigned asked_again;
     struct span errors; /* of a refusal by the statement; absent: none */
@@ -119,7 +120,7 @@ static void queue(struct call *c);
 static void api_turn(void *api);
 static void lane_turn(struct lane *l, int64_t now_us);
 static struct call *lane_take(struct lane *l, struct call **at);
-static void time_out(struct call *c, bool in_share, bool is_up);
+static void time_out(struct call *c, bool is_up);
 static void give_up(struct call *c, const struct err *why);
 static bool has_share(const struct lane *l, const struct call *c);
 static size_t count_of(const struct call *first, uint64_t holder);
@@ -473,6 +474,7 @@ static void queue(struct call *c)
         return;
     }
     c->queued_boot_us = server_boot_us(c->api->server);
+    c->was_passed = false;
     c->next = NULL;
     *l->last = c;
     l->last = &c->next;
@@ -502,10 +504,11 @@ static void lane_turn(struct lane *l, int64_t now_us)
         if (!c->tie.req) /* nobody waits for it, and nothing is done yet */
             call_end(lane_take(l, at));
         else if (now_us - c->queued_boot_us > QUEUE_WAIT_MS * INT64_C(1000))
-            time_out(lane_take(l, at), has_share(l, c), pg != NULL);
-        else if (!has_share(l, c))
+            time_out(lane_take(l, at), pg != NULL);
+        else if (!has_share(l, c)) {
+            c->was_passed = true;
             at = &c->next;
-        else if (pg && pg_waiting(pg) == 0) {
+        } else if (pg && pg_waiting(pg) == 0) {
             begin_statement(lane_take(l, at), pg);
             pg = links_pg_least(l->links);
         } else {
@@ -525,7 +528,7 @@ static struct call *lane_take(struct lane *l, struct call **at)
     return c;
 }
 
-static void time_out(struct call *c, bool in_share, bool is_up)
+static void time_out(struct call *c, bool is_up)
 {
     const struct err busy = {.code = BUSY, .cause = "overload", .text = "no connection was free in time"};
     const struct err crowd = {
@@ -533,7 +536,7 @@ static void time_out(struct call *c, bool in_share, bool is_up)
     const struct err down = {
         .code = UNAVAILABLE, .cause = "store_unavailable", .text = "Postgres is not reachable"};
 
-    give_up(c, !is_up ? &down : in_share ? &busy : &crowd);
+    give_up(c, !is_up ? &down : c->was_passed ? &crowd : &busy);
 }
 
 /* It has waited long enough, or failed; an export under way stands in line again. */
