@@ -511,13 +511,14 @@ struct reply world_post(struct world *w, const char *platform, const char *sourc
     return world_http(w, "POST", url, world_sign(w, platform, source, span_of(body)), span_of(body));
 }
 
-void world_deliver(struct world *w, const char *platform, const char *source, const char *body)
+struct reply world_deliver(struct world *w, const char *platform, const char *source, const char *body)
 {
     struct reply r;
 
     world_until(START_S, (r = world_post(w, platform, source, body)).status != 503);
     if (r.status != 200)
         fail_msg("%s: %ld %s", platform, r.status, r.body);
+    return r;
 }
 
 struct reply world_api(struct world *w, const char *method, const char *path, const char *json)

@@ -66,8 +66,8 @@ const char *reply_header(struct world *w, const struct reply *r, const char *nam
 /* A webhook signed now with the platform's secret. source: NULL for the plain route. */
 struct reply world_post(struct world *w, const char *platform, const char *source, const char *body);
 /* The same as a platform does it, again after each 503 until it is stored: a machine that is slow enough has no commit in time.
- * Fails the test if it is not stored. */
-void world_deliver(struct world *w, const char *platform, const char *source, const char *body);
+ * Fails the test if it is not stored. What came after 503 may have been stored after all: then it is a duplicate. */
+struct reply world_deliver(struct world *w, const char *platform, const char *source, const char *body);
 /* The admin API; json NULL: no body. */
 struct reply world_api(struct world *w, const char *method, const char *path, const char *json);
 /* Anything: url in full; headers "name: value", NULL ends the list, NULL for none; body NULL: none. */
