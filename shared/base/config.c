@@ -4,6 +4,7 @@
 #include "base/doc.h"
 #include "base/file.h"
 #include "base/form.h"
+#include "base/near.h"
 #include "base/number.h"
 
 #include <unistd.h>
@@ -171,6 +172,8 @@ static enum status take_timeouts(struct settings *s, const struct form *form, st
 static enum status take_breakers(struct settings *s, const struct form *form, struct err *err);
 static enum status take_breaker(struct settings *s, const struct form *form, size_t index, struct err *err);
 static enum status take_environment(struct settings *s, char *const *environment, struct err *err);
+static enum status check_spelling(char *const *environment, struct err *err);
+static size_t edits_to_nearest(struct span name, struct arena *arena, struct span *ret);
 static const char *variable_of(const char *key, struct arena *arena);
 static enum status take_secret_file(struct settings *s, size_t option, const char *variable, const char *path,
                                     struct err *err);
@@ -598,7 +601,44 @@ static enum status take_environment(struct settings *s, char *const *environment
         if (path && take_secret_file(s, i, file_name, path, err))
             return err_in(err, "%s", file_name);
     }
-    return OK;
+    return check_spelling(environment, err);
+}
+
+/* A setting that nobody reads would be missed at the worst moment. Names that are far from all of ours may mean something to
+ * others: Kubernetes adds SETTLE_SERVICE_HOST where a Service is called settle. */
+static enum status check_spelling(char *const *environment, struct err *err)
+{
+    enum { FEW_EDITS = 3 };
+    struct arena *arena = arena_open(16384);
+    enum status status = OK;
+
+    for (; *environment && status == OK; environment++) {
+        struct span name = {*environment, strcspn(*environment, "=")}, meant = SPAN_NONE;
+        size_t edits = span_starts(name, SPAN("SETTLE_")) ? edits_to_nearest(name, arena, &meant) : 0;
+        if (edits > 0 && edits <= FEW_EDITS)
+            status = err_set(err, INVALID, "%.*s: there is no such setting; %.*s is meant?", SPAN_ARG(name),
+                             SPAN_ARG(meant));
+    }
+    arena_close(arena);
+    return status;
+}
+
+static size_t edits_to_nearest(struct span name, struct arena *arena, struct span *ret)
+{
+    size_t least = SIZE_MAX;
+
+    for (size_t i = 0; i < countof(options); i++) {
+        const char *variable = variable_of(options[i].key, arena);
+        const struct span known[] = {span_of(variable), span_of(arena_print(arena, "%s_FILE", variable))};
+        for (size_t k = 0; k < (is_secret(&options[i]) ? 2 : 1); k++) {
+            size_t edits = near_edits(name, known[k]);
+            if (edits < least) {
+                least = edits;
+                *ret = known[k];
+            }
+        }
+    }
+    return least;
 }
 
 /* "ingest.batch_rows" is SETTLE_INGEST_BATCH_ROWS. */

@@ -343,6 +343,44 @@ static void test_a_wrong_file_is_told_where_and_what_would_be_right(void **state
     }
 }
 
+static void test_a_misspelt_variable_is_named_and_what_others_mean_is_left(void **state)
+{
+    static const struct {
+        const char *variable, *meant;
+    } misspelt[] = {
+        {"SETTLE_INGEST_COMMIT_TIMEOUT",    "SETTLE_INGEST_COMMIT_TIMEOUT_MS"},
+        {"SETTLE_INGEST_COMIT_TIMEOUT_MS",  "SETTLE_INGEST_COMMIT_TIMEOUT_MS"},
+        {"SETTLE_INGEST_COMMIT_TIMEOUT_SM", "SETTLE_INGEST_COMMIT_TIMEOUT_MS"},
+        {"SETTLE_DATABASE_URL_FLE",         "SETTLE_DATABASE_URL_FILE"       },
+        {"SETTLE_SPOOL_FOLDERS",            "SETTLE_SPOOL_FOLDER"            },
+        {"SETTLE_REDISURL",                 "SETTLE_REDIS_URL"               },
+    };
+    /* Of Kubernetes, beside a Service that is called settle or settle-admin; of ops/run; of a shell. */
+    char *others[] = {(char[]){"SETTLE_SERVICE_HOST=10.0.0.1"},
+                      (char[]){"SETTLE_PORT_9090_TCP=tcp://10.0.0.1:9090"},
+                      (char[]){"SETTLE_ADMIN_SERVICE_PORT=9090"},
+                      (char[]){"SETTLE_INGEST_URL=http://h"},
+                      (char[]){"SETTLE_ADMIN_URL=http://h"},
+                      (char[]){"SETTLE_MONITOR_URL=http://h"},
+                      (char[]){"SETTLE_CONFIG="},
+                      (char[]){"SETTLE_="},
+                      (char[]){"SETTLEINGEST_WORKERS=1"},
+                      NULL};
+    struct err err;
+
+    (void)state;
+    for (size_t i = 0; i < countof(misspelt); i++) {
+        char variable[100], wanted[200], *environment[] = {variable, NULL};
+        snprintf(variable, sizeof(variable), "%s=1", misspelt[i].variable);
+        snprintf(wanted, sizeof(wanted), "%s: there is no such setting; %s is meant?", misspelt[i].variable,
+                 misspelt[i].meant);
+        assert_null(config_open(NULL, environment, NULL, 0, &err));
+        assert_int_equal(err.code, INVALID);
+        assert_string_equal(err.text, wanted);
+    }
+    config_close(must_open(NULL, others, NULL, 0));
+}
+
 static void test_a_wrong_variable_or_flag_is_named(void **state)
 {
     char *environment[] = {(char[]){"SETTLE_INGEST_WORKERS=many"}, NULL};
@@ -622,6 +660,7 @@ int main(void)
         cmocka_unit_test(test_flag_goes_before_environment_before_file),
         cmocka_unit_test(test_a_url_may_come_from_a_file),
         cmocka_unit_test(test_a_wrong_file_is_told_where_and_what_would_be_right),
+        cmocka_unit_test(test_a_misspelt_variable_is_named_and_what_others_mean_is_left),
         cmocka_unit_test(test_a_wrong_variable_or_flag_is_named),
         cmocka_unit_test(test_no_password_is_printed),
         cmocka_unit_test(test_sections_are_shown_as_json),
