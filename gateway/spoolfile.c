@@ -135,6 +135,12 @@ enum status spoolfile_check_folder(const char *folder, bool unsafe_ok, int64_t *
 
     if (strlen(folder) >= sizeof(((struct spoolfile *)0)->folder))
         return err_set(err, INVALID, "spool.folder: too long");
+    if (folder[0] != '/')
+        return err_set(err, INVALID,
+                       "spool.folder \"%s\": want a path from / on: begun elsewhere, the gateway would take "
+                       "another folder "
+                       "and leave what lies in this one",
+                       folder);
     if (stat(folder, &is) != 0)
         return err_set(err, INVALID, "spool.folder \"%s\": %s", folder, strerror(errno));
     if (!S_ISDIR(is.st_mode) || access(folder, W_OK | X_OK) != 0)

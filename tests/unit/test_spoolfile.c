@@ -609,6 +609,8 @@ static void test_a_folder_is_tried_out(void **state)
     (void)state;
     assert_int_equal(spoolfile_check_folder(folder, true, &sync_us, &err), OK);
     assert_true(sync_us < 10 * SECOND_US);
+    assert_int_equal(spoolfile_check_folder(".", true, &sync_us, &err), INVALID);
+    assert_non_null(strstr(err.text, "want a path from / on"));
     link_error = EPERM; /* as vfat says it */
     assert_int_equal(spoolfile_check_folder(folder, true, &sync_us, &err), INVALID);
     assert_non_null(strstr(err.text, "no hard links"));
