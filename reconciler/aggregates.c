@@ -4,6 +4,8 @@
 #include "command.h"
 #include "crew.h"
 #include "day.h"
+#include "ending.h"
+#include "json.h"
 #include "progress.h"
 
 #include "base/log.h"
@@ -629,16 +631,14 @@ static void end_run(struct job *j, const struct err *err)
 
 static const char *outcome_of(const struct job *j, const struct err *err)
 {
-    if (err->code && err->cause &&
-        (strcmp(err->cause, "lock_held") == 0 || strcmp(err->cause, "fence_lost") == 0))
-        return err->cause;
-    if (session_stopping())
-        return "interrupted";
-    if (err->code || has_failed(j))
+    const char *outcome = ending_outcome(&j->session, err);
+    bool at_end = err->code == OK && !session_stopping();
+
+    if (at_end && has_failed(j))
         return "failed";
-    if (j->options->common.dry_run)
-        return "dry_run";
-    return j->options->verb == VERIFY && j->nunverified > 0 ? "drift" : "done";
+    return at_end && !j->options->common.dry_run && j->options->verb == VERIFY && j->nunverified > 0
+               ? "drift"
+               : outcome;
 }
 
 static bool has_failed(const struct job *j)
@@ -651,28 +651,22 @@ static enum status write_end(void *ctx, size_t rows, struct err *err)
     struct job *j = ctx;
     struct session *s = &j->session;
     bool done = strcmp(j->outcome, "done") == 0 || strcmp(j->outcome, "drift") == 0;
-    json_t *all = report_json(j);
-    char *text = json_dumps(all, JSON_COMPACT);
-    enum status status;
-    struct pg_args args;
+    const struct ending end = {
+        .outcome = j->outcome,
+        .success = done,
+        .nread = j->nread,
+        .report = json_line(report_json(j), s->arena),
+        .error_code = done                  ? NULL
+                      : session_stopping()  ? "signal"
+                      : has_failed(j)       ? "days"
+                      : j->why->sqlstate[0] ? j->why->sqlstate
+                                            : "error",
+        .message = reason_of(j),
+    };
 
     (void)rows;
-    pg_args_init(&args, s->arena);
-    pg_arg_uuid(&args, &s->options->run_id);
-    pg_arg_text(&args, done ? SPAN("success") : SPAN("failed"));
-    pg_arg_text(&args, span_of(j->outcome));
-    pg_arg_int(&args, j->nread);
-    pg_arg_json(&args, span_of(text));
-    pg_arg_text(&args, done                  ? SPAN_NONE
-                       : session_stopping()  ? SPAN("signal")
-                       : has_failed(j)       ? SPAN("days")
-                       : j->why->sqlstate[0] ? span_of(j->why->sqlstate)
-                                             : SPAN("error"));
-    pg_arg_text(&args, reason_of(j));
-    status = pg_run(s->pg, SQL_RUN_FINISH, &args, WAIT_MS, NULL, err);
-    free(text);
-    json_decref(all);
-    return status ? status : write_event(j, done ? "job_completed" : "job_failed", err);
+    return ending_write(s, &end, err) ? err->code
+                                      : write_event(j, done ? "job_completed" : "job_failed", err);
 }
 
 static enum status write_event(struct job *j, const char *type, struct err *err)

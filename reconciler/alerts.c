@@ -87,7 +87,7 @@ static enum status work(struct round *r, struct err *err)
     json_t *told = json_array();
 
     json_object_set_new(r->report, "rules", told);
-    if (r->common.dry_run)
+    if (r->options->dry_run)
         json_object_set_new(r->report, "holds", json_array());
     for (size_t i = 0; i < countof(rules) && !session_stopping(); i++) {
         struct walk w = {.round = r, .rule = &rules[i]};
@@ -203,7 +203,7 @@ static void go_on(struct walk *w)
     w->holds += (int64_t)h->n;
     for (size_t i = 0; i < COUNTS; i++)
         w->counts[i] += h->counts[i];
-    if (w->round->common.dry_run)
+    if (w->round->options->dry_run)
         show(w);
     if (!h->is_last) {
         struct span last = pg_bytes(h->rows, pg_nrows(h->rows) - 1, 0);
@@ -240,7 +240,7 @@ static void print(const struct round *r)
     json_t *one;
     size_t i;
 
-    if (r->common.dry_run)
+    if (r->options->dry_run)
         puts("dry run: nothing was changed; this would be");
     json_array_foreach(json_object_get(r->report, "rules"), i, one) {
         const char *error = json_string_value(json_object_get(one, "error"));

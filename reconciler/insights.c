@@ -1,6 +1,8 @@
 /* insights: one round over the tenants' insights tasks, and a way to set one going again. */
 #include "batch.h"
 #include "command.h"
+#include "ending.h"
+#include "json.h"
 #include "tasks.h"
 
 #include "base/log.h"
@@ -34,7 +36,6 @@ static enum status check_task(struct job *j, struct err *err);
 static void run_round(struct job *j, struct err *err);
 static void show_due(struct job *j, struct err *err);
 static json_t *due_json(const struct pg_rows *rows, size_t at);
-static const char *outcome_of(const struct err *err);
 static void end_run(struct job *j, const struct err *err);
 static enum status write_end(void *ctx, size_t rows, struct err *err);
 static enum status write_run(struct job *j, struct err *err);
@@ -184,7 +185,7 @@ static void run_round(struct job *j, struct err *err)
     }
     if (session_begin(s, j->task_id ? arena_print(s->arena, "{\"task_id\":%" PRId64 "}", j->task_id) : "{}",
                       err)) {
-        j->outcome = outcome_of(err);
+        j->outcome = ending_outcome(s, err);
         return;
     }
     (void)!tasks_do(s, &scope, &j->done, err);
@@ -227,16 +228,6 @@ static json_t *due_json(const struct pg_rows *rows, size_t at)
     return task;
 }
 
-static const char *outcome_of(const struct err *err)
-{
-    if (err->code && err->cause &&
-        (strcmp(err->cause, "lock_held") == 0 || strcmp(err->cause, "fence_lost") == 0))
-        return err->cause;
-    if (err->code)
-        return "failed";
-    return session_stopping() ? "interrupted" : "done";
-}
-
 /* The row of the run and the cycle's event are one transaction: who was overtaken writes neither. */
 static void end_run(struct job *j, const struct err *err)
 {
@@ -244,7 +235,7 @@ static void end_run(struct job *j, const struct err *err)
     struct err end = {0};
     bool refused = false;
 
-    j->outcome = outcome_of(err);
+    j->outcome = ending_outcome(s, err);
     j->duration_ms = (session_now_us(s) - s->began_us) / 1000;
     s->batch_rows = 1;
     if (batch_do(s, write_end, j, &refused, &end) || refused)
@@ -265,23 +256,17 @@ static enum status write_run(struct job *j, struct err *err)
 {
     struct session *s = &j->session;
     bool done = strcmp(j->outcome, "done") == 0;
-    json_t *all = report_json(j);
-    char *text = json_dumps(all, JSON_COMPACT);
-    enum status status;
-    struct pg_args args;
+    const struct ending end = {
+        .outcome = j->outcome,
+        .success = done,
+        .nread = j->done.succeeded + j->done.failed + j->done.held,
+        .report = json_line(report_json(j), s->arena),
+        .error_code = done                 ? NULL
+                      : session_stopping() ? "signal"
+                                           : "error",
+    };
 
-    pg_args_init(&args, s->arena);
-    pg_arg_uuid(&args, &s->options->run_id);
-    pg_arg_text(&args, done ? SPAN("success") : SPAN("failed"));
-    pg_arg_text(&args, span_of(j->outcome));
-    pg_arg_int(&args, j->done.succeeded + j->done.failed + j->done.held);
-    pg_arg_json(&args, span_of(text));
-    pg_arg_text(&args, done ? SPAN_NONE : session_stopping() ? SPAN("signal") : SPAN("error"));
-    pg_arg_text(&args, SPAN_NONE);
-    status = pg_run(s->pg, SQL_RUN_FINISH, &args, WAIT_MS, NULL, err);
-    free(text);
-    json_decref(all);
-    return status;
+    return ending_write(s, &end, err);
 }
 
 static enum status write_cycle(struct job *j, struct err *err)

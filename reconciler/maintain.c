@@ -2,7 +2,9 @@
  * room, and has WebSub subscriptions renewed. */
 #include "batch.h"
 #include "command.h"
+#include "ending.h"
 #include "identities.h"
+#include "json.h"
 #include "retention.h"
 #include "session.h"
 
@@ -381,14 +383,9 @@ static void end_run(struct job *j, const struct err *err)
 
 static const char *outcome_of(const struct job *j, const struct err *err)
 {
-    if (err->code && err->cause &&
-        (strcmp(err->cause, "lock_held") == 0 || strcmp(err->cause, "fence_lost") == 0))
-        return err->cause;
-    if (session_stopping())
-        return "interrupted";
-    if (err->code || j->subscribe_code)
-        return "failed";
-    return j->options->common.dry_run ? "dry_run" : "done";
+    bool unsubscribed = err->code == OK && !session_stopping() && j->subscribe_code != EX_OK;
+
+    return unsubscribed ? "failed" : ending_outcome(&j->session, err);
 }
 
 static enum status write_end(void *ctx, size_t rows, struct err *err)
@@ -396,27 +393,19 @@ static enum status write_end(void *ctx, size_t rows, struct err *err)
     struct job *j = ctx;
     struct session *s = &j->session;
     bool done = strcmp(j->outcome, "done") == 0;
-    json_t *all = report_json(j);
-    char *text = json_dumps(all, JSON_COMPACT);
-    enum status status;
-    struct pg_args args;
+    const struct ending end = {
+        .outcome = j->outcome,
+        .success = done,
+        .nread = all_forgotten(j),
+        .report = json_line(report_json(j), s->arena),
+        .error_code = done                 ? NULL
+                      : j->store_failed    ? "error"
+                      : session_stopping() ? "signal"
+                                           : "subscribe",
+    };
 
     (void)rows;
-    pg_args_init(&args, s->arena);
-    pg_arg_uuid(&args, &s->options->run_id);
-    pg_arg_text(&args, done ? SPAN("success") : SPAN("failed"));
-    pg_arg_text(&args, span_of(j->outcome));
-    pg_arg_int(&args, all_forgotten(j));
-    pg_arg_json(&args, span_of(text));
-    pg_arg_text(&args, done                 ? SPAN_NONE
-                       : j->store_failed    ? SPAN("error")
-                       : session_stopping() ? SPAN("signal")
-                                            : SPAN("subscribe"));
-    pg_arg_text(&args, SPAN_NONE);
-    status = pg_run(s->pg, SQL_RUN_FINISH, &args, WAIT_MS, NULL, err);
-    free(text);
-    json_decref(all);
-    return status;
+    return ending_write(s, &end, err);
 }
 
 static int64_t all_forgotten(const struct job *j)

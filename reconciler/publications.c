@@ -1,6 +1,7 @@
 #include "ask.h"
 #include "batch.h"
 #include "command.h"
+#include "ending.h"
 #include "guard.h"
 #include "page.h"
 #include "report.h"
@@ -691,23 +692,20 @@ static void set_outcome(struct job *j, const struct err *err)
 static enum status write_end(void *ctx, size_t rows, struct err *err)
 {
     struct job *j = ctx;
-    struct session *s = &j->session;
     const struct report *r = &j->report;
-    bool done = strcmp(r->outcome, "done") == 0;
-    struct pg_args args;
+    const struct ending end = {
+        .outcome = r->outcome,
+        .success = strcmp(r->outcome, "done") == 0,
+        .nread = r->read,
+        .report = report_json(r, true, j->session.arena),
+        .error_code = r->stopped_by,
+        .message = r->message[0] ? span_of(r->message) : SPAN_NONE,
+    };
 
     (void)rows;
     if (raise_alerts(j, err))
         return err_in(err, "raising alerts");
-    pg_args_init(&args, s->arena);
-    pg_arg_uuid(&args, &s->options->run_id);
-    pg_arg_text(&args, done ? SPAN("success") : SPAN("failed"));
-    pg_arg_text(&args, span_of(r->outcome));
-    pg_arg_int(&args, r->read);
-    pg_arg_json(&args, report_json(r, true, s->arena));
-    pg_arg_text(&args, span_of(r->stopped_by));
-    pg_arg_text(&args, r->message[0] ? span_of(r->message) : SPAN_NONE);
-    return pg_run(s->pg, SQL_RUN_FINISH, &args, WAIT_MS, NULL, err);
+    return ending_write(&j->session, &end, err);
 }
 
 /* Of a type only the first that holds. */

@@ -3,7 +3,9 @@
  * publications job's lock and fence. */
 #include "batch.h"
 #include "command.h"
+#include "ending.h"
 #include "guard.h"
+#include "json.h"
 #include "page.h"
 #include "report.h"
 
@@ -321,8 +323,6 @@ static struct span scope_of(const struct job *j)
     struct span receipt = encoding_write(ENCODING_HEX, o->receipt, sizeof(o->receipt), j->arena);
     char from[TIME_TEXT_BYTES] = "", to[TIME_TEXT_BYTES] = "";
     json_t *scope;
-    char *text;
-    struct span copy;
 
     if (o->from_us != TIME_NONE)
         time_text(o->from_us, from, sizeof(from));
@@ -331,13 +331,7 @@ static struct span scope_of(const struct job *j)
     scope = json_pack("{ss? ss? ss? ss? sI ss? sb}", "from", *from ? from : NULL, "to", *to ? to : NULL,
                       "platform", o->platform.at, "source", o->source.at, "ids", (json_int_t)o->nids,
                       "receipt", o->by_receipt ? receipt.at : NULL, "force", (int)o->force);
-    text = json_dumps(scope, JSON_COMPACT);
-    if (!text)
-        abort();
-    copy = arena_copy(j->arena, span_of(text));
-    free(text);
-    json_decref(scope);
-    return copy;
+    return json_line(scope, j->arena);
 }
 
 static void read_words(struct job *j)
@@ -624,18 +618,17 @@ static enum status write_end(void *job, size_t rows, struct err *err)
 {
     struct job *j = job;
     const struct report *r = &j->report;
-    struct pg_args args;
+    const struct ending end = {
+        .outcome = r->outcome,
+        .success = strcmp(r->outcome, "done") == 0,
+        .nread = r->read,
+        .report = whole_report(j, true, j->session.arena),
+        .error_code = r->stopped_by,
+        .message = r->message[0] ? span_of(r->message) : SPAN_NONE,
+    };
 
     (void)rows;
-    pg_args_init(&args, j->session.arena);
-    pg_arg_uuid(&args, &j->session.options->run_id);
-    pg_arg_text(&args, strcmp(r->outcome, "done") == 0 ? SPAN("success") : SPAN("failed"));
-    pg_arg_text(&args, span_of(r->outcome));
-    pg_arg_int(&args, r->read);
-    pg_arg_json(&args, whole_report(j, true, j->session.arena));
-    pg_arg_text(&args, span_of(r->stopped_by));
-    pg_arg_text(&args, r->message[0] ? span_of(r->message) : SPAN_NONE);
-    return pg_run(j->session.pg, SQL_RUN_FINISH, &args, WAIT_MS, NULL, err);
+    return ending_write(&j->session, &end, err);
 }
 
 /* The report of publications, and the plan. */
@@ -643,17 +636,9 @@ static struct span whole_report(const struct job *j, bool ids, struct arena *are
 {
     struct span json = report_json(&j->report, ids, arena);
     json_t *all = json_loadb(json.at, json.len, 0, NULL);
-    char *text;
-    struct span copy;
 
     json_object_set_new(all, "plan", plan_json(&j->plan));
-    text = json_dumps(all, JSON_COMPACT);
-    if (!text)
-        abort(); /* out of memory: nothing else can fail here */
-    copy = arena_copy(arena, span_of(text));
-    free(text);
-    json_decref(all);
-    return copy;
+    return json_line(all, arena);
 }
 
 static json_t *plan_json(const struct plan *plan)

@@ -1,5 +1,7 @@
 #include "report.h"
 
+#include "json.h"
+
 #include "base/log.h"
 #include "base/now.h"
 
@@ -129,8 +131,6 @@ struct span report_json(const struct report *r, bool ids, struct arena *arena)
                              "marked_success", (json_int_t)r->all.success, "marked_failed",
                              (json_int_t)r->all.failed, "skipped", (json_int_t)r->all.skipped);
     json_t *rest;
-    char *text;
-    struct span copy;
 
     id_text(&r->run_id, run_id);
     if (ids) {
@@ -147,14 +147,7 @@ struct span report_json(const struct report *r, bool ids, struct arena *arena)
                      "changed_meanwhile", (json_int_t)r->changed, "left_out", (json_int_t)r->left_out,
                      "guard", guard_json(r), "message", r->message[0] ? r->message : NULL);
     json_object_update_new(root, rest);
-
-    text = json_dumps(root, JSON_COMPACT);
-    if (!text)
-        abort(); /* out of memory: nothing else can fail here */
-    copy = arena_copy(arena, span_of(text));
-    free(text);
-    json_decref(root);
-    return copy;
+    return json_line(root, arena);
 }
 
 static json_t *ids_json(const struct id_list *list)

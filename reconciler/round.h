@@ -12,7 +12,7 @@
 
 struct round {
     const struct round_kind *kind;
-    struct session_options common;
+    const struct session_options *options;
     struct session session;
     json_t *report; /* an object: the work adds to it */
     int64_t nread;  /* records_read of the row */
@@ -21,8 +21,9 @@ struct round {
 };
 
 struct round_kind {
-    const char *job; /* its lock, its fence and its rows */
-    const char *doc; /* of --help */
+    const char *job;      /* its lock, its fence and its rows */
+    const char *run_name; /* of its rows, if not the job's; NULL */
+    const char *doc;      /* of --help */
     /* Under the lock; of a dry run without one, on a connection that cannot write. To look at session_stopping between batches. */
     enum status (*work)(struct round *r, struct err *err);
     void (*print)(const struct round *r); /* the report, for people */
@@ -30,6 +31,9 @@ struct round_kind {
 
 /* The command: returns its exit code. */
 int round_run(const struct round_kind *kind, int argc, char **argv);
+
+/* The same with options that were read already. */
+int round_do(const struct round_kind *kind, const struct session_options *options);
 
 /* One batch of at most so many rows. What the store refuses, down to a single row, is an error here: REJECTED or UNAVAILABLE,
  * with its sqlstate. BUSY "fence_lost": end the run. */

@@ -426,7 +426,7 @@ static void test_a_policy_that_hides_older_rows_is_told_of(void **state)
     world_sql(w, "alter policy programs on settle.task_execution_logs to settle_reconciler, settle_operator, "
                  "settle_maintain, settle_readonly, postgres");
     assert_int_equal(o.status, 70);
-    assert_non_null(strstr(o.err, "identities_failed"));
+    assert_non_null(strstr(o.err, "run_failed"));
 }
 
 int main(void)
