@@ -20,7 +20,8 @@ enum {
 struct work {
     struct session *session;
     struct lock lock;
-    char date[DAY_TEXT_BYTES];
+    int64_t day;
+    char date[DAY_TEXT_BYTES]; /* the same */
     bool partial, verified;
     unsigned attempt;
     int64_t began_us;
@@ -144,6 +145,7 @@ static void begin_work(struct work *w, struct session *s, const struct day_task 
                        struct day_result *result)
 {
     *w = (struct work){.session = s,
+                       .day = task->day,
                        .partial = task->partial,
                        .attempt = task->attempts + 1,
                        .chunk = chunk,
@@ -204,7 +206,7 @@ static enum status make(struct work *w, struct err *err)
     struct pg_args args;
 
     pg_args_init(&args, s->arena);
-    pg_arg_text(&args, span_of(w->date));
+    pg_arg_date(&args, w->day);
     pg_arg_bool(&args, w->partial);
     pg_arg_uuid(&args, &s->options->run_id);
     if (pg_command(s->pg, COUNT_TIMEOUT, WAIT_MS, err) ||
@@ -303,7 +305,7 @@ static enum status compare(struct work *w, struct err *err)
     pg_rows_free(w->drifts);
     w->drifts = NULL;
     pg_args_init(&args, s->arena);
-    pg_arg_text(&args, span_of(w->date));
+    pg_arg_date(&args, w->day);
     pg_arg_int(&args, (int64_t)w->chunk);
     pg_arg_text(&args, w->after_user ? span_of(w->after_user) : SPAN_NONE);
     pg_arg_text(&args, w->after_platform ? span_of(w->after_platform) : SPAN_NONE);

@@ -56,6 +56,14 @@ void pg_arg_time(struct pg_args *args, int64_t wall_us)
     put(args, wall_us == TIME_NONE ? NULL : value, sizeof(wall_us));
 }
 
+void pg_arg_date(struct pg_args *args, int64_t day)
+{
+    char *value = arena_alloc(args->arena, sizeof(int32_t));
+
+    write32(value, (uint32_t)(int32_t)(day - PG_EPOCH_US / (86400 * SECOND_US)));
+    put(args, value, sizeof(int32_t));
+}
+
 void pg_arg_uuid(struct pg_args *args, const struct id *id)
 {
     put_span(args, id ? (struct span){(const char *)id->bytes, sizeof(id->bytes)} : SPAN_NONE);

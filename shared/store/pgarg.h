@@ -31,6 +31,7 @@ void pg_arg_bytes(struct pg_args *args, struct span bytes);
 void pg_arg_int(struct pg_args *args, int64_t number); /* int8 */
 void pg_arg_bool(struct pg_args *args, bool truth);
 void pg_arg_time(struct pg_args *args, int64_t wall_us);
+void pg_arg_date(struct pg_args *args, int64_t day); /* days since 1970 */
 void pg_arg_uuid(struct pg_args *args, const struct id *id);
 void pg_arg_json(struct pg_args *args, struct span text); /* jsonb */
 

@@ -89,7 +89,7 @@ select results_eq('execute due(null)',
                     select pg_temp.ago(n), case n when 3 then 'retry' else 'recheck' end, case n when 3 then 1 else 0 end
                     from generate_series(7, 1, -1) as n$$,
                   'but new data begins them anew');
-execute day(pg_temp.ago(31), false, gen_random_uuid());
+execute day(pg_temp.ago(31)::date, false, gen_random_uuid());
 select results_eq(format('select attempts, verification_status collate "default", failed_at from settle.aggregate_days where date = %L', pg_temp.ago(31)),
                   $$values (0::smallint, 'pending', null::timestamptz)$$, 'what was made forgets its failures');
 execute flag(pg_temp.ago(31), '{}', '{}', '{}', null, null, null, null, 0);

@@ -69,6 +69,18 @@ static void test_times_count_from_2000(void **state)
     assert_bytes(3, "\x80\0\0\0\0\0\0\0");               /* -infinity, no overflow */
 }
 
+static void test_dates_count_from_2000(void **state)
+{
+    (void)state;
+    pg_arg_date(&args, 10957);
+    pg_arg_date(&args, 0);
+    pg_arg_date(&args, 20779);
+
+    assert_bytes(0, "\0\0\0\0");
+    assert_bytes(1, "\xff\xff\xd5\x33");
+    assert_bytes(2, "\0\0\x26\x5e"); /* 2026-11-22 */
+}
+
 static void test_what_is_absent_is_null(void **state)
 {
     (void)state;
@@ -134,6 +146,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_scalars, begin, end),
         cmocka_unit_test_setup_teardown(test_times_count_from_2000, begin, end),
+        cmocka_unit_test_setup_teardown(test_dates_count_from_2000, begin, end),
         cmocka_unit_test_setup_teardown(test_what_is_absent_is_null, begin, end),
         cmocka_unit_test_setup_teardown(test_arrays, begin, end),
     };
