@@ -120,6 +120,9 @@ struct outcome world_reconcile(struct world *w, ...) __attribute__((sentinel));
 int64_t world_deadline(double seconds);
 void world_look_again(int64_t until, const char *condition);
 
+/* Waits until it is past, in UTC, if it is near: for the setup of tests that say "today" more than once. */
+void world_avoid_midnight(void);
+
 /* Whether times may be judged: on a machine that does nothing else (ops/test --long), and not under a sanitizer. On any other
  * they say how fast that is; they are printed only. */
 bool world_times_count(void);
