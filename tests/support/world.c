@@ -726,6 +726,13 @@ struct outcome world_wait(struct world *w, struct process p)
     return end;
 }
 
+bool world_ended(struct process p)
+{
+    siginfo_t end = {0};
+
+    return waitid(P_PID, (id_t)p.pid, &end, WEXITED | WNOHANG | WNOWAIT) == 0 && end.si_pid == p.pid;
+}
+
 bool world_said(struct world *w, struct process p, const char *text)
 {
     return strstr(read_file(w, nth_file(w, "err", p.nth)), text) != NULL;

@@ -108,6 +108,7 @@ struct outcome {
 /* Any program: by name if it is ours or on the PATH. NULL ends the arguments. */
 struct process world_spawn(struct world *w, const char *program, ...) __attribute__((sentinel));
 struct outcome world_wait(struct world *w, struct process p);
+bool world_ended(struct process p); /* by itself; its outcome is still to be taken by world_wait */
 bool world_said(struct world *w, struct process p, const char *text); /* on stderr, so far */
 /* settle-reconciler publications --json with these arguments, NULL ends them. */
 struct outcome world_reconcile(struct world *w, ...) __attribute__((sentinel));
