@@ -321,7 +321,7 @@ static void test_a_store_that_is_away_starves_nobody(void **state)
     struct world *w = *state;
 
     listen_as_manager(w);
-    setenv("WATCHDOG_USEC", "400000", 1);
+    setenv("WATCHDOG_USEC", "4000000", 1); /* while Postgres is being killed nobody hears */
     world_gateway(w, NULL);
     world_kill(w, POSTGRES);
     world_until(20, strstr(hear(), "STATUS=0 of 1 ingest workers can store\n"));
