@@ -40,7 +40,7 @@ struct parent {
     struct settings *settings;
     int64_t kill_at_us; /* boot time; 0: not ending */
     int exit_code;
-    /* What the service manager was told. */
+    /* What the service manager was told, and has heard: the rest is said again at the next turn. */
     bool told_ready, told_stuck;
     int64_t feed_us; /* boot time: the watchdog, next */
     char told_status[STATUS_BYTES];
@@ -186,10 +186,8 @@ static void tell_manager(struct parent *p)
 {
     if (!notify_is_open())
         return;
-    if (!p->told_ready && p->kill_at_us == 0 && all_turn(p)) {
-        p->told_ready = true;
-        notify_send("READY=1");
-    }
+    if (!p->told_ready && p->kill_at_us == 0 && all_turn(p))
+        p->told_ready = notify_send("READY=1");
     if (now_boot_us() >= p->feed_us)
         feed(p);
     if (p->kill_at_us == 0)
@@ -244,8 +242,8 @@ static void tell_status(struct parent *p)
     snprintf(status, sizeof(status), "%zu of %zu ingest workers can store", able, n);
     if (strcmp(status, p->told_status) == 0)
         return;
-    notify_send("STATUS=%s", status);
-    snprintf(p->told_status, sizeof(p->told_status), "%s", status);
+    if (notify_send("STATUS=%s", status))
+        snprintf(p->told_status, sizeof(p->told_status), "%s", status);
 }
 
 /* 0: none came before something was due. */
@@ -315,7 +313,7 @@ static void on_hup(struct parent *p)
         notify_send("RELOADING=1\nMONOTONIC_USEC=%" PRId64, monotonic_us());
     fresh = reload_read(p->settings);
     if (p->told_ready)
-        notify_send("READY=1");
+        p->told_ready = notify_send("READY=1");
     if (!fresh)
         return;
     platforms_close(p->settings->platforms);

@@ -18,6 +18,7 @@ static int64_t watchdog_us;
 
 static int connect_to(const char *name);
 static int64_t read_watchdog(void);
+static bool is_for_now(int failure);
 
 enum status notify_open(struct err *err)
 {
@@ -91,18 +92,23 @@ int64_t notify_watchdog_us(void)
     return manager >= 0 && watchdog_us > 0 ? watchdog_us : 0;
 }
 
-void notify_send(const char *format, ...)
+bool notify_send(const char *format, ...)
 {
     char message[MESSAGE_BYTES];
     va_list args;
     int len;
 
     if (manager < 0)
-        return;
+        return true;
     va_start(args, format);
     len = vsnprintf(message, sizeof(message), format, args);
     va_end(args);
-    if (len > 0) /* what gets lost the manager misses, and acts on */
-        (void)send(manager, message, (size_t)len < sizeof(message) ? (size_t)len : sizeof(message) - 1,
-                   MSG_NOSIGNAL);
+    if (len >= MESSAGE_BYTES)
+        len = MESSAGE_BYTES - 1;
+    return len <= 0 || send(manager, message, (size_t)len, MSG_NOSIGNAL) >= 0 || !is_for_now(errno);
+}
+
+static bool is_for_now(int failure)
+{
+    return failure == EAGAIN || failure == ENOBUFS || failure == EINTR;
 }

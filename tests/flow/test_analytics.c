@@ -12,6 +12,7 @@
 enum {
     PAGE_ROWS = 1000,
     EXPORT_ROWS = 12000,
+    CUT_ROWS = 48000, /* what fits into the buffers on the way is little of them */
     EXPORT_ROWS_LONG = 1000000,
     GROWTH_KIB_MAX = 4096,
     CURL_PARTIAL = 18,
@@ -30,6 +31,7 @@ static int up(void **state)
 
 static int reset(void **state)
 {
+    world_avoid_midnight();
     world_reset(*state);
     return 0;
 }
@@ -241,6 +243,13 @@ static char *many(struct world *w, const char *from, int n, size_t room_each)
     return records;
 }
 
+/* 600 KiB. Who is still sending when the connection is closed on him may not see the answer. */
+static void assert_refused_unread(const struct reply *r)
+{
+    if (r->status != 413 && r->status != 0)
+        fail_msg("not 413: %ld %s", r->status, r->body);
+}
+
 static void test_a_call_has_a_thousand_records_and_half_a_megabyte(void **state)
 {
     struct world *w = *state;
@@ -260,11 +269,11 @@ static void test_a_call_has_a_thousand_records_and_half_a_megabyte(void **state)
     r = post_costs(w, "anna", records);
     assert_counts(&r, 1000, 1000);
     free(records);
-    records = many(w, "d", 1000, 500); /* 600 KiB: refused before it is read */
+    records = many(w, "d", 1000, 500);
     r = post_costs(w, "anna", records);
-    assert_int_equal(r.status, 413);
+    assert_refused_unread(&r);
     r = world_api(w, "POST", "/publishing/logs", records);
-    assert_int_equal(r.status, 413);
+    assert_refused_unread(&r);
     records[100000] = '\0';
     r = world_api(w, "POST", "/publishing/logs", records); /* which other routes do not take */
     assert_refused(&r, 413, "too_large", NULL);
@@ -272,34 +281,50 @@ static void test_a_call_has_a_thousand_records_and_half_a_megabyte(void **state)
     assert_int_equal(world_count(w, "select count(*) from settle.cost_records"), 2000);
 }
 
-/* One who is just storing the same: the statement cannot see it, and asks again. */
+/* As post_costs, in a program of its own. */
+static struct process start_costs(struct world *w, const char *user, const char *records)
+{
+    char url[100], body[1000];
+
+    snprintf(url, sizeof(url), "%s/analytics/costs", w->admin_url);
+    assert_in_range(snprintf(body, sizeof(body), "{\"user_id_str\":\"%s\",\"records\":[%s]}", user, records),
+                    1, sizeof(body) - 1);
+    return world_spawn(w, "curl", "-sS", "--noproxy", "*", "-Hcontent-type: application/json", "-d", body,
+                       "-w", "%{stderr}%{http_code}", url, NULL);
+}
+
+static struct reply end_costs(struct world *w, struct process caller)
+{
+    struct outcome o = world_wait(w, caller);
+
+    return (struct reply){.status = strtol(o.err, NULL, 10), .body = o.out, .headers = "", .json = o.json};
+}
+
+/* One who is just storing the same, here: the statement cannot see it, waits for its end, and asks again. */
 static void test_of_two_calls_at_once_each_cost_is_stored_once(void **state)
 {
     struct world *w = *state;
-    char url[256], script[700];
-    struct process writer;
+    struct process caller;
+    const char *two;
     struct reply r;
 
-    snprintf(url, sizeof(url), "%s&user=postgres", w->database_url);
     for (int same = 1; same >= 0; same--) {
         world_reset(w);
-        snprintf(
-            script, sizeof(script),
-            "set timezone = 'UTC'; begin; insert into settle.cost_records (user_id_str, cost, timestamp, "
-            "idempotency_key) values ('anna', %d, '%sT23:59:59.999999Z', 'a'); select pg_sleep(0.5); commit",
-            same ? 1 : 2, day(w, 1));
-        writer = world_spawn(w, "psql", "-q", "-v", "ON_ERROR_STOP=1", url, "-c", script, NULL);
-        world_until(
-            10, world_count(w, "select count(*) from pg_stat_activity where query like '%%pg_sleep(0.5)%%'"
-                               " and pid <> pg_backend_pid() and wait_event = 'PgSleep'") == 1);
-        r = post_costs(
-            w, "anna",
-            world_sql(w, "select '%s,%s'", record(w, "b", "1", 1, ""), record(w, "a", "1", 1, "")));
+        two = world_sql(w, "select '%s,%s'", record(w, "b", "1", 1, ""), record(w, "a", "1", 1, ""));
+        world_sql(w,
+                  "begin; insert into settle.cost_records (user_id_str, cost, timestamp, idempotency_key)"
+                  " values ('anna', %d, '%sT23:59:59.999999Z', 'a')",
+                  same ? 1 : 2, day(w, 1));
+        caller = start_costs(w, "anna", two);
+        world_until(10,
+                    world_count(w, "select pg_stat_clear_snapshot(); select count(*) from pg_stat_activity"
+                                   " where usename = 'settle_api' and wait_event_type = 'Lock'") == 1);
+        world_sql(w, "commit");
+        r = end_costs(w, caller);
         if (same)
             assert_counts(&r, 2, 1);
         else
             assert_refused(&r, 409, "cost_conflict", "records[1].idempotency_key");
-        assert_int_equal(world_wait(w, writer).status, 0);
         assert_int_equal(world_count(w, "select count(*) from settle.cost_records"), same ? 2 : 1);
     }
 }
@@ -759,8 +784,8 @@ static void test_an_export_that_cannot_go_on_has_no_end(void **state)
     struct process reader;
     struct outcome o;
 
-    add_aggregates(w, EXPORT_ROWS);
-    reader = read_slowly(w, "8M", "--http1.1");
+    add_aggregates(w, CUT_ROWS);
+    reader = read_slowly(w, "30M", "--http1.1");
     for (int i = 0; i < 3; i++)
         world_sql(
             w,
@@ -769,7 +794,7 @@ static void test_an_export_that_cannot_go_on_has_no_end(void **state)
     o = world_wait(w, reader);
     if (o.status != 0)
         fail_msg("%d: %s", o.status, o.err);
-    assert_int_equal(count_lines(o.out), EXPORT_ROWS);
+    assert_int_equal(count_lines(o.out), CUT_ROWS);
     for (size_t i = 0; i < countof(versions); i++) {
         reader = read_slowly(w, "2M", versions[i]);
         world_sql(w, "revoke select on settle.daily_aggregates from settle_operator");

@@ -3,6 +3,7 @@
 
 #include "asking.h"
 #include "base/log.h"
+#include "base/now.h"
 #include "breakers.h"
 #include "session.h"
 
@@ -11,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { RUNNERS = 8, TAKES = 25 };
+enum { RUNNERS = 8, TAKES = 25, PATIENCE_S = 60 };
 
 static struct config *config;
 
@@ -47,8 +48,9 @@ static struct pg *connect_to(const struct world *w)
     const struct pg_config c = {.url = w->database_url,
                                 .user = "settle_reconciler",
                                 .application = "test_breakers",
-                                .connect_timeout_s = 5,
+                                .connect_timeout_s = PATIENCE_S,
                                 .statement_timeout_ms = 5000,
+                                .lazy = true,
                                 .unsafe_ok = true};
     struct err err = {0};
     struct pg *pg = pg_connect(&c, &err);
@@ -58,12 +60,38 @@ static struct pg *connect_to(const struct world *w)
     return pg;
 }
 
+/* Both: again while Postgres or the other runners leave no time for it, in which nothing was changed. */
+
+static enum status take_in_the_end(const struct breakers *b, const char *platform, enum missing *ret_why,
+                                   struct breaker_pass *ret_pass, struct err *err)
+{
+    int64_t until = world_deadline(PATIENCE_S);
+    enum status status;
+
+    do
+        status = breakers_take(b, span_of(platform), ret_why, ret_pass, err);
+    while (status == UNAVAILABLE && now_boot_us() < until);
+    return status;
+}
+
+static enum status note_in_the_end(const struct breakers *b, const char *platform, struct breaker_pass pass,
+                                   enum breaker_word word, enum breaker_state *ret_state, struct err *err)
+{
+    int64_t until = world_deadline(PATIENCE_S);
+    enum status status;
+
+    do
+        status = breakers_note(b, span_of(platform), &pass, word, ret_state, err);
+    while (status == UNAVAILABLE && now_boot_us() < until);
+    return status;
+}
+
 static enum missing take(const struct breakers *b, const char *platform, struct breaker_pass *ret_pass)
 {
     enum missing why;
     struct err err = {0};
 
-    if (breakers_take(b, span_of(platform), &why, ret_pass, &err))
+    if (take_in_the_end(b, platform, &why, ret_pass, &err))
         fail_msg("%s", err.text);
     return why;
 }
@@ -74,7 +102,7 @@ static enum breaker_state note(const struct breakers *b, const char *platform, s
     enum breaker_state state;
     struct err err = {0};
 
-    if (breakers_note(b, span_of(platform), &pass, word, &state, &err))
+    if (note_in_the_end(b, platform, pass, word, &state, &err))
         fail_msg("%s", err.text);
     return state;
 }
@@ -133,40 +161,51 @@ static void test_it_goes_round(void **state)
 }
 
 struct runner {
-    const struct world *world;
+    struct pg *pg;
     pthread_t thread;
     unsigned taken;
     int64_t era;
     bool notes; /* failures, besides */
+    enum status status;
+    struct err err;
 };
 
+/* What fails is told by who waits for it: a thread of its own cannot end the test. */
 static void *run(void *ctx)
 {
     struct runner *r = ctx;
-    struct breakers b = {connect_to(r->world), config};
+    struct breakers b = {r->pg, config};
 
-    for (unsigned i = 0; i < TAKES; i++) {
+    for (unsigned i = 0; i < TAKES && r->status == OK; i++) {
         struct breaker_pass pass = {0, TIME_NONE};
+        enum breaker_state state;
+        enum missing why;
         if (r->notes) {
-            note(&b, "x", pass, BREAKER_FAILURE);
-        } else if (take(&b, "x", &pass) == MISSING_NONE) {
+            r->status = note_in_the_end(&b, "x", pass, BREAKER_FAILURE, &state, &r->err);
+            continue;
+        }
+        r->status = take_in_the_end(&b, "x", &why, &pass, &r->err);
+        if (r->status == OK && why == MISSING_NONE) {
             r->taken++;
             r->era = pass.era;
         }
     }
-    pg_close(b.pg);
     return NULL;
 }
 
 static void run_all(struct world *w, struct runner runners[RUNNERS], bool notes)
 {
-    memset(runners, 0, RUNNERS * sizeof(*runners));
-    for (size_t i = 0; i < RUNNERS; i++) {
-        runners[i] = (struct runner){.world = w, .notes = notes};
+    for (size_t i = 0; i < RUNNERS; i++)
+        runners[i] = (struct runner){.pg = connect_to(w), .notes = notes};
+    for (size_t i = 0; i < RUNNERS; i++)
         assert_int_equal(pthread_create(&runners[i].thread, NULL, run, &runners[i]), 0);
-    }
     for (size_t i = 0; i < RUNNERS; i++)
         pthread_join(runners[i].thread, NULL);
+    for (size_t i = 0; i < RUNNERS; i++) {
+        pg_close(runners[i].pg);
+        if (runners[i].status)
+            fail_msg("runner %zu: %s", i, runners[i].err.text);
+    }
 }
 
 /* However many ask at one time, three probes go; and all of them in one era. */

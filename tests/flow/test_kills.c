@@ -17,7 +17,7 @@ enum {
     SHOWN_EVERY = 20,
     TIMES_LONG = 10, /* of ops/test --long; none lost in n: at most 3 in n are, 95 times of 100 */
     RECONCILE_EVERY = 5,
-    HIT_S = 5,
+    HIT_S = 30,
     PATIENCE_S = 150
 };
 
@@ -169,7 +169,6 @@ static void kill_whole(struct world *w, struct load *l, enum victim victim, enum
 /* Returns whether it came to that call in time. */
 static bool kill_at_call(struct world *w, enum victim victim, enum moment moment)
 {
-    bool hit;
     char what[64];
     struct fault f;
     pid_t target;
@@ -183,10 +182,10 @@ static bool kill_at_call(struct world *w, enum victim victim, enum moment moment
     snprintf(what, sizeof(what), "signal=KILL:when=%u", 1 + arc4random_uniform(moments[moment].nth_max));
     f = fault_inject(w, target, moments[moment].calls, what);
     until = world_deadline(HIT_S);
-    while (!(hit = fault_count(w, f) > 0) && now_boot_us() < until)
+    while (fault_count(w, f) == 0 && !world_ended(f.strace) && now_boot_us() < until)
         world_look_again(INT64_MAX, "it is hit");
     fault_end(w, f);
-    return hit;
+    return fault_count(w, f) > 0;
 }
 
 /* Returns the moment that it was in truth: what does not come to its call is killed at any time. */

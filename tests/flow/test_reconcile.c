@@ -82,9 +82,9 @@ static void test_success_when_data_is_present(void **state)
     assert_report(&run, 1, 0, 0, 0);
     assert_string_equal(
         world_sql(w, "select status, external_url, error_message is null, settled_at is not null,"
-                     "  round(extract(epoch from now() - published_at) / 60),"
+                     "  published_at = (select happened_at from settle.webhook_receipts),"
                      "  updated_at > now() - interval '1 minute' from settle.publish_logs"),
-        "success|https://example.com/ig_1|t|t|12|t");
+        "success|https://example.com/ig_1|t|t|t|t");
     assert_string_equal(meta_of(w, "ig_1", "webhook_received"), "true");
     assert_string_equal(meta_of(w, "ig_1", "webhook_platform"), "instagram");
     assert_string_equal(meta_of(w, "ig_1", "webhook_status"), "published");
@@ -220,15 +220,11 @@ static void test_tiktok_complete_and_not(void **state)
     world_gateway(w, NULL);
     world_publication(w, "tiktok", "done", "processing", 15);
     world_publication(w, "tiktok", "not", "processing", 15);
-    assert_int_equal(world_post(w, "tiktok", NULL,
-                                "{\"external_post_id\": \"done\", \"task_id\": \"t1\", \"complete\": true,"
-                                " \"video_url\": \"https://www.tiktok.com/@a/video/1\"}")
-                         .status,
-                     200);
-    assert_int_equal(world_post(w, "tiktok", NULL,
-                                "{\"external_post_id\": \"not\", \"task_id\": \"t2\", \"complete\": false}")
-                         .status,
-                     200);
+    world_deliver(w, "tiktok", NULL,
+                  "{\"external_post_id\": \"done\", \"task_id\": \"t1\", \"complete\": true,"
+                  " \"video_url\": \"https://www.tiktok.com/@a/video/1\"}");
+    world_deliver(w, "tiktok", NULL,
+                  "{\"external_post_id\": \"not\", \"task_id\": \"t2\", \"complete\": false}");
     assert_int_equal(world_gateway_stop(w), 0);
 
     run = world_reconcile(w, NULL);
@@ -621,11 +617,12 @@ static void test_a_stronger_webhook_that_agrees_refreshes_the_row(void **state)
     run = world_reconcile(w, NULL);
     assert_report(&run, 0, 0, 0, 0);
     assert_int_equal(number(&run, "refreshed"), 1);
-    assert_string_equal(
-        world_sql(w, "select status, external_url, round(extract(epoch from now() - published_at) / 60),"
-                     "  left(extra_metadata ->> 'evidence_key', 1), settled_at = updated_at"
-                     " from settle.publish_logs"),
-        "success|https://example.com/ig|3|b|t");
+    assert_string_equal(world_sql(w,
+                                  "select status, external_url,"
+                                  "  published_at = (select max(happened_at) from settle.webhook_receipts),"
+                                  "  left(extra_metadata ->> 'evidence_key', 1), settled_at = updated_at"
+                                  " from settle.publish_logs"),
+                        "success|https://example.com/ig|t|b|t");
     assert_string_equal(
         world_sql(w, "select metadata ->> 'action' from settle.social_sync_ledger order by seq"),
         "marked_success\nrefreshed");

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+enum { STORED_S = 60, TRY_AGAIN = 75 /* EX_TEMPFAIL */ };
+
 /* RFC 8032, 7.1, test 1. */
 #define PUBLIC_HEX     "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
 #define PRIVATE_HEX    "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60"
@@ -102,6 +104,20 @@ static struct outcome send_test(struct world *w, const char *platform, const cha
                                      w->ingest_url, "--platform", platform, option, value, NULL));
 }
 
+/* Again, as a person would, while the gateway says that it was not stored in time; ret_tries may be NULL. Some of those that it
+ * said so of may be stored all the same, each with an id of its own. */
+static struct outcome send_until_stored(struct world *w, const char *platform, const char *option,
+                                        const char *value, unsigned *ret_tries)
+{
+    struct outcome o;
+    unsigned tries = 0;
+
+    world_until(STORED_S, (tries++, o = send_test(w, platform, option, value)).status != TRY_AGAIN);
+    if (ret_tries)
+        *ret_tries = tries;
+    return o;
+}
+
 static void assert_ends(const struct outcome *o, const char *what, int status, const char *says)
 {
     if (o->status != status || !strstr(o->err, says))
@@ -121,16 +137,18 @@ static void test_what_it_signs_is_taken_of_every_platform(void **state)
     json_array_foreach(platforms, i, one) {
         const char *platform = json_string_value(one);
         bool is_public = strcmp(platform, "discord") == 0;
-        o = send_test(w, platform, is_public ? "--private-key-file" : NULL, private_key);
+        unsigned tries;
+        o = send_until_stored(w, platform, is_public ? "--private-key-file" : NULL, private_key, &tries);
         assert_ends(&o, platform, 0, "");
         /* Some acknowledge and drop what is not signed well. */
-        assert_int_equal(
-            world_count(w, "select count(*) from settle.webhook_receipts where platform = '%s'", platform),
-            1);
+        assert_in_range(
+            world_count(w, "select count(*) from settle.webhook_receipts where platform = '%s'", platform), 1,
+            tries);
     }
-    o = send_test(w, "svix", "--private-key-file", write_file(w, "svix.key", "whpk_" PRIVATE_BASE64));
+    o = send_until_stored(w, "svix", "--private-key-file", write_file(w, "svix.key", "whpk_" PRIVATE_BASE64),
+                          NULL);
     assert_ends(&o, "svix, by a private key", 0, "");
-    assert_string_equal(world_sql(w, "select external_post_id like 'test-%%', event_status, decisive"
+    assert_string_equal(world_sql(w, "select distinct external_post_id like 'test-%%', event_status, decisive"
                                      " from settle.webhook_receipts where platform = 'twilio'"),
                         "t|delivered|1");
 }
@@ -161,8 +179,8 @@ static void test_it_says_why_it_cannot_sign(void **state)
 static void test_it_ends_as_the_answer_says(void **state)
 {
     struct world *w = *state;
-    struct outcome o =
-        send_test(w, "twilio", write_file(w, "fields", "MessageSid=SM1&MessageStatus=sent"), NULL);
+    struct outcome o = send_until_stored(
+        w, "twilio", write_file(w, "fields", "MessageSid=SM1&MessageStatus=sent"), NULL, NULL);
 
     assert_ends(&o, "a form of one's own", 0, "");
     assert_non_null(strstr(o.out, "HTTP/1.1 204"));

@@ -128,6 +128,26 @@ static void hear_afresh(void)
     heard[0] = '\0';
 }
 
+/* Until no more goes in: as if all programs of a machine spoke at once. What one sender may have under way is less than some
+ * queues hold. */
+static void leave_unheard(void)
+{
+    struct sockaddr_un at;
+    socklen_t len = sizeof(at);
+    bool full = false;
+
+    assert_int_equal(getsockname(manager, (struct sockaddr *)&at, &len), 0);
+    while (!full) {
+        int sender = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+        assert_int_equal(connect(sender, (const struct sockaddr *)&at, len), 0);
+        for (full = true; send(sender, "X", 1, 0) == 1;)
+            full = false;
+        assert_int_equal(errno, EAGAIN);
+        close(sender);
+    }
+}
+
 /* What this test's gateways have logged: the file goes on from test to test. */
 static const char *read_log(struct world *w)
 {
@@ -218,6 +238,38 @@ static void test_the_manager_is_told_each_step(void **state)
     assert_ptr_equal(strstr(hear(), "STOPPING=1\n"), hear());
 }
 
+/* Returns when the parent has had a turn since: it sees to the end of a child in no other. */
+static void kill_a_child(struct world *w)
+{
+    char line[64];
+    pid_t child = world_child(w, "admin");
+
+    snprintf(line, sizeof(line), "\"child\":%d,\"exit_code\"", (int)child);
+    kill(child, SIGKILL);
+    world_until(20, strstr(read_log(w), line));
+}
+
+/* Else a start or reload is over and its manager waits for the end of it. */
+static void test_what_the_manager_could_not_hear_is_said_again(void **state)
+{
+    struct world *w = *state;
+
+    listen_as_manager(w);
+    leave_unheard();
+    world_gateway(w, NULL);
+    world_until(20, world_api(w, "GET", "/alerts", NULL).status == 200); /* all turn */
+    kill_a_child(w);
+    world_until(20, strstr(hear(), "READY=1\n"));
+    world_until(20, strstr(hear(), "STATUS=1 of 1 ingest workers can store\n"));
+
+    hear_afresh();
+    leave_unheard();
+    kill(w->gateway, SIGHUP);
+    world_until(20, strstr(read_log(w), "\"reloaded\""));
+    kill_a_child(w);
+    world_until(20, strstr(hear(), "READY=1\n"));
+}
+
 /* Without Postgres a start is a start: to be started again would not help. */
 static void test_the_start_waits_for_no_store(void **state)
 {
@@ -269,7 +321,7 @@ static void test_a_store_that_is_away_starves_nobody(void **state)
     struct world *w = *state;
 
     listen_as_manager(w);
-    setenv("WATCHDOG_USEC", "400000", 1);
+    setenv("WATCHDOG_USEC", "4000000", 1); /* while Postgres is being killed nobody hears */
     world_gateway(w, NULL);
     world_kill(w, POSTGRES);
     world_until(20, strstr(hear(), "STATUS=0 of 1 ingest workers can store\n"));
@@ -543,6 +595,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_the_manager_is_told_each_step, reset),
+        cmocka_unit_test_setup(test_what_the_manager_could_not_hear_is_said_again, reset),
         cmocka_unit_test_setup(test_a_manager_that_cannot_be_reached_is_a_warning, reset),
         cmocka_unit_test_setup(test_the_start_waits_for_no_store, reset),
         cmocka_unit_test_setup(test_a_worker_that_hangs_starves_the_watchdog, reset),

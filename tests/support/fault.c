@@ -6,7 +6,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 enum { ATTACH_S = 20, DETACH_S = 2 };
@@ -20,7 +19,6 @@ static unsigned count_lines(struct world *w, struct fault f,
 static bool is_traced(pid_t pid);
 static pid_t tracer_of(pid_t pid, const char *thread);
 static bool is_running(pid_t pid);
-static bool has_ended(struct process child);
 
 /* The gateway's workers hide from everybody but root. */
 bool fault_works(struct world *w)
@@ -44,7 +42,7 @@ struct fault fault_inject(struct world *w, pid_t pid, const char *calls, const c
 {
     struct fault f = attach(w, pid, calls, what);
 
-    if (!is_traced(pid) && is_running(pid))
+    if (!has_attached(w, f) && is_running(pid))
         fail_msg("strace cannot do %s to %s of %d: %s", what, calls, (int)pid, world_wait(w, f.strace).err);
     return f;
 }
@@ -60,7 +58,7 @@ static struct fault attach(struct world *w, pid_t pid, const char *calls, const 
     snprintf(inject, sizeof(inject), "inject=%s:%s", calls, what);
     f.strace = world_spawn(w, "strace", "-f", "-p", victim, "-e", trace, "-e", inject, "-e", "signal=none",
                            "-s", "0", NULL);
-    world_until(ATTACH_S, has_attached(w, f) || has_ended(f.strace));
+    world_until(ATTACH_S, has_attached(w, f) || world_ended(f.strace));
     return f;
 }
 
@@ -108,7 +106,7 @@ static unsigned count_lines(struct world *w, struct fault f, bool (*is_counted)(
 void fault_end(struct world *w, struct fault f)
 {
     kill(f.strace.pid, is_running(f.victim) ? SIGTERM : SIGKILL);
-    for (int64_t until = world_deadline(DETACH_S); !has_ended(f.strace) && now_boot_us() < until;)
+    for (int64_t until = world_deadline(DETACH_S); !world_ended(f.strace) && now_boot_us() < until;)
         world_look_again(INT64_MAX, "it ends");
     kill(f.strace.pid, SIGKILL);
     world_wait(w, f.strace);
@@ -162,12 +160,4 @@ static bool is_running(pid_t pid)
     if (from)
         fclose(from);
     return state != 'X' && state != 'Z';
-}
-
-/* Without taking its end from who will wait for it. */
-static bool has_ended(struct process child)
-{
-    siginfo_t end = {0};
-
-    return waitid(P_PID, (id_t)child.pid, &end, WEXITED | WNOHANG | WNOWAIT) == 0 && end.si_pid == child.pid;
 }

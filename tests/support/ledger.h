@@ -1,7 +1,8 @@
 /*
- * ledger: what a sender knows, on disk: which posts it was about to send, and what it was told. A post is synced here before
- * it is sent, so that nothing can be stored that is not in the ledger; what is answered is written behind it, and an
- * outcome that is lost with the test program counts as unknown. Many senders share one ledger and one sync.
+ * ledger: what a sender knows, in a file: which posts it was about to send, and what it was told. A post is written here
+ * before it is sent (and synced, where times count), so that nothing can be stored that is not in the ledger; what is answered
+ * is written behind it, and an outcome that is lost with the test program counts as unknown. Many senders share one ledger and
+ * one write.
  * Afterwards it is held against the table: what was acknowledged is there once, byte for byte; what was not may be; nothing
  * else is.
  */
@@ -18,7 +19,7 @@ struct ledger;
 struct ledger *ledger_open(struct world *w); /* a new file of the world's */
 void ledger_close(struct ledger *l);         /* NULL is fine */
 
-void ledger_sending(struct ledger *l, unsigned sender, unsigned nth); /* returns when it is durable */
+void ledger_sending(struct ledger *l, unsigned sender, unsigned nth); /* returns when it is in the file */
 void ledger_told(struct ledger *l, unsigned sender, unsigned nth, enum told told, unsigned ms);
 
 /* The file, read anew, beside settle.webhook_receipts. Posts are named "load-<sender>-<nth>" and their body is load.c's.

@@ -27,6 +27,7 @@ enum {
     LOOK_RARELY_US = 20000,
     START_S = 60,
     ANSWER_S = 30,
+    MIDNIGHT_S = 100, /* before it: no test of one day takes longer */
     PROGRAM_S = 600
 };
 
@@ -725,6 +726,13 @@ struct outcome world_wait(struct world *w, struct process p)
     return end;
 }
 
+bool world_ended(struct process p)
+{
+    siginfo_t end = {0};
+
+    return waitid(P_PID, (id_t)p.pid, &end, WEXITED | WNOHANG | WNOWAIT) == 0 && end.si_pid == p.pid;
+}
+
 bool world_said(struct world *w, struct process p, const char *text)
 {
     return strstr(read_file(w, nth_file(w, "err", p.nth)), text) != NULL;
@@ -848,6 +856,13 @@ void world_look_again(int64_t until, const char *condition)
         fail_msg("waited in vain until %s", condition);
     nanosleep(&(struct timespec){.tv_nsec = (looks < LOOKS_SOON ? LOOK_EVERY_US : LOOK_RARELY_US) * 1000},
               NULL);
+}
+
+void world_avoid_midnight(void)
+{
+    const int64_t day_us = 24 * 60 * MINUTE_US;
+
+    world_until(2 * MIDNIGHT_S, now_wall_us() % day_us < day_us - MIDNIGHT_S * SECOND_US);
 }
 
 bool world_times_count(void)

@@ -108,6 +108,7 @@ struct outcome {
 /* Any program: by name if it is ours or on the PATH. NULL ends the arguments. */
 struct process world_spawn(struct world *w, const char *program, ...) __attribute__((sentinel));
 struct outcome world_wait(struct world *w, struct process p);
+bool world_ended(struct process p); /* by itself; its outcome is still to be taken by world_wait */
 bool world_said(struct world *w, struct process p, const char *text); /* on stderr, so far */
 /* settle-reconciler publications --json with these arguments, NULL ends them. */
 struct outcome world_reconcile(struct world *w, ...) __attribute__((sentinel));
@@ -119,6 +120,9 @@ struct outcome world_reconcile(struct world *w, ...) __attribute__((sentinel));
          world_look_again(until_, #condition))
 int64_t world_deadline(double seconds);
 void world_look_again(int64_t until, const char *condition);
+
+/* Waits until it is past, in UTC, if it is near: for the setup of tests that say "today" more than once. */
+void world_avoid_midnight(void);
 
 /* Whether times may be judged: on a machine that does nothing else (ops/test --long), and not under a sanitizer. On any other
  * they say how fast that is; they are printed only. */

@@ -3,6 +3,7 @@
 
 #include "base/notify.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -84,6 +85,41 @@ static void test_the_manager_hears_each_line(void **state)
     unlink(path);
 }
 
+/* As all the programs do that a manager hears. */
+static void fill(int fd)
+{
+    struct sockaddr_un at;
+    socklen_t len = sizeof(at);
+    int sender = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &len), 0);
+    assert_int_equal(connect(sender, (const struct sockaddr *)&at, len), 0);
+    while (send(sender, "X=1", 3, 0) == 3)
+        ;
+    assert_int_equal(errno, EAGAIN);
+    close(sender);
+}
+
+static void test_what_a_full_manager_does_not_hear_is_known(void **state)
+{
+    int fd = listen_as_manager("@settle-notify-full");
+    struct err err;
+
+    (void)state;
+    assert_int_equal(notify_open(&err), OK);
+    assert_true(notify_send("READY=1"));
+    assert_string_equal(heard(fd), "READY=1");
+    fill(fd);
+    assert_false(notify_send("READY=1"));
+    while (strcmp(heard(fd), "") != 0)
+        ;
+    assert_true(notify_send("READY=1"));
+    assert_string_equal(heard(fd), "READY=1");
+    close(fd);
+    assert_true(notify_send("READY=1")); /* nobody will ever hear it */
+    notify_close();
+}
+
 static void test_a_watchdog_of_another_process_is_not_ours(void **state)
 {
     int fd = listen_as_manager("@settle-notify-other");
@@ -118,6 +154,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_without_a_manager_nothing_is_said),
         cmocka_unit_test(test_the_manager_hears_each_line),
+        cmocka_unit_test(test_what_a_full_manager_does_not_hear_is_known),
         cmocka_unit_test(test_a_watchdog_of_another_process_is_not_ours),
         cmocka_unit_test(test_a_manager_that_is_not_there_is_a_mistake),
     };
