@@ -709,6 +709,23 @@ static void test_a_slow_statement_holds_up_no_other(void **state)
     world_until(60, others_pass_a_slow_one(*state));
 }
 
+/* The API comes up all the same: it prepares what it is asked for. */
+static void test_a_statement_that_does_not_fit_the_schema_fails_alone(void **state)
+{
+    struct world *w = *state;
+    struct reply fits, does_not;
+
+    world_sql(w, "alter table settle.alerts rename to elsewhere");
+    world_gateway_stop(w);
+    world_gateway(w, NULL);
+    fits = world_api(w, "GET", "/publishing/logs", NULL);
+    does_not = world_api(w, "GET", "/alerts", NULL);
+    world_sql(w, "alter table settle.elsewhere rename to alerts");
+    assert_int_equal(fits.status, 200);
+    assert_problem(w, &does_not, 503, "internal");
+    assert_int_equal(world_api(w, "GET", "/alerts", NULL).status, 200);
+}
+
 static void test_postgres_away_is_our_fault_and_passes(void **state)
 {
     struct world *w = *state;
@@ -859,6 +876,7 @@ int main(void)
         TEST(test_a_start_without_keys_names_the_setting),
         TEST(test_requests_that_fit_no_route_are_problems),
         TEST(test_a_slow_statement_holds_up_no_other),
+        TEST(test_a_statement_that_does_not_fit_the_schema_fails_alone),
         TEST(test_postgres_away_is_our_fault_and_passes),
         TEST(test_reconcile_answers_with_the_report),
         TEST(test_reconcile_checks_before_it_runs),
