@@ -24,7 +24,7 @@ enum {
     STATEMENT_TIMEOUT_MS = 5000,
     QUEUE_MAX = 200,      /* calls that wait for a connection, a lane */
     QUEUE_SHARE = 50,     /* of one tenant, or one operator's key: 50 repairs at once are each answered */
-    QUEUE_WAIT_MS = 2000, /* longest wait; also bridges a reconnect */
+    QUEUE_WAIT_MS = 2000, /* longest wait, but for the first connection; also bridges a reconnect */
     ASK_AGAIN_MAX = 3,    /* of a statement that says status 0, or that Postgres has undone */
     EXPORT_ROWS = 1000,   /* a page: up to half a megabyte */
     PAGE_AGAIN_MAX = 10,  /* of the same page: an export under way outlives a short fault */
@@ -251,6 +251,9 @@ static struct seal_keys *load_keys(const struct config *config)
 
 static void lane_open(struct api *a, const struct process *self, size_t lane)
 {
+    /* What goes in front of others, and who asks. To prepare all would cost a connection more than a start on a slow machine has
+     * time for, and its backend the memory; what does not fit the schema fails the calls that need it. */
+    static const enum sql eager[] = {SQL_CALLER_SET, SQL_KEY_NAME, SQL_KEY_FIND};
     const struct config *config = self->settings->config;
     const struct links_config wanted = {
         .pg =
@@ -261,6 +264,9 @@ static void lane_open(struct api *a, const struct process *self, size_t lane)
                  .connect_timeout_s = CONNECT_TIMEOUT_S,
                  .statement_timeout_ms = STATEMENT_TIMEOUT_MS,
                  .prepare = config->database.prepare && lane_kinds[lane].prepare,
+                 .lazy = true,
+                 .eager = eager,
+                 .neager = countof(eager),
                  .read_only = lane_kinds[lane].read_only,
                  .unsafe_ok = config->unsafe_ok,
                  },
@@ -497,13 +503,15 @@ static void lane_turn(struct lane *l, int64_t now_us)
 {
     struct pg *pg = links_pg_least(l->links);
     struct call **at = &l->first;
+    /* While Postgres is first dialled nobody can say that it is away. */
+    bool may_wait = links_pg_is_new(l->links);
 
     while (*at) {
         struct call *c = *at;
 
         if (!c->tie.req) /* nobody waits for it, and nothing is done yet */
             call_end(lane_take(l, at));
-        else if (now_us - c->queued_boot_us > QUEUE_WAIT_MS * INT64_C(1000))
+        else if (!may_wait && now_us - c->queued_boot_us > QUEUE_WAIT_MS * INT64_C(1000))
             time_out(lane_take(l, at), pg != NULL);
         else if (!has_share(l, c)) {
             c->was_passed = true;

@@ -155,7 +155,7 @@ static void test_a_delayed_way_is_late_and_in_order(void **state)
     say(wire.client, "two");
     say(wire.server, "three");
     expect(wire.client, "three");
-    assert_true(is_silent(wire.server));
+    assert_true(is_silent(wire.server) || now_boot_us() - began_us >= DELAY_MS * INT64_C(1000));
     expect(wire.server, "onetwo");
     assert_true(now_boot_us() - began_us >= DELAY_MS * INT64_C(1000));
     wire_close(&wire);

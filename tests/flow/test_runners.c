@@ -127,7 +127,8 @@ static void test_of_two_at_once_one_works_and_the_other_says_so(void **state)
 
     run = world_wait(w, first);
     assert_int_equal(run.status, 0);
-    assert_int_equal(number(&run, "marked_failed"), 3);
+    assert_int_equal(number(&run, "marked_failed") + number(&run, "left_out"),
+                     3); /* it may have waited too long */
 
     world_kill(w, REDIS); /* the fence alone does the same */
     world_sql(
@@ -329,13 +330,17 @@ static void test_a_holder_whose_fence_was_taken_stops(void **state)
     world_sql(w, "update settle.publish_logs set updated_at = updated_at - interval '1 minute'"
                  " where external_post_id = 'p7'");
     hold(w, "p7"); /* the oldest: the first batch */
+    /* Ready before the other waits, which it does for two seconds only. */
+    thief = world_spawn(w, "psql", "-U", "postgres", "-d", w->database_url, "-c",
+                        "do $$ begin while not exists (select from pg_stat_activity"
+                        "  where application_name = 'settle-reconciler' and wait_event_type = 'Lock') loop"
+                        "  perform pg_sleep(0.01), pg_stat_clear_snapshot(); end loop;"
+                        " update settle.job_fences set epoch = epoch + 1, holder = 'thief',"
+                        "  lease_until = clock_timestamp() + interval '30 seconds'; end $$",
+                        NULL);
+    world_until(5, sessions(w, "wait_event = 'PgSleep'") == 1);
     first = world_spawn(w, "settle-reconciler", "publications", "--json", "--batch-size", "1", "--run-id",
                         RUN_A, NULL);
-    world_until(5, waits(w));
-    thief = world_spawn(w, "psql", "-U", "postgres", "-d", w->database_url, "-c",
-                        "update settle.job_fences set epoch = epoch + 1, holder = 'thief',"
-                        " lease_until = now() + interval '30 seconds'",
-                        NULL);
     world_until(5, sessions(w, "wait_event_type = 'Lock'") == 2);
     release(w);
     run = world_wait(w, first);
