@@ -124,19 +124,19 @@ static void on_read(void *reload)
     }
 }
 
-/* self NULL: the parent. */
+/* self NULL: the parent. Who sees the count finds the line too. */
 static void tell(const struct process *self, const struct platforms *fresh, const struct err *err)
 {
     const struct log_field role = LOG_TEXT("role", self ? self->role : "parent");
     const struct log_field place =
         self ? LOG_INT("place", (int64_t)self->place) : LOG_SPAN("place", SPAN_NONE);
 
-    metric_add(RELOADS, METRIC_NO_PLATFORM, fresh ? RESULT_DONE : RESULT_FAILED, 1);
     if (fresh)
         log_info("reloaded", role, place, LOG_INT("platforms", (int64_t)platforms_count(fresh)),
                  LOG_INT("sources", (int64_t)count_sources(fresh)));
     else
         log_error("reload_failed", role, place, LOG_TEXT("present", "stays"), LOG_ERR(err));
+    metric_add(RELOADS, METRIC_NO_PLATFORM, fresh ? RESULT_DONE : RESULT_FAILED, 1);
 }
 
 static size_t count_sources(const struct platforms *set)

@@ -29,6 +29,7 @@ struct write {
     struct session *session;
     const struct schedule_row *row;
     int64_t next_due_us;
+    int64_t now_us; /* of the database: of the plan, of who begins to lead */
     const struct id *run_id;
     const char *word; /* trigger, or type of event */
     const struct ending *ending;
@@ -61,20 +62,24 @@ static enum status under_fence(struct write *w, batch_work *work, struct err *er
 static const struct cron_text *cron_of(const struct session *s, const struct job_kind *kind);
 static int64_t next_of(const struct cron_text *cron, int64_t after_us);
 
-enum status schedule_plan(struct session *s, struct err *err)
+enum status schedule_plan(struct session *s, int64_t *ret_now_us, struct err *err)
 {
     struct write w = {.session = s};
 
-    return under_fence(&w, plan_all, err);
+    if (under_fence(&w, plan_all, err))
+        return err->code;
+    if (ret_now_us)
+        *ret_now_us = w.now_us;
+    return OK;
 }
 
 static enum status plan_all(void *ctx, size_t rows, struct err *err)
 {
-    struct session *s = ((struct write *)ctx)->session;
-    int64_t now_us = 0;
+    struct write *w = ctx;
+    struct session *s = w->session;
 
     (void)rows;
-    if (read_now(s, &now_us, err))
+    if (read_now(s, &w->now_us, err))
         return err->code;
     for (size_t i = 0; i < countof(kinds); i++) {
         const struct cron_text *cron = cron_of(s, &kinds[i]);
@@ -83,7 +88,7 @@ static enum status plan_all(void *ctx, size_t rows, struct err *err)
         pg_args_init(&args, s->arena);
         pg_arg_text(&args, span_of(kinds[i].name));
         pg_arg_text(&args, span_of(cron->text));
-        pg_arg_time(&args, next_of(cron, now_us));
+        pg_arg_time(&args, next_of(cron, w->now_us));
         if (pg_run(s->pg, SQL_SCHEDULE_PLAN, &args, WAIT_MS, NULL, err))
             return err_in(err, "planning job %s", kinds[i].name);
     }
@@ -104,16 +109,17 @@ static enum status read_now(struct session *s, int64_t *ret, struct err *err)
     return OK;
 }
 
-enum status schedule_start(struct session *s, struct err *err)
+enum status schedule_start(struct session *s, int64_t since_us, struct err *err)
 {
-    struct write w = {.session = s};
+    struct write w = {.session = s, .now_us = since_us};
 
     return under_fence(&w, start_all, err);
 }
 
 static enum status start_all(void *ctx, size_t rows, struct err *err)
 {
-    struct session *s = ((struct write *)ctx)->session;
+    const struct write *w = ctx;
+    struct session *s = w->session;
 
     (void)rows;
     for (size_t i = 0; i < countof(kinds); i++) {
@@ -121,6 +127,7 @@ static enum status start_all(void *ctx, size_t rows, struct err *err)
 
         pg_args_init(&args, s->arena);
         pg_arg_text(&args, span_of(kinds[i].name));
+        pg_arg_time(&args, w->now_us);
         if (kinds[i].at_start && pg_run(s->pg, SQL_SCHEDULE_START, &args, WAIT_MS, NULL, err))
             return err_in(err, "starting job %s", kinds[i].name);
     }

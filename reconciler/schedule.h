@@ -54,11 +54,12 @@ struct schedule {
     int64_t now_us; /* of the database, when it was read */
 };
 
-/* Writes what the settings say, of every job. */
-enum status schedule_plan(struct session *s, struct err *err) MUST_CHECK;
+/* Writes what the settings say, of every job. *ret_now_us, NULL is fine: of the database; what is
+ * planned now is due later. */
+enum status schedule_plan(struct session *s, int64_t *ret_now_us, struct err *err) MUST_CHECK;
 
-/* Whoever begins to lead: has those due that run once then. */
-enum status schedule_start(struct session *s, struct err *err) MUST_CHECK;
+/* Whoever begins to lead: has those due that run once then; since_us: when it planned. */
+enum status schedule_start(struct session *s, int64_t since_us, struct err *err) MUST_CHECK;
 
 enum status schedule_read(struct session *s, struct schedule *ret, struct err *err) MUST_CHECK;
 

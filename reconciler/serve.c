@@ -34,7 +34,7 @@ struct server {
     bool open;      /* the session is; the stores were reached */
     bool leads;
     bool said_away, said_follows; /* logged once, not at each try */
-    int64_t led_since_us;         /* of the database */
+    int64_t led_since_us;         /* of the database: what this one has planned is due later */
     int64_t try_boot_us;          /* not before this: reach the stores, try to lead */
     int64_t redis_boot_us;        /* not before this: look for Redis */
     int64_t again_boot_us;        /* not before this: start again what did not begin */
@@ -227,8 +227,6 @@ static void leave(struct server *v, const struct err *err)
 
 static enum status try_to_lead(struct server *v, struct err *err)
 {
-    struct schedule schedule;
-
     v->try_boot_us = now_boot_us() + FOLLOW_MS * INT64_C(1000);
     if (session_lock(&v->session, err)) {
         if (err->code != BUSY)
@@ -238,10 +236,9 @@ static enum status try_to_lead(struct server *v, struct err *err)
         v->said_follows = true;
         return OK;
     }
-    if (schedule_note(&v->session, "start", err) || schedule_plan(&v->session, err) ||
-        schedule_start(&v->session, err) || schedule_read(&v->session, &schedule, err))
+    if (schedule_note(&v->session, "start", err) || schedule_plan(&v->session, &v->led_since_us, err) ||
+        schedule_start(&v->session, v->led_since_us, err))
         return err->code;
-    v->led_since_us = schedule.now_us;
     v->leads = true;
     v->said_follows = false;
     log_info("leads", LOG_INT("epoch", v->session.lock.epoch));
@@ -350,7 +347,7 @@ static enum status pass(struct server *v, const struct schedule_row *row, struct
  * the next leader starts it; of two processes with one id one begins. */
 static enum status start(struct server *v, const struct schedule_row *row, struct err *err)
 {
-    bool late = row->next_due_us < v->led_since_us, taken;
+    bool late = row->next_due_us <= v->led_since_us, taken;
     const char *trigger = late ? "startup" : "schedule";
     struct id run_id = id_make(row->now_us);
 
@@ -402,7 +399,7 @@ static void read_settings(struct server *v)
     } else {
         log_error("settings_refused", LOG_ERR(&err));
     }
-    if (fresh && v->leads && schedule_plan(&v->session, &err))
+    if (fresh && v->leads && schedule_plan(&v->session, NULL, &err))
         leave(v, &err);
     notify_send("READY=1");
 }

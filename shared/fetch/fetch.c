@@ -13,7 +13,7 @@
 
 enum {
     SLICE_MS = 250, /* longest wait: a signal that comes just before it is seen by then */
-    BEGIN_MS = 50,  /* so long those on the wire are left alone, however many may not go */
+    BEGIN_MS = 50,  /* so long those on the wire are left alone, whatever owners do; more is not their time */
     HEAD_BYTES_MAX = 65536,
     FIRST_ANSWER_BYTES = 4096,
     LANE_BYTES = 51,
@@ -37,6 +37,7 @@ struct job {
     unsigned slot; /* in on_wire */
     unsigned attempt;
     int64_t began_boot_us, again_boot_us;
+    int64_t ends_served_us; /* then it is late */
     char *answer;
     size_t answer_len, answer_room, head_bytes;
     int retry_after_s;
@@ -65,6 +66,8 @@ struct fetch {
     unsigned n_on_wire;
     size_t turn;              /* whose lane begins next */
     int64_t deadline_boot_us; /* of the run */
+    int64_t served_us;        /* the clock of those on the wire: stands still while nobody looks after them */
+    int64_t looked_boot_us;   /* when somebody did */
 };
 
 static void *wiping_malloc(size_t bytes);
@@ -95,9 +98,12 @@ static size_t take_body(const char *bytes, size_t size, size_t n, void *job);
 static void make_room(struct job *j, size_t more);
 
 static enum status wait_and_work(struct fetch *f, struct err *err);
+static void count_time(struct fetch *f, int64_t most_us);
 static int wait_ms(const struct fetch *f);
 static bool has_more(const struct fetch *f);
 static void take_done(struct fetch *f);
+static void end_late(struct fetch *f);
+static void end_on_wire(struct job *j, CURLcode code);
 static enum fetch_error error_of(const struct job *j, CURLcode code);
 static void end_try(struct job *j, struct fetch_answer *answer);
 static void tell(struct job *j, struct fetch_answer *answer);
@@ -328,6 +334,7 @@ static struct job *queue_take(struct queue *q)
 enum status fetch_run(struct fetch *f, int64_t deadline_boot_us, struct err *err)
 {
     f->deadline_boot_us = deadline_boot_us;
+    f->looked_boot_us = now_boot_us();
     while (f->njobs > 0) {
         if (is_over(f)) {
             stop_all(f);
@@ -339,6 +346,7 @@ enum status fetch_run(struct fetch *f, int64_t deadline_boot_us, struct err *err
             return err->code;
         }
         take_done(f);
+        end_late(f);
     }
     return OK;
 }
@@ -414,6 +422,7 @@ static void begin_one(struct fetch *f, struct lane *l)
     if (!j->curl)
         abort();
     j->began_boot_us = now_boot_us();
+    j->ends_served_us = f->served_us + j->whole_ms * INT64_C(1000);
     j->retry_after_s = FETCH_NO_RETRY_AFTER;
     set_options(j);
     j->slot = f->n_on_wire++;
@@ -472,7 +481,6 @@ static void set_options(struct job *j)
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(curl, CURLOPT_QUICK_EXIT, 1L); /* a look-up that hangs does not hold the deadline up */
     curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, (long)c->connect_ms);
-    curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)j->whole_ms);
     curl_easy_setopt(curl, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)c->answer_bytes);
     curl_easy_setopt(curl, CURLOPT_RESOLVE, j->fetch->resolve);
     curl_easy_setopt(curl, CURLOPT_OPENSOCKETFUNCTION, open_socket);
@@ -557,14 +565,25 @@ static void make_room(struct job *j, size_t more)
 
 static enum status wait_and_work(struct fetch *f, struct err *err)
 {
-    CURLMcode code = curl_multi_poll(f->multi, NULL, 0, wait_ms(f), NULL);
+    CURLMcode code;
     int running;
 
+    count_time(f, BEGIN_MS * INT64_C(1000));
+    code = curl_multi_poll(f->multi, NULL, 0, wait_ms(f), NULL);
     if (code == CURLM_OK)
         code = curl_multi_perform(f->multi, &running);
+    count_time(f, INT64_MAX);
     if (code != CURLM_OK)
         return err_set(err, UNAVAILABLE, "libcurl: %s", curl_multi_strerror(code));
     return OK;
+}
+
+static void count_time(struct fetch *f, int64_t most_us)
+{
+    int64_t now_us = now_boot_us(), passed_us = now_us - f->looked_boot_us;
+
+    f->served_us += passed_us < most_us ? passed_us : most_us;
+    f->looked_boot_us = now_us;
 }
 
 static int wait_ms(const struct fetch *f)
@@ -578,6 +597,9 @@ static int wait_ms(const struct fetch *f)
     for (const struct job *j = f->later; j; j = j->next)
         if (j->again_boot_us < until_us)
             until_us = j->again_boot_us;
+    for (unsigned i = 0; i < f->n_on_wire; i++)
+        if (f->on_wire[i]->ends_served_us - f->served_us < until_us - now_us)
+            until_us = now_us + f->on_wire[i]->ends_served_us - f->served_us;
     return until_us > now_us ? (int)((until_us - now_us + 999) / 1000) : 0;
 }
 
@@ -598,17 +620,30 @@ static void take_done(struct fetch *f)
 
     while ((message = curl_multi_info_read(f->multi, &left))) {
         struct job *j;
-        long status = 0;
-        CURLcode code = message->data.result; /* leave_wire frees the message */
-        struct fetch_answer answer = {.why = code ? curl_easy_strerror(code) : ""};
 
         curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &j);
-        curl_easy_getinfo(message->easy_handle, CURLINFO_RESPONSE_CODE, &status);
-        answer.error = error_of(j, code);
-        answer.status = (int)status;
-        leave_wire(j);
-        end_try(j, &answer);
+        end_on_wire(j, message->data.result);
     }
+}
+
+/* Not left to libcurl, which looks at the time before it reads: an answer that has come while an owner took his time would be
+ * late, and its sender to blame for it. */
+static void end_late(struct fetch *f)
+{
+    for (unsigned i = f->n_on_wire; i-- > 0;)
+        if (f->on_wire[i]->ends_served_us <= f->served_us)
+            end_on_wire(f->on_wire[i], CURLE_OPERATION_TIMEDOUT);
+}
+
+static void end_on_wire(struct job *j, CURLcode code)
+{
+    struct fetch_answer answer = {.error = error_of(j, code), .why = code ? curl_easy_strerror(code) : ""};
+    long status = 0;
+
+    curl_easy_getinfo(j->curl, CURLINFO_RESPONSE_CODE, &status);
+    answer.status = (int)status;
+    leave_wire(j);
+    end_try(j, &answer);
 }
 
 static enum fetch_error error_of(const struct job *j, CURLcode code)

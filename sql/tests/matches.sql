@@ -67,14 +67,14 @@ prepare start as :statement;
 insert into settle.job_schedule (job, cron, next_due)
 values ('maintain', '', null), ('publications', '', now() + interval '1 hour'), ('insights', '', now() - interval '1 hour');
 update settle.job_schedule set next_due = now() + interval '1 hour' where job = 'aggregates';
-execute start('maintain');
-execute start('publications');
-execute start('insights');
-execute start('aggregates');
+execute start('maintain', now() - interval '1 minute');
+execute start('publications', now() - interval '1 minute');
+execute start('insights', now() - interval '1 minute');
+execute start('aggregates', now() - interval '1 minute');
 select results_eq(
   'select job::text collate "default", extract(epoch from next_due - now())::int from settle.job_schedule order by job',
-  $$values ('aggregates', 3600), ('insights', -3600), ('maintain', null), ('publications', 0)$$,
-  'what runs at a start is due then, unless it is at work, is late already, or never runs');
+  $$values ('aggregates', 3600), ('insights', -3600), ('maintain', null), ('publications', -60)$$,
+  'what runs at a start is due since then, unless it is at work, is late already, or never runs');
 
 select * from finish();
 rollback;

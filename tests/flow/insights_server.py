@@ -6,7 +6,7 @@
     garbage                 no JSON
     tiny                    a figure smaller than a number can be
     slow                    no answer as long as the other side waits
-    crowd                   answers once ten of them are here at one time, or no other comes
+    crowd                   answers once ten of them are here at one time and no other comes, or none has come for long
     gate                    no answer until there is a file LOG.open
     gate500                 as gate, and then 500
     brief                   answers after a moment
@@ -20,11 +20,12 @@ import os
 import re
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
 
 TEN = 10
-QUIET_S = 0.75
+QUIET_S, LONG_S = 0.75, 3
 
 
 class Platform(BaseHTTPRequestHandler):
@@ -50,7 +51,7 @@ class Platform(BaseHTTPRequestHandler):
                 log.write(f"{site} {self.headers['authorization']} {here[0]}\n")
             lock.notify_all()
             if word == 'crowd':
-                lock.wait_for(lambda: here[0] > TEN, QUIET_S if here[0] >= TEN else 2 * QUIET_S)
+                stay()
             here[0] -= 1  # before the answer: who has it may come again at once
         if word == 'slow':
             over.wait()
@@ -81,8 +82,22 @@ class Platform(BaseHTTPRequestHandler):
         pass
 
 
+def stay():
+    """Those who are here go together."""
+    came[0], came[1] = came[0] + 1, time.monotonic()
+    nth = came[0]
+    while nth > gone[0]:
+        left = came[1] + (QUIET_S if here[0] >= TEN else LONG_S) - time.monotonic()
+        if left <= 0 or here[0] > TEN:
+            gone[0] = came[0]
+            lock.notify_all()
+        else:
+            lock.wait(left)
+
+
 lock = threading.Condition()
 here, seen = [0], {}
+came, gone = [0, 0.0], [0]  # how many, and when the last did; how many of these may go
 over = threading.Event()
 server = ThreadingHTTPServer(('127.0.0.1', 0), Platform)
 server.daemon_threads = True

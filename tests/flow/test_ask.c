@@ -15,6 +15,9 @@
 
 #define KEY "9f2c1d0e4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0"
 
+#define ENOUGH_MS "10000" /* for any answer */
+#define SHORT_MS  "500"   /* for a time-out that is waited for */
+
 static struct server {
     pid_t pid;
     int stdin_fd;
@@ -90,7 +93,6 @@ static void configure(struct world *w)
     setenv("SETTLE_FETCH_ALLOW_HTTP", "true", 1);
     setenv("SETTLE_FETCH_ALLOW_PRIVATE", "127.0.0.1/32", 1);
     setenv("SETTLE_FETCH_BACKOFF_MS", "1", 1);
-    setenv("SETTLE_FETCH_TIMEOUT_MS", "500", 1);
 }
 
 static int up(void **state)
@@ -108,6 +110,7 @@ static int reset(void **state)
     world_reset(*state);
     unlink(server.log);
     setenv("SETTLE_RECONCILE_FAILURE_THRESHOLD", "1000", 1);
+    setenv("SETTLE_FETCH_TIMEOUT_MS", ENOUGH_MS, 1);
     return 0;
 }
 
@@ -229,6 +232,7 @@ static void test_a_platform_that_cannot_be_asked_fails_nothing(void **state)
         const char *id;
 
         world_reset(w);
+        setenv("SETTLE_FETCH_TIMEOUT_MS", strcmp(codes[i], "timeout") == 0 ? SHORT_MS : ENOUGH_MS, 1);
         connect_account(w, "token-1", "null");
         id = publication(w, posts[i]);
         assert_int_equal(world_reconcile(w, NULL).status, 0);
@@ -319,6 +323,7 @@ static void test_whatever_a_platform_does_the_others_proceed(void **state)
                             f->where == REFUSED   ? "http://127.0.0.1:1"
                             : f->where == PRIVATE ? elsewhere
                                                   : NULL);
+        setenv("SETTLE_FETCH_TIMEOUT_MS", strcmp(f->kind, "slow") == 0 ? SHORT_MS : ENOUGH_MS, 1);
         connect_account(w, "token-1", "null");
         connect_to(w, "steady", "token-2", "null");
         register_beside(w, f);
@@ -566,7 +571,7 @@ static void test_a_question_that_time_has_cut_off_lets_the_next_run_go_on(void *
             " where id = '%s'",
             users[i], 50 - i, publication(w, posts[i]));
     }
-    setenv("SETTLE_RECONCILE_POLL_SECONDS", "1", 1);
+    setenv("SETTLE_RECONCILE_POLL_SECONDS", "5", 1);
     setenv("SETTLE_FETCH_TIMEOUT_MS", "20000", 1);
     setenv("SETTLE_FETCH_AT_ONCE_PER_PLATFORM", "2", 1);
     assert_int_equal(world_reconcile(w, NULL).status, 0);
@@ -578,7 +583,6 @@ static void test_a_question_that_time_has_cut_off_lets_the_next_run_go_on(void *
     assert_int_equal(world_reconcile(w, NULL).status, 0);
     unsetenv("SETTLE_RECONCILE_POLL_SECONDS");
     unsetenv("SETTLE_FETCH_AT_ONCE_PER_PLATFORM");
-    setenv("SETTLE_FETCH_TIMEOUT_MS", "500", 1);
     assert_int_equal(successes(w), 2);
     write_descriptor(w);
 }
@@ -638,6 +642,7 @@ static void test_one_account_does_not_use_up_the_time_of_all(void **state)
 
     if (!getenv("SETTLE_TEST_LONG"))
         return;
+    setenv("SETTLE_FETCH_TIMEOUT_MS", SHORT_MS, 1);
     write_descriptor_of(w, "steady", NULL);
     connect_account(w, "token-1", "null");
     connect_to(w, "steady", "token-2", "null");
@@ -658,7 +663,8 @@ static void test_what_was_tried_in_vain_is_noted_though_time_was_up(void **state
 
     connect_account(w, "token-1", "null");
     publications(w, "slow", 1);
-    setenv("SETTLE_RECONCILE_POLL_SECONDS", "1", 1); /* two tries of half a second do not fit in */
+    setenv("SETTLE_RECONCILE_POLL_SECONDS", "5", 1);
+    setenv("SETTLE_FETCH_TIMEOUT_MS", "2000", 1); /* the third try is cut off */
     assert_int_equal(world_reconcile(w, NULL).status, 0);
     unsetenv("SETTLE_RECONCILE_POLL_SECONDS");
     assert_string_equal(world_sql(w, "select error_code from settle.publish_polls"), "timeout");
@@ -727,7 +733,7 @@ static void test_those_who_wait_for_a_probe_go_when_it_was_good(void **state)
     assert_int_equal(successes(w), countof(users));
     assert_int_equal(times_said(run.err, "\"event\":\"circuit_open\""), 1);
     assert_non_null(
-        strstr(run.err, "\"attempt\":1,\"backoff_seconds\":6,\"error_code\":\"half_open_probe_exhausted\""));
+        strstr(run.err, "\"attempt\":1,\"backoff_seconds\":15,\"error_code\":\"half_open_probe_exhausted\""));
 }
 
 /* A half-open breaker has one permit, and whoever has it is told something about his own account alone. */

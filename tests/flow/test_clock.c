@@ -75,19 +75,38 @@ static struct reply post(struct world *w, const char *path, const char *signed_b
 }
 
 /* TikTok signs the time. */
-static struct reply post_timed(struct world *w)
+static const char *timed(void)
 {
     static unsigned nth;
-    char body[80];
+    static char body[80];
 
     snprintf(body, sizeof(body), "{\"external_post_id\":\"timed-%u\",\"complete\":true}", nth++);
-    return post(w, "tiktok", body, body);
+    return body;
+}
+
+static struct reply post_timed(struct world *w)
+{
+    return world_post(w, "tiktok", NULL, timed());
 }
 
 static void expect_stored(struct reply r)
 {
     if (r.status != 200)
         fail_msg("wanted 200, got %ld %s", r.status, r.body);
+}
+
+static bool is_too_late(struct reply r)
+{
+    return r.status == 503 && strstr(r.body, "urn:settle:problem:store_unavailable");
+}
+
+/* Sent again while the machine is too slow to store it in time; never for a clock's sake, which has the same status. */
+static void send_until_stored(struct world *w, const char *platform, const char *source, const char *body)
+{
+    struct reply r;
+
+    world_until(20, !is_too_late(r = world_post(w, platform, source, body)));
+    expect_stored(r);
 }
 
 static void expect_suspect(struct world *w, struct reply r)
@@ -223,12 +242,12 @@ static void test_a_step_shows_while_postgres_is_away(void **state)
     world_until(20, world_metric(w, "settle_store_up{store=\"postgres\"}") > 0);
     world_kill(w, POSTGRES);
     world_until(20, world_metric(w, "settle_store_up{store=\"postgres\"}") == 0);
-    expect_stored(post_timed(w));
+    send_until_stored(w, "tiktok", NULL, timed());
     shim_step(shim, HOUR_US);
     expect_suspect(w, post_timed(w));
     world_until(10, is_skewed(w, HOUR_US));
     shim_step(shim, 0);
-    expect_stored(post_timed(w));
+    send_until_stored(w, "tiktok", NULL, timed());
     assert_int_equal(post(w, "tiktok", "{}", "{ }").status, 401);
     shim_close(shim); /* the servers have the true time */
     shim = NULL;
@@ -248,7 +267,7 @@ static void test_a_gateway_that_starts_with_a_wrong_clock_knows_it(void **state)
     for (unsigned k = 0; k < POSTS; k++)
         expect_suspect(w, post_timed(w));
     shim_step(shim, 0);
-    expect_stored(post_timed(w));
+    send_until_stored(w, "tiktok", NULL, timed());
 }
 
 static void test_a_secret_that_ended_by_a_wrong_clock_is_no_fault_of_the_senders(void **state)
@@ -263,11 +282,11 @@ static void test_a_secret_that_ended_by_a_wrong_clock_is_no_fault_of_the_senders
     shim = shim_open(w);
     world_gateway(w, NULL);
     setenv("SETTLE_SECRET_INSTAGRAM_SHOP", "secret-of-the-shop", 1); /* what the sender has */
-    expect_stored(world_post(w, "instagram", "shop", body));
+    send_until_stored(w, "instagram", "shop", body);
     shim_step(shim, HOUR_US);
     expect_suspect(w, world_post(w, "instagram", "shop", body));
     shim_step(shim, 0);
-    expect_stored(world_post(w, "instagram", "shop", body));
+    send_until_stored(w, "instagram", "shop", body);
     unsetenv("SETTLE_SECRET_INSTAGRAM_SHOP");
 }
 
@@ -282,11 +301,11 @@ static void test_a_step_of_the_databases_clock_stops_nobody(void **state)
     shim_step(shim, HOUR_US);
     world_servers(w);
     world_until(20, is_skewed(w, HOUR_US));
-    expect_stored(post_timed(w));
+    send_until_stored(w, "tiktok", NULL, timed());
     expect_ready(w, "no ingest 0 clock agrees");
     shim_step(shim, 0);
     world_until(30, is_skewed(w, 0)); /* asked again each ten seconds */
-    expect_stored(post_timed(w));
+    send_until_stored(w, "tiktok", NULL, timed());
     expect_timed_kept(w, 2);
 }
 

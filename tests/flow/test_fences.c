@@ -264,11 +264,15 @@ static void test_a_frozen_holder_is_replaced_within_40_seconds(void **state)
 {
     struct world *w = *state;
     struct process first;
+    int64_t began_us;
+    bool was_brief;
+    int status;
 
     register_some(w);
     shim_signal(shim, "settle:lock:", count_sends(w) / 2, SIGSTOP);
     world_reset(w);
     register_some(w);
+    began_us = now_boot_us();
     first = start(w);
     world_until(20, shim_halted(first.pid));
     assert_int_equal(
@@ -281,7 +285,10 @@ static void test_a_frozen_holder_is_replaced_within_40_seconds(void **state)
                     LOCK_LEASE_MS);
     assert_true(LOCK_LEASE_MS / 1000 + PG_IDLE_IN_TRANSACTION_MS / 1000 + FOLLOW_S <= TAKEOVER_S);
     kill(first.pid, SIGCONT);
-    assert_int_equal(world_wait(w, first).status, 0);
+    was_brief = now_boot_us() - began_us < PG_IDLE_IN_TRANSACTION_MS * INT64_C(1000);
+    status = world_wait(w, first).status;
+    if (was_brief || status != 69) /* else Postgres has lost patience */
+        assert_int_equal(status, 0);
 }
 
 /* ---- who leads the scheduler ---- */
@@ -389,11 +396,12 @@ static void test_a_leader_whose_fence_was_taken_starts_nothing(void **state)
     snprintf(what, sizeof(what), "a leader whose fence was taken");
     schedule_each_second(w);
     p = freeze_leader(w, 0);
-    while (world_count(w,
+    while (!knows(w, p) && /* it was halted for so long that another may lead */
+           world_count(w,
                        "select count(*) from pg_stat_activity, settle.job_schedule"
                        " where pid = %ld and state = 'idle in transaction' and query = 'begin'"
                        "   and job = 'publications' and next_due <= now()",
-                       leader(w, "asc")) == 0) {
+                       leader(w, "desc")) == 0) {
         unsigned before = shim_nsends(shim);
 
         kill(p.pid, SIGCONT);

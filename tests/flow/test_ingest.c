@@ -69,25 +69,38 @@ static void expect_problem(struct world *w, const struct reply *r, long status, 
                         reply_header(w, r, "x-request-id"));
 }
 
+/* What came too late for an answer may be stored, under that request's id: so each is another one. */
+static struct reply post_another(struct world *w, char *room, size_t size)
+{
+    static unsigned nth;
+
+    snprintf(room, size,
+             "{\"external_post_id\":\"p%u\",\"media_url\":\"https://i.example/p/1\",\"status\":\"published\","
+             "\"timestamp\":\"2026-01-15T10:45:00Z\"}",
+             ++nth);
+    return world_post(w, "instagram", NULL, room);
+}
+
 static void test_a_200_stands_in_the_table_with_what_was_read(void **state)
 {
     struct world *w = *state;
-    const char *body =
-        "{\"external_post_id\":\"p1\",\"media_url\":\"https://i.example/p/1\",\"status\":\"published\","
-        "\"timestamp\":\"2026-01-15T10:45:00Z\"}";
-    struct reply r = world_post(w, "instagram", NULL, body);
+    char body[160];
+    struct reply r;
 
+    world_until(20, (r = post_another(w, body, sizeof(body))).status != 503);
     assert_int_equal(r.status, 200);
     assert_string_equal(r.body, "{\"status\":\"ok\"}");
     assert_string_equal(reply_header(w, &r, "content-type"), "application/json");
     assert_string_equal(
-        world_sql(w,
-                  "select platform, source, external_post_id, event_status, decisive, happened_at, url,"
-                  "       convert_from(body, 'UTF8') = '%s', parse_error is null, key_id is not null,"
-                  "       convert_from(headers, 'UTF8') ~ 'x-hub-signature-256: sha256=[0-9a-f]{64}\n',"
-                  "       delivery_id = '%s' from settle.webhook_receipts",
-                  body, reply_header(w, &r, "x-request-id")),
-        "instagram|default|p1|published|1|2026-01-15 10:45:00+00|https://i.example/p/1|t|t|t|t|t");
+        world_sql(
+            w,
+            "select platform, source, event_status, decisive, happened_at, url,"
+            "       external_post_id = convert_from(body, 'UTF8')::json ->> 'external_post_id',"
+            "       parse_error is null, key_id is not null,"
+            "       convert_from(headers, 'UTF8') ~ 'x-hub-signature-256: sha256=[0-9a-f]{64}\n',"
+            "       delivery_id = '%s' from settle.webhook_receipts where body = convert_to('%s', 'UTF8')",
+            reply_header(w, &r, "x-request-id"), body),
+        "instagram|default|published|1|2026-01-15 10:45:00+00|https://i.example/p/1|t|t|t|t|t");
 }
 
 static void test_a_duplicate_is_a_success_and_one_row_whether_redis_knows_or_not(void **state)
@@ -171,12 +184,16 @@ static void test_a_storm_of_wrong_signatures_is_kept_at_a_capped_rate(void **sta
 {
     struct world *w = *state;
     const char *const *headers = world_sign(w, "tiktok", NULL, SPAN("{ }"));
+    int64_t began_us = now_boot_us();
+    long kept;
 
     for (int i = 0; i < 200; i++)
         assert_int_equal(post(w, WEBHOOKS "/tiktok", headers, "{}").status, 401);
     world_deliver(w, "tiktok", NULL, "{\"external_post_id\":\"v1\"}");
     world_until(10, world_count(w, "select count(*) from settle.refused_requests") >= 5);
-    assert_true(world_count(w, "select count(*) from settle.refused_requests") < 150);
+    kept = world_count(w, "select count(*) from settle.refused_requests");
+    assert_in_range(kept, 5,
+                    20 + 10 * ((now_boot_us() - began_us) / SECOND_US + 1)); /* refused.inserts_per_second */
 }
 
 static void test_a_source_of_its_own_has_its_own_secret_and_rows(void **state)
@@ -207,7 +224,9 @@ static void test_what_is_signed_is_stored_whatever_it_holds(void **state)
     struct world *w = *state;
 
     for (size_t i = 0; i < countof(signed_bodies); i++) {
-        struct reply r = world_post(w, "instagram", NULL, signed_bodies[i].body);
+        struct reply r;
+
+        world_until(20, (r = world_post(w, "instagram", NULL, signed_bodies[i].body)).status != 503);
         if (r.status != 200)
             fail_msg("%s: %ld %s", signed_bodies[i].why, r.status, r.body);
         assert_int_equal(receipts(w), i + 1);
@@ -223,13 +242,11 @@ static void test_what_is_signed_is_stored_whatever_it_holds(void **state)
 static void test_what_postgres_refuses_is_stored_as_bare_bytes(void **state)
 {
     struct world *w = *state;
-    struct reply r;
 
     world_sql(w,
               "alter table settle.webhook_receipts add constraint test check (external_post_id <> 'poison')");
-    r = world_post(w, "instagram", NULL, "{\"external_post_id\":\"poison\",\"status\":\"published\"}");
+    world_deliver(w, "instagram", NULL, "{\"external_post_id\":\"poison\",\"status\":\"published\"}");
     world_sql(w, "alter table settle.webhook_receipts drop constraint test");
-    assert_int_equal(r.status, 200);
     assert_string_equal(
         world_sql(w, "select external_post_id is null, event_status is null, decisive, parse_error,"
                      " convert_from(body, 'UTF8') from settle.webhook_receipts"),
@@ -257,11 +274,11 @@ static void test_where_and_how_webhooks_are_taken(void **state)
     assert_int_equal(receipts(w), 0);
 }
 
-/* Sends bytes and reads until the gateway closes or 5 s have passed. */
+/* Sends bytes and reads until the gateway closes or has said nothing for 20 s. */
 static const char *talk(struct world *w, const char *bytes, bool *ret_closed)
 {
     static char answer[65536];
-    const struct timeval patience = {.tv_sec = 1};
+    const struct timeval patience = {.tv_sec = 20};
     struct sockaddr_in to = {.sin_family = AF_INET,
                              .sin_port = htons((uint16_t)atoi(strrchr(w->ingest_url, ':') + 1)),
                              .sin_addr = {htonl(INADDR_LOOPBACK)}};
@@ -346,14 +363,13 @@ static void test_a_client_that_does_not_wait_is_stored_all_the_same(void **state
         setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, i % 2 ? sizeof(at_once) : 0);
         assert_int_equal(connect(fd, (const struct sockaddr *)&to, sizeof(to)), 0);
         assert_int_equal(send(fd, request, (size_t)len, MSG_NOSIGNAL), len);
-        if (i % 2 == 0)
-            shutdown(fd, SHUT_WR); /* what a reset cuts off before it is read is nobody's */
-        else
-            world_until(5, receipts(w) >= i - 1);
         close(fd);
+        if (i % 2 == 0) /* what a reset cuts off before it is read is nobody's */
+            world_until(20, world_count(w,
+                                        "select count(*) from settle.webhook_receipts"
+                                        " where external_post_id = 'left-%d'",
+                                        i) == 1);
     }
-    world_until(10, world_count(w, "select count(*) from settle.webhook_receipts"
-                                   " where substr(external_post_id, 6)::int %% 2 = 0") == 10);
     world_deliver(w, "instagram", NULL, "{\"external_post_id\":\"after\"}");
 }
 
@@ -373,27 +389,30 @@ static void test_postgres_down_is_503_and_never_a_4xx(void **state)
     assert_int_equal(receipts(w), 1);
 }
 
+static struct outcome send_test(struct world *w, const char *platform, const char *url)
+{
+    return world_wait(
+        w, world_spawn(w, "settle-gateway", "send-test", "--platform", platform, "--url", url, NULL));
+}
+
 static void test_send_test_sends_for_every_platform(void **state)
 {
     struct world *w = *state;
     const char *platforms[] = {"instagram", "tiktok", "youtube"};
 
     for (size_t i = 0; i < countof(platforms); i++) {
-        struct outcome sent = world_wait(w, world_spawn(w, "settle-gateway", "send-test", "--platform",
-                                                        platforms[i], "--url", w->ingest_url, NULL));
+        struct outcome sent;
+
+        world_until(20, (sent = send_test(w, platforms[i], w->ingest_url)).status != 75);
         if (sent.status != 0)
             fail_msg("%s: %d %s", platforms[i], sent.status, sent.err);
-        assert_int_equal(world_count(w,
-                                     "select count(*) from settle.webhook_receipts where platform = '%s'"
-                                     " and decisive = 1 and external_post_id like 'test-%%'",
-                                     platforms[i]),
-                         1);
+        assert_true(world_count(w,
+                                "select count(*) from settle.webhook_receipts where platform = '%s'"
+                                " and decisive = 1 and external_post_id like 'test-%%'",
+                                platforms[i]) >= 1);
     }
     assert_int_equal(world_wait(w, world_spawn(w, "settle-gateway", "send-test", NULL)).status, 64);
-    assert_int_equal(world_wait(w, world_spawn(w, "settle-gateway", "send-test", "--platform", "instagram",
-                                               "--url", "http://127.0.0.1:1", NULL))
-                         .status,
-                     69);
+    assert_int_equal(send_test(w, "instagram", "http://127.0.0.1:1").status, 69);
     assert_int_equal(world_wait(w, world_spawn(w, "settle-gateway", "check-config", NULL)).status, 0);
     assert_int_equal(world_wait(w, world_spawn(w, "settle-gateway", "--workers", "many", NULL)).status, 78);
     assert_int_equal(world_wait(w, world_spawn(w, "settle-gateway", "no-such-command", NULL)).status, 64);

@@ -175,7 +175,7 @@ static void test_a_secret_rotates_under_load_and_no_request_is_lost(void **state
     struct load *l = load_start(w, 4);
     struct load_count count;
     char old[32], new[32];
-    long old_matches;
+    long old_matches, new_matches;
 
     assert_int_equal(post(w, "secret-a", post_1), 200);
     assert_int_equal(post(w, "secret-b", post_1), 401);
@@ -189,7 +189,8 @@ static void test_a_secret_rotates_under_load_and_no_request_is_lost(void **state
     assert_string_not_equal(old, new);
     old_matches = matches(w, old);
     assert_true(old_matches >= 2);
-    assert_int_equal(matches(w, new), 2);
+    new_matches = matches(w, new);
+    assert_true(new_matches >= 2); /* each try counts */
     assert_true(value_of(w, "settle_signature_key_last_match_timestamp_seconds", new) > 1700000000);
 
     write_file("shop.secret", "secret-b\n");
@@ -197,7 +198,7 @@ static void test_a_secret_rotates_under_load_and_no_request_is_lost(void **state
     assert_int_equal(post(w, "secret-a", "{\"n\":4}"), 401);
     assert_int_equal(post(w, "secret-b", "{\"n\":5}"), 200);
     assert_int_equal(matches(w, old), old_matches);
-    assert_int_equal(matches(w, new), 3);
+    assert_true(matches(w, new) > new_matches);
     for (unsigned i = 0; i < 20; i++)
         reload(w);
     count = load_so_far(l);

@@ -604,13 +604,15 @@ static size_t drop_body(const void *data, size_t size, size_t n, void *ctx)
     return size * n;
 }
 
-static void post_by_many(struct world *w)
+/* How many had their turn: the others have waited for a connection as long as anyone may. */
+static long post_by_many(struct world *w)
 {
     CURLM *multi = curl_multi_init();
     CURL *easy[CALLERS];
     struct curl_slist *headers = curl_slist_append(NULL, "content-type: application/json");
     char url[256];
     int running = 1;
+    long done = 0;
 
     snprintf(url, sizeof(url), "%s" RECONCILE, w->admin_url);
     for (size_t i = 0; i < CALLERS; i++) {
@@ -631,12 +633,14 @@ static void post_by_many(struct world *w)
         long status;
 
         curl_easy_getinfo(easy[i], CURLINFO_RESPONSE_CODE, &status);
-        assert_int_equal(status, 200);
+        assert_true(status == 200 || status == 503);
+        done += status == 200;
         curl_multi_remove_handle(multi, easy[i]);
         curl_easy_cleanup(easy[i]);
     }
     curl_multi_cleanup(multi);
     curl_slist_free_all(headers);
+    return done;
 }
 
 /* One that says the statement over and over on a connection of its own, as the role whose it is. */
@@ -655,23 +659,28 @@ static struct process repeat(struct world *w, const char *role, const char *stat
 static void of_twenty_repairs_one_mends(void **state)
 {
     struct world *w = *state;
+    long done;
 
     spoil(w);
-    post_by_many(w);
+    done = post_by_many(w);
+    assert_true(done >= 1);
     assert_string_equal(world_sql(w, TOTALS), "{2,9,7,1,3,1,1}");
-    assert_int_equal(world_count(w, "select count(*) from settle.job_runs where status = 'success'"),
-                     CALLERS);
+    assert_int_equal(world_count(w, "select count(*) from settle.job_runs where status = 'success'"), done);
     assert_int_equal(world_count(w, "select count(*) from settle.social_sync_ledger where severity = 'warn'"),
                      1);
 }
 
 /* What another one does in a transaction that is held open until the repair waits for it: the repair's own sight of the
- * table is then older than what it changes. */
-static void repair_behind(struct world *w, const char *statement, const char *execute)
+ * table is then older than what it changes. False: the machine was so slow that it did not wait for the end of that. */
+static bool is_repaired_behind(void **state, const char *statement, const char *execute)
 {
+    struct world *w = *state;
     struct process holder, repair;
+    struct outcome end;
     char script[1400], url[256];
 
+    reset(state);
+    spoil(w);
     snprintf(script, sizeof(script),
              "{ echo \"prepare q as\"; cat '%s/sql/queries/%s.sql'; "
              "echo \"; begin; execute q(%s);\"; echo 'do $$ begin for i in 1 .. 3000 loop exit when exists "
@@ -684,18 +693,21 @@ static void repair_behind(struct world *w, const char *statement, const char *ex
     world_until(20,
                 world_count(w, "select count(*) from pg_stat_activity where wait_event = 'PgSleep'") == 1);
     snprintf(url, sizeof(url), "%s" RECONCILE, w->admin_url);
-    repair = world_spawn(w, "curl", "-sf", "--noproxy", "*", "-XPOST", "-Hcontent-type: application/json",
-                         url, NULL);
+    repair = world_spawn(w, "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--noproxy", "*", "-XPOST",
+                         "-Hcontent-type: application/json", url, NULL);
     assert_int_equal(world_wait(w, holder).status, 0);
-    assert_int_equal(world_wait(w, repair).status, 0);
+    end = world_wait(w, repair);
+    if (strcmp(end.out, "503") == 0)
+        return false;
+    assert_string_equal(end.out, "200");
+    return true;
 }
 
 static void a_cycle_that_the_repair_cannot_see_counts(void **state)
 {
     struct world *w = *state;
 
-    spoil(w);
-    repair_behind(w, "cycle_add", "null, 7, 3, 1, 2, null, 5, 1, 0, null");
+    world_until(60, is_repaired_behind(state, "cycle_add", "null, 7, 3, 1, 2, null, 5, 1, 0, null"));
     assert_string_equal(world_sql(w, RECOUNT), "{3,16,10,2,5,1,1}");
     assert_string_equal(world_sql(w, TOTALS), "{3,16,10,2,5,1,1}");
 }
@@ -704,8 +716,7 @@ static void what_another_repair_has_mended_is_mended_once(void **state)
 {
     struct world *w = *state;
 
-    spoil(w);
-    repair_behind(w, "stats_reconcile", "false, gen_random_uuid(), 'race'");
+    world_until(60, is_repaired_behind(state, "stats_reconcile", "false, gen_random_uuid(), 'race'"));
     assert_string_equal(world_sql(w, TOTALS), "{2,9,7,1,3,1,1}");
     assert_int_equal(world_count(w, "select repairs from settle.scheduler_cumulative_stats"), 2);
 }

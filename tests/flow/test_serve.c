@@ -123,6 +123,28 @@ static void test_a_due_job_runs_and_all_is_noted(void **state)
     assert_int_equal(idle(w), unbegun == 0);
 }
 
+/* However long it takes to begin to lead. */
+static void test_what_a_leader_plans_itself_was_not_missed(void **state)
+{
+    struct world *w = *state;
+    struct process p;
+
+    setenv("SETTLE_SCHEDULES_AGGREGATES", NEVER, 1); /* is run once when somebody begins to lead */
+    world_sql(w, "create function public.be_slow() returns trigger language plpgsql as"
+                 " 'begin perform pg_sleep(1.2); return new; end';"
+                 "create trigger be_slow before update on settle.job_schedule for each row"
+                 " when (new.job = 'aggregates' and new.running is null) execute function public.be_slow()");
+    p = serve(w);
+    world_until(20, world_count(w, "select count(distinct job_id) from settle.scheduler_event_logs"
+                                   " where event_type = 'job_scheduled'") == 2);
+    world_sql(w, "drop function public.be_slow cascade");
+    end(w, p);
+    assert_string_equal(world_sql(w, "select distinct job_id, event_data ->> 'trigger'"
+                                     " from settle.scheduler_event_logs where event_type = 'job_scheduled'"
+                                     " order by 1"),
+                        "aggregates|startup\npublications|schedule");
+}
+
 /* Everything with a schedule has a lock and a row, maintain too. */
 static void test_maintain_runs_under_its_lock(void **state)
 {
@@ -512,6 +534,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_a_due_job_runs_and_all_is_noted, reset),
+        cmocka_unit_test_setup(test_what_a_leader_plans_itself_was_not_missed, reset),
         cmocka_unit_test_setup(test_maintain_runs_under_its_lock, reset),
         cmocka_unit_test_setup(test_after_downtime_a_job_runs_once_for_all_it_missed, reset),
         cmocka_unit_test_setup(test_a_run_that_never_began_is_started_by_the_next_leader, reset),

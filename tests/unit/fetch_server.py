@@ -171,6 +171,19 @@ def barrier(connection, rest, request, count):
     return reply(connection, 200)
 
 
+def gate(connection, rest, request, count):
+    """/gate/NAME: answers when somebody has asked for /open/NAME."""
+    with lock:
+        lock.wait_for(lambda: '/open/' + rest[0] in hits)
+    return reply(connection, 200, b'hello')
+
+
+def opens(connection, rest, request, count):
+    with lock:
+        lock.notify_all()
+    return reply(connection, 200)
+
+
 def asked(connection, rest, request, count):
     """/asked/PATH: how often."""
     with lock:
@@ -179,6 +192,6 @@ def asked(connection, rest, request, count):
 
 answers = {function.__name__: function for function in (
     ok, echo, status, early, retry, flaky, slow, drip, huge, endless, endless_head, garbage, half, half_chunk, cut,
-    redirect, barrier, asked)}
+    redirect, barrier, gate, asked)} | {'open': opens}
 
 main(*sys.argv[1:])

@@ -340,6 +340,34 @@ static void own_deadline(void **state)
     assert_string_equal(fetch_error_name(s.error), "timeout");
 }
 
+enum { STANDING_MS = 700 };
+static bool has_stood;
+
+/* Once the server has the question it gets leave to answer, and we are busy with something else for longer than a try may take. */
+static bool stands(void)
+{
+    if (!has_stood && asked("/gate/stand") == 1) {
+        has_stood = true;
+        get("/open/stand");
+        usleep(STANDING_MS * 1000);
+    }
+    return false;
+}
+
+static void what_came_while_we_stood_still_is_in_time(void **state)
+{
+    struct fetch_config c = usual();
+    struct seen s;
+
+    (void)state;
+    c.whole_ms = STANDING_MS / 2;
+    c.stopping = stands;
+    s = one(&c, at("/gate/stand"));
+    assert_string_equal(fetch_error_name(s.first_error), "ok");
+    assert_string_equal(s.body, "hello");
+    assert_true(has_stood);
+}
+
 static void what_is_sent(void **state)
 {
     struct fetch_config c = usual();
@@ -1016,6 +1044,7 @@ int main(void)
         cmocka_unit_test(waits_as_long_as_asked),
         cmocka_unit_test(deadlines),
         cmocka_unit_test(own_deadline),
+        cmocka_unit_test(what_came_while_we_stood_still_is_in_time),
         cmocka_unit_test(what_is_sent),
         cmocka_unit_test(tls),
         cmocka_unit_test(only_https),
