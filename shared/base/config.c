@@ -174,6 +174,7 @@ static enum status take_breaker(struct settings *s, const struct form *form, siz
 static enum status take_environment(struct settings *s, char *const *environment, struct err *err);
 static enum status check_spelling(char *const *environment, struct err *err);
 static size_t edits_to_nearest(struct span name, struct arena *arena, struct span *ret);
+static void take_nearer(struct span name, struct span known, size_t *least, struct span *ret);
 static const char *variable_of(const char *key, struct arena *arena);
 static enum status take_secret_file(struct settings *s, size_t option, const char *variable, const char *path,
                                     struct err *err);
@@ -629,16 +630,21 @@ static size_t edits_to_nearest(struct span name, struct arena *arena, struct spa
 
     for (size_t i = 0; i < countof(options); i++) {
         const char *variable = variable_of(options[i].key, arena);
-        const struct span known[] = {span_of(variable), span_of(arena_print(arena, "%s_FILE", variable))};
-        for (size_t k = 0; k < (is_secret(&options[i]) ? 2 : 1); k++) {
-            size_t edits = near_edits(name, known[k]);
-            if (edits < least) {
-                least = edits;
-                *ret = known[k];
-            }
-        }
+        take_nearer(name, span_of(variable), &least, ret);
+        if (is_secret(&options[i]))
+            take_nearer(name, span_of(arena_print(arena, "%s_FILE", variable)), &least, ret);
     }
     return least;
+}
+
+static void take_nearer(struct span name, struct span known, size_t *least, struct span *ret)
+{
+    size_t edits = near_edits(name, known);
+
+    if (edits >= *least)
+        return;
+    *least = edits;
+    *ret = known;
 }
 
 /* "ingest.batch_rows" is SETTLE_INGEST_BATCH_ROWS. */
