@@ -42,8 +42,10 @@ struct fault fault_inject(struct world *w, pid_t pid, const char *calls, const c
 {
     struct fault f = attach(w, pid, calls, what);
 
-    if (!has_attached(w, f) && is_running(pid))
+    if (!has_attached(w, f) && is_running(pid)) {
+        kill(f.strace.pid, SIGKILL);
         fail_msg("strace cannot do %s to %s of %d: %s", what, calls, (int)pid, world_wait(w, f.strace).err);
+    }
     return f;
 }
 
@@ -112,7 +114,7 @@ void fault_end(struct world *w, struct fault f)
     world_wait(w, f.strace);
 }
 
-/* All its threads. */
+/* All its threads, but those that have ended meanwhile. */
 static bool is_traced(pid_t pid)
 {
     char path[64];
@@ -126,15 +128,16 @@ static bool is_traced(pid_t pid)
         return false;
     while ((entry = readdir(threads)))
         if (entry->d_name[0] != '.')
-            traced &= tracer_of(pid, entry->d_name) > 0;
+            traced &= tracer_of(pid, entry->d_name) != 0;
     closedir(threads);
     return traced;
 }
 
+/* 0: none. -1: the thread is no more. */
 static pid_t tracer_of(pid_t pid, const char *thread)
 {
     char path[350], line[128];
-    int tracer = 0;
+    int tracer = -1;
     FILE *from;
 
     snprintf(path, sizeof(path), "/proc/%d/task/%s/status", (int)pid, thread);
