@@ -15,7 +15,10 @@ static int up(void **state)
 {
     struct world *w = *state = world_open();
 
-    return world_gateway(w, NULL);
+    world_gateway(w, NULL); /* is ready when webhooks are taken: the API may not be */
+    world_until(60, world_api(w, "GET", STATUS, NULL).status == 200 &&
+                        world_api(w, "POST", RECONCILE, NULL).status == 200);
+    return 0;
 }
 
 static int down(void **state)

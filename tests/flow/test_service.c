@@ -280,7 +280,7 @@ static void test_the_start_waits_for_no_store(void **state)
     world_kill(w, POSTGRES);
     gateway = world_spawn(w, "settle-gateway", "serve", NULL);
     world_until(10, strstr(hear(), "READY=1\n"));
-    assert_non_null(strstr(hear(), "STATUS=0 of 1 ingest workers can store\n"));
+    world_until(10, strstr(hear(), "STATUS=0 of 1 ingest workers can store\n"));
     kill(gateway.pid, SIGTERM);
     assert_int_equal(world_wait(w, gateway).status, 0);
 }
@@ -345,7 +345,7 @@ static void test_sockets_that_are_handed_over_are_served(void **state)
     snprintf(url, sizeof(url), "http://127.0.0.1:%u", port_of(held[2]));
     assert_string_equal(w->admin_url, url);
     world_deliver(w, "instagram", NULL, "{\"external_post_id\":\"h\"}");
-    assert_int_equal(world_api(w, "GET", "/publishing/logs", NULL).status, 200);
+    world_until(20, world_api(w, "GET", "/publishing/logs", NULL).status == 200);
     assert_int_equal(world_gateway_stop(w), 0);
 }
 
