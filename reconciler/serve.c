@@ -164,9 +164,10 @@ static int serve(struct server *v, struct err *err)
         if (told_to_read)
             read_settings(v);
         turn(v);
-        notify_send("WATCHDOG=1\nSTATUS=%s", v->leads  ? "leads"
-                                             : v->open ? "another one leads"
-                                                       : "waits for Postgres");
+        /* Ready again at each turn, also after a reload: the manager's queue may have been full. */
+        notify_send("READY=1\nWATCHDOG=1\nSTATUS=%s", v->leads  ? "leads"
+                                                      : v->open ? "another one leads"
+                                                                : "waits for Postgres");
         wait_a_while(v);
     }
     stop(v);
@@ -401,7 +402,6 @@ static void read_settings(struct server *v)
     }
     if (fresh && v->leads && schedule_plan(&v->session, NULL, &err))
         leave(v, &err);
-    notify_send("READY=1");
 }
 
 /* Runs end after the batch they are at; meanwhile it leads on, so that their ends are noted. */

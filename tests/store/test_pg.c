@@ -698,8 +698,8 @@ static bool is_one_of(Oid type, const Oid *types, size_t n)
 
 static void assert_types(PGconn *conn, const struct sql_text *s)
 {
-    static const Oid sent[] = {16,   17,   20,   25,   701,  1184, 2950, 3802,
-                               1001, 1005, 1009, 1016, 1185, 2951, 3807};
+    static const Oid sent[] = {16,   17,   20,   25,   701,  1082, 1184, 2950,
+                               3802, 1001, 1005, 1009, 1016, 1185, 2951, 3807};
     static const Oid read[] = {16, 17, 20, 21, 23, 25, 114, 701, 1043, 1184, 2950, 3802};
     PGresult *prepared = PQprepare(conn, "", s->text, 0, NULL), *known = PQdescribePrepared(conn, "");
 
