@@ -24,7 +24,8 @@ enum {
     STATEMENT_TIMEOUT_MS = 5000,
     QUEUE_MAX = 200,      /* calls that wait for a connection, a lane */
     QUEUE_SHARE = 50,     /* of one tenant, or one operator's key: 50 repairs at once are each answered */
-    QUEUE_WAIT_MS = 2000, /* longest wait, but for the first connection; also bridges a reconnect */
+    QUEUE_WAIT_MS = 2000, /* longest wait; also bridges a reconnect */
+    FIRST_WAIT_MS = 8000, /* the same while Postgres is first dialled: nobody can say yet that it is away */
     ASK_AGAIN_MAX = 3,    /* of a statement that says status 0, or that Postgres has undone */
     EXPORT_ROWS = 1000,   /* a page: up to half a megabyte */
     PAGE_AGAIN_MAX = 10,  /* of the same page: an export under way outlives a short fault */
@@ -503,15 +504,14 @@ static void lane_turn(struct lane *l, int64_t now_us)
 {
     struct pg *pg = links_pg_least(l->links);
     struct call **at = &l->first;
-    /* While Postgres is first dialled nobody can say that it is away. */
-    bool may_wait = links_pg_is_new(l->links);
+    int64_t wait_us = (links_pg_is_new(l->links) ? FIRST_WAIT_MS : QUEUE_WAIT_MS) * INT64_C(1000);
 
     while (*at) {
         struct call *c = *at;
 
         if (!c->tie.req) /* nobody waits for it, and nothing is done yet */
             call_end(lane_take(l, at));
-        else if (!may_wait && now_us - c->queued_boot_us > QUEUE_WAIT_MS * INT64_C(1000))
+        else if (now_us - c->queued_boot_us > wait_us)
             time_out(lane_take(l, at), pg != NULL);
         else if (!has_share(l, c)) {
             c->was_passed = true;

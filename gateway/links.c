@@ -199,6 +199,7 @@ static void connect_again(struct link *k)
         err_set(&a->err, UNAVAILABLE, "no descriptor or thread to connect with: %s", strerror(failure));
         stay_down(k, &a->err);
         attempt_free(a);
+        k->links->pg_was_tried |= k->store == STORE_POSTGRES;
     }
 }
 

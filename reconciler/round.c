@@ -7,7 +7,6 @@
 #include "base/now.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <sysexits.h>
 
 static error_t parse_option(int key, char *value, struct argp_state *state);
@@ -120,7 +119,7 @@ static int report(const struct round *r, const struct err *err)
         puts("");
         json_decref(all);
     } else if (held) {
-        puts("nothing was done: it runs elsewhere");
+        printf("nothing was done: %s runs elsewhere\n", r->kind->job);
     } else {
         r->kind->print(r);
     }

@@ -32,7 +32,7 @@ struct write {
     int64_t now_us; /* of the database: of the plan, of who begins to lead */
     const struct id *run_id;
     const char *word; /* trigger, or type of event */
-    const struct ending *ending;
+    const struct schedule_ending *ending;
     enum pace pace;
     uint64_t written;
 };
@@ -292,8 +292,8 @@ static void put_move(const struct write *w, struct pg_args *args)
     pg_arg_time(args, next_of(cron_of(s, w->row->kind), w->row->now_us));
 }
 
-enum status schedule_end(struct session *s, const struct schedule_row *row, const struct ending *ending,
-                         struct err *err)
+enum status schedule_end(struct session *s, const struct schedule_row *row,
+                         const struct schedule_ending *ending, struct err *err)
 {
     struct write w = {.session = s, .row = row, .ending = ending, .next_due_us = TIME_NONE};
 
@@ -304,7 +304,7 @@ static enum status write_end(void *ctx, size_t rows, struct err *err)
 {
     struct write *w = ctx;
     struct session *s = w->session;
-    const struct ending *e = w->ending;
+    const struct schedule_ending *e = w->ending;
     struct pg_args args;
 
     (void)rows;

@@ -72,14 +72,14 @@ bool schedule_is_too_late(const struct session *s, const struct schedule_row *ro
 /* Of one that is wanted, or due too late: due as scheduled again. */
 enum status schedule_wake(struct session *s, const struct schedule_row *row, struct err *err) MUST_CHECK;
 
-struct ending {
+struct schedule_ending {
     enum run_state state; /* RUN_SUCCESS, RUN_FAILED, RUN_SKIPPED */
     int exit_code;        /* -1: not known */
     const char *error;    /* NULL: none */
     bool was_killed;      /* its row does not say that it ended, and nobody else will say so */
 };
-enum status schedule_end(struct session *s, const struct schedule_row *row, const struct ending *ending,
-                         struct err *err) MUST_CHECK;
+enum status schedule_end(struct session *s, const struct schedule_row *row,
+                         const struct schedule_ending *ending, struct err *err) MUST_CHECK;
 
 /* type: start, stop. */
 enum status schedule_note(struct session *s, const char *type, struct err *err) MUST_CHECK;

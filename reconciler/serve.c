@@ -57,7 +57,7 @@ static enum status see_to(struct server *v, const struct schedule_row *row, stru
 static bool never_began(const struct child *child);
 static enum status start_again(struct server *v, const struct schedule_row *row, const struct child *child,
                                struct err *err);
-static bool has_ended(const struct schedule_row *row, const struct child *child, struct ending *ret,
+static bool has_ended(const struct schedule_row *row, const struct child *child, struct schedule_ending *ret,
                       char *room, size_t size);
 static enum status pass(struct server *v, const struct schedule_row *row, struct err *err);
 static enum status start(struct server *v, const struct schedule_row *row, struct err *err);
@@ -271,7 +271,7 @@ static void mend_redis(struct server *v)
 static enum status see_to(struct server *v, const struct schedule_row *row, struct err *err)
 {
     const struct child *child = row->state == RUN_NONE ? NULL : children_find(&v->children, &row->run_id);
-    struct ending ending;
+    struct schedule_ending ending;
     char room[64];
 
     if (row->state == RUN_NONE)
@@ -302,14 +302,14 @@ static enum status start_again(struct server *v, const struct schedule_row *row,
 }
 
 /* By its row in job_runs, which another leader sees as we do; of our own children we know more. */
-static bool has_ended(const struct schedule_row *row, const struct child *child, struct ending *ret,
+static bool has_ended(const struct schedule_row *row, const struct child *child, struct schedule_ending *ret,
                       char *room, size_t size)
 {
     char holder[HOLDER_BYTES];
 
-    *ret = (struct ending){.state = row->state,
-                           .exit_code = child ? child->exit_code : -1,
-                           .error = row->error[0] ? row->error : NULL};
+    *ret = (struct schedule_ending){.state = row->state,
+                                    .exit_code = child ? child->exit_code : -1,
+                                    .error = row->error[0] ? row->error : NULL};
     if (child && !child->ended)
         return false;
     if (row->state == RUN_SUCCESS || row->state == RUN_FAILED || row->state == RUN_SKIPPED)

@@ -40,7 +40,7 @@ struct errand {
 };
 
 /* What is written of one. */
-struct ending {
+struct task_ending {
     struct errand *errand;
     const char *status, *message; /* message NULL: none */
     const struct reason *reason;  /* NULL: none */
@@ -116,7 +116,7 @@ static void end_by(struct errand *e, const struct fetch_answer *answer, const st
 static void succeed(struct errand *e, struct span figures);
 static bool fail(struct errand *e, const struct reason *reason, const char *message);
 static void skip(struct errand *e, const char *why, bool again_later);
-static bool write_ending(struct ending *ending);
+static bool write_ending(struct task_ending *ending);
 static enum status write_finish(void *ctx, size_t rows, struct err *err);
 static void give_up(struct round *r, const struct err *err);
 static void close_errand(struct errand *e);
@@ -585,7 +585,7 @@ static void succeed(struct errand *e, struct span figures)
 {
     const struct insights_period p = insights_period(e->platform->insights, session_now_us(e->round->s));
     struct span site = doc_quote(e->site, e->arena);
-    struct ending ending = {
+    struct task_ending ending = {
         .errand = e,
         .status = "success",
         .figures = span_of(arena_print(e->arena,
@@ -605,7 +605,7 @@ static void succeed(struct errand *e, struct span figures)
 
 static bool fail(struct errand *e, const struct reason *reason, const char *message)
 {
-    struct ending ending = {.errand = e, .status = "failed", .message = message, .reason = reason};
+    struct task_ending ending = {.errand = e, .status = "failed", .message = message, .reason = reason};
     struct tasks_done *counts = e->round->counts;
     bool written = write_ending(&ending);
 
@@ -623,14 +623,15 @@ static bool fail(struct errand *e, const struct reason *reason, const char *mess
 
 static void skip(struct errand *e, const char *why, bool again_later)
 {
-    struct ending ending = {.errand = e, .status = "skipped", .message = why, .again_later = again_later};
+    struct task_ending ending = {
+        .errand = e, .status = "skipped", .message = why, .again_later = again_later};
 
     (void)write_ending(&ending);
     close_errand(e);
 }
 
 /* False: nothing was written. What cannot be, for a row that somebody holds, is left to the end of its lease. */
-static bool write_ending(struct ending *ending)
+static bool write_ending(struct task_ending *ending)
 {
     struct errand *e = ending->errand;
     struct round *r = e->round;
@@ -659,7 +660,7 @@ static bool write_ending(struct ending *ending)
 
 static enum status write_finish(void *ctx, size_t rows, struct err *err)
 {
-    struct ending *ending = ctx;
+    struct task_ending *ending = ctx;
     struct errand *e = ending->errand;
     struct session *s = e->round->s;
     struct pg_rows *written;

@@ -173,6 +173,7 @@ static enum status take_breakers(struct settings *s, const struct form *form, st
 static enum status take_breaker(struct settings *s, const struct form *form, size_t index, struct err *err);
 static enum status take_environment(struct settings *s, char *const *environment, struct err *err);
 static enum status check_spelling(char *const *environment, struct err *err);
+static bool is_misspelt(struct span name, struct span meant, size_t edits);
 static size_t edits_to_nearest(struct span name, struct arena *arena, struct span *ret);
 static void take_nearer(struct span name, struct span known, size_t *least, struct span *ret);
 static const char *variable_of(const char *key, struct arena *arena);
@@ -606,17 +607,16 @@ static enum status take_environment(struct settings *s, char *const *environment
 }
 
 /* A setting that nobody reads would be missed at the worst moment. Names that are far from all of ours may mean something to
- * others: Kubernetes adds SETTLE_SERVICE_HOST where a Service is called settle. */
+ * others: Kubernetes adds SETTLE_SERVICE_HOST where a Service is called settle, and SETTLE_REDIS_PORT for settle-redis. */
 static enum status check_spelling(char *const *environment, struct err *err)
 {
-    enum { FEW_EDITS = 3 };
     struct arena *arena = arena_open(16384);
     enum status status = OK;
 
     for (; *environment && status == OK; environment++) {
         struct span name = {*environment, strcspn(*environment, "=")}, meant = SPAN_NONE;
         size_t edits = span_starts(name, SPAN("SETTLE_")) ? edits_to_nearest(name, arena, &meant) : 0;
-        if (edits > 0 && edits <= FEW_EDITS)
+        if (edits > 0 && is_misspelt(name, meant, edits))
             status = err_set(err, INVALID, "%.*s: there is no such setting; %.*s is meant?", SPAN_ARG(name),
                              SPAN_ARG(meant));
     }
@@ -624,10 +624,17 @@ static enum status check_spelling(char *const *environment, struct err *err)
     return status;
 }
 
+/* "..._TIMEOUT" means "..._TIMEOUT_MS". */
+static bool is_misspelt(struct span name, struct span meant, size_t edits)
+{
+    return edits <= 2 || (edits == 3 && span_starts(meant, name));
+}
+
 static size_t edits_to_nearest(struct span name, struct arena *arena, struct span *ret)
 {
     size_t least = SIZE_MAX;
 
+    take_nearer(name, SPAN("SETTLE_CONFIG"), &least, ret);
     for (size_t i = 0; i < countof(options); i++) {
         const char *variable = variable_of(options[i].key, arena);
         take_nearer(name, span_of(variable), &least, ret);

@@ -11,7 +11,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { MESSAGE_BYTES = 512, SEND_S = 1 };
+enum { MESSAGE_BYTES = 512, SEND_MS = 100 };
 
 static int manager = -1;
 static int64_t watchdog_us;
@@ -39,7 +39,7 @@ enum status notify_open(struct err *err)
 /* "@" stands for the NUL that abstract names begin with. */
 static int connect_to(const char *name)
 {
-    const struct timeval patience = {.tv_sec = SEND_S};
+    const struct timeval patience = {.tv_usec = SEND_MS * 1000};
     struct sockaddr_un to = {.sun_family = AF_UNIX};
     size_t len = strlen(name);
     int fd;

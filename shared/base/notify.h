@@ -19,7 +19,7 @@ void notify_close(void);
 bool notify_is_open(void);
 int64_t notify_watchdog_us(void); /* how long it may be left unfed; 0: nobody watches */
 
-/* Lines such as READY=1, STATUS=text. False: the manager's queue was full for a second, and it has not heard: what it
+/* Lines such as READY=1, STATUS=text. False: the manager's queue was full for a tenth of a second, and it has not heard: what it
  * needs to know is to be said again. */
 bool notify_send(const char *format, ...) PRINTF_LIKE(1, 2);
 

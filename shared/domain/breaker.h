@@ -26,7 +26,7 @@ struct breaker_options {
     unsigned failure_threshold; /* at least 1 */
     unsigned open_cooldown_s;
     unsigned half_open_probes; /* 1 to BREAKER_PROBES_MAX */
-    unsigned permit_ms;        /* longer than any single try takes */
+    unsigned permit_ms; /* longer than a try takes, unless its owner stands still; then another may go */
 };
 
 struct breaker {

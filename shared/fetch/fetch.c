@@ -340,6 +340,7 @@ enum status fetch_run(struct fetch *f, int64_t deadline_boot_us, struct err *err
             stop_all(f);
             break;
         }
+        count_time(f, BEGIN_MS * INT64_C(1000));
         begin_due(f);
         if (wait_and_work(f, err)) {
             stop_all(f);

@@ -29,9 +29,10 @@ struct fetch;
 
 struct fetch_config {
     unsigned at_once, at_once_per_lane; /* tries on the wire at one time */
-    unsigned connect_ms, whole_ms; /* of one try: look-up and connect; all of it, less what owners took */
-    unsigned backoff_ms;           /* before the second try: retry.h */
-    size_t answer_bytes;           /* most that a body may have */
+    unsigned connect_ms,
+        whole_ms;        /* of one try: look-up and connect by the clock; all of it, less what owners took */
+    unsigned backoff_ms; /* before the second try: retry.h */
+    size_t answer_bytes; /* most that a body may have */
     bool allow_http;
     const struct network *allowed; /* that may be asked though they are not public; borrowed */
     size_t nallowed;

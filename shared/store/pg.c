@@ -232,7 +232,7 @@ static enum status check_schema(struct pg *pg, unsigned wait_ms, struct err *err
     return err_cause(err, BROKEN, "schema_missing", "the database lacks the schema changes %s: " CURE, names);
 }
 
-/* Also unnamed, one after the other: a statement that does not fit the schema must fail the start in any case. */
+/* Also unnamed, one after the other: of these a statement that does not fit the schema fails the connection. */
 static enum status prepare(struct pg *pg, const struct pg_config *config, unsigned wait_ms, struct err *err)
 {
     struct err first = {.code = OK};

@@ -354,11 +354,14 @@ static void test_a_misspelt_variable_is_named_and_what_others_mean_is_left(void 
         {"SETTLE_DATABASE_URL_FLE",         "SETTLE_DATABASE_URL_FILE"       },
         {"SETTLE_SPOOL_FOLDERS",            "SETTLE_SPOOL_FOLDER"            },
         {"SETTLE_REDISURL",                 "SETTLE_REDIS_URL"               },
+        {"SETTLE_CONFG",                    "SETTLE_CONFIG"                  },
     };
     /* Of Kubernetes, beside a Service that is called settle or settle-admin; of ops/run; of a shell. */
     char *others[] = {(char[]){"SETTLE_SERVICE_HOST=10.0.0.1"},
                       (char[]){"SETTLE_PORT_9090_TCP=tcp://10.0.0.1:9090"},
                       (char[]){"SETTLE_ADMIN_SERVICE_PORT=9090"},
+                      (char[]){"SETTLE_REDIS_PORT=tcp://10.0.0.1:6379"},
+                      (char[]){"SETTLE_DATABASE_USER=me"},
                       (char[]){"SETTLE_INGEST_URL=http://h"},
                       (char[]){"SETTLE_ADMIN_URL=http://h"},
                       (char[]){"SETTLE_MONITOR_URL=http://h"},
