@@ -13,7 +13,8 @@ where not exists (
     select from settle.alerts
     where dedupe_key = $6::text
       and status = 'RESOLVED'
-      and resolved_at between now() - interval '5 minutes' and now()) -- what a clock that was set back calls later is old
+      and resolved_at > now() - interval '5 minutes'
+      and resolved_at <= now()) -- what a clock that was set back calls later is old
   or exists (select from settle.alerts where dedupe_key = $6::text and status = 'OPEN')
 on conflict (dedupe_key) where status = 'OPEN' do update
   set occurrences = open.occurrences + 1,
