@@ -138,8 +138,7 @@ enum status spoolfile_check_folder(const char *folder, bool unsafe_ok, int64_t *
     if (folder[0] != '/')
         return err_set(err, INVALID,
                        "spool.folder \"%s\": want a path from / on: begun elsewhere, the gateway would take "
-                       "another folder "
-                       "and leave what lies in this one",
+                       "another folder and leave what lies in this one",
                        folder);
     if (stat(folder, &is) != 0)
         return err_set(err, INVALID, "spool.folder \"%s\": %s", folder, strerror(errno));

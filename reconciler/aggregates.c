@@ -625,7 +625,7 @@ static void end_run(struct job *j, const struct err *err)
     else if (!j->usage)
         log_info("job_completed", LOG_TEXT("job", j->session.run_name), LOG_TEXT("outcome", j->outcome),
                  LOG_INT("days", (int64_t)j->ndone));
-    if (j->session.lock.epoch && batch_do(&j->session, write_end, j, &refused, &end))
+    if (j->session.lock.epoch && (batch_do(&j->session, write_end, j, &refused, &end) || refused))
         log_warn("end_not_written", LOG_ERR(&end));
 }
 

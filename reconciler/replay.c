@@ -634,8 +634,7 @@ static enum status write_end(void *job, size_t rows, struct err *err)
 /* The report of publications, and the plan. */
 static struct span whole_report(const struct job *j, bool ids, struct arena *arena)
 {
-    struct span json = report_json(&j->report, ids, arena);
-    json_t *all = json_loadb(json.at, json.len, 0, NULL);
+    json_t *all = report_object(&j->report, ids);
 
     json_object_set_new(all, "plan", plan_json(&j->plan));
     return json_line(all, arena);

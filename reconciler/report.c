@@ -9,8 +9,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include <jansson.h>
-
 static void count(struct counts *c, struct verdict v, bool written);
 static struct tally *tally_of(struct report *r, struct span platform);
 static void keep_id(struct report *r, struct id_list *list, const struct id *id);
@@ -124,7 +122,7 @@ int64_t report_checked(const struct report *r)
     return r->all.success + r->all.failed + r->all.skipped;
 }
 
-struct span report_json(const struct report *r, bool ids, struct arena *arena)
+json_t *report_object(const struct report *r, bool ids)
 {
     char run_id[ID_TEXT_BYTES];
     json_t *root = json_pack("{sI sI sI sI}", "total_checked", (json_int_t)report_checked(r),
@@ -147,7 +145,12 @@ struct span report_json(const struct report *r, bool ids, struct arena *arena)
                      "changed_meanwhile", (json_int_t)r->changed, "left_out", (json_int_t)r->left_out,
                      "guard", guard_json(r), "message", r->message[0] ? r->message : NULL);
     json_object_update_new(root, rest);
-    return json_line(root, arena);
+    return root;
+}
+
+struct span report_json(const struct report *r, bool ids, struct arena *arena)
+{
+    return json_line(report_object(r, ids), arena);
 }
 
 static json_t *ids_json(const struct id_list *list)

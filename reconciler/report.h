@@ -11,6 +11,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include <jansson.h>
+
 enum { REPORT_IDS_MAX = 1000, REPORT_PLATFORMS_MAX = 64, PLATFORM_NAME_BYTES = 51 };
 
 struct counts {
@@ -55,7 +57,9 @@ void report_count(struct report *r, struct span platform, const struct id *id, s
                   bool written);
 int64_t report_checked(const struct report *r); /* total_checked */
 
-/* One line of JSON, in the arena. ids: with the lists of ids. */
+/* ids: with the lists of ids. */
+json_t *report_object(const struct report *r, bool ids);
+/* The same as one line, in the arena. */
 struct span report_json(const struct report *r, bool ids, struct arena *arena);
 void report_print(const struct report *r, bool dry_run, FILE *to);
 

@@ -26,28 +26,17 @@ static int let_write(struct world *w)
     return world_gateway(w, NULL);
 }
 
-static bool holds; /* the test's own connection is in a transaction */
-
-/* Nobody else comes to the table until release. */
+/* Nobody else comes to the table until the commit. */
 static void hold(struct world *w, const char *table)
 {
     world_sql(w, "begin; lock table settle.%s", table);
-    holds = true;
-}
-
-static void release(struct world *w)
-{
-    world_sql(w, "commit");
-    holds = false;
 }
 
 static int reset(void **state)
 {
-    if (holds) /* a test failed meanwhile */
-        release(*state);
+    world_reset(*state);
     if (bound)
         let_write(*state);
-    world_reset(*state);
     return 0;
 }
 
@@ -699,7 +688,7 @@ static bool others_pass_a_slow_one(struct world *w)
     for (int i = 0; i < 20; i++)
         assert_int_equal(count_items(w, "/publishing/logs"), 0);
     waits = list_waits(w);
-    release(w);
+    world_sql(w, "commit");
     assert_int_equal(world_wait(w, slow).status, 0);
     return waits && world_said(w, slow, "answered 200");
 }
@@ -847,7 +836,7 @@ static void test_a_run_goes_on_when_its_caller_leaves(void **state)
     assert_int_equal(world_wait(w, caller).status, 128 + SIGKILL);
     /* Who comes behind its end shows that the gateway has seen it. */
     assert_int_equal(world_api(w, "GET", "/api/scheduler/config", NULL).status, 200);
-    release(w);
+    world_sql(w, "commit");
     world_until(20, world_count(w, "select count(*) from settle.job_runs where status = 'success'") == 1);
     assert_int_equal(world_count(w, "select count(*) from settle.publish_logs where status = 'failed'"), 1);
 }

@@ -11,19 +11,10 @@
 #define RUN_A "0190a0a0-aaaa-7222-8333-444455556666"
 #define RUN_B "0190a0a0-bbbb-7222-8333-444455556666"
 
-static bool holds; /* the test's own connection is in a transaction */
-
-/* Holds one row as another tool's open transaction does, until release. */
+/* Holds one row as another tool's open transaction does, until the commit. */
 static void hold(struct world *w, const char *post)
 {
     world_sql(w, "begin; select from settle.publish_logs where external_post_id = '%s' for update", post);
-    holds = true;
-}
-
-static void release(struct world *w)
-{
-    world_sql(w, "commit");
-    holds = false;
 }
 
 static int up(void **state)
@@ -34,8 +25,6 @@ static int up(void **state)
 
 static int reset(void **state)
 {
-    if (holds) /* a test failed while it held a row */
-        release(*state);
     world_reset(*state);
     return 0;
 }
@@ -118,7 +107,7 @@ static void test_of_two_at_once_one_works_and_the_other_says_so(void **state)
     first = start(w, RUN_A);
     world_until(5, waits(w));
     run = world_reconcile(w, NULL);
-    release(w);
+    world_sql(w, "commit");
     assert_int_equal(run.status, 0);
     assert_string_equal(word(&run, "outcome"), "lock_held");
     assert_int_equal(number(&run, "total_checked"), 0);
@@ -147,7 +136,7 @@ static void test_a_held_row_is_left_out_and_does_not_stop_the_run(void **state)
     hold(w, "p2");
     /* It is waited for as long as lock_timeout, each time with half as many rows. */
     run = world_reconcile(w, "--batch-size", "4", NULL);
-    release(w);
+    world_sql(w, "commit");
     assert_int_equal(run.status, 0);
     assert_int_equal(number(&run, "marked_failed"), 3);
     assert_int_equal(number(&run, "left_out"), 1);
@@ -174,7 +163,7 @@ static void test_a_late_webhook_of_a_held_row_is_not_forgotten(void **state)
     age_webhooks(w);
     hold(w, "p2");
     run = world_reconcile(w, "--batch-size", "4", NULL);
-    release(w);
+    world_sql(w, "commit");
     assert_int_equal(run.status, 0);
     assert_int_equal(number(&run, "corrected"), 2);
     assert_int_equal(number(&run, "left_out"), 1);
@@ -196,7 +185,7 @@ static void test_a_late_webhook_of_a_row_that_changes_meanwhile_is_not_forgotten
     first = start(w, RUN_A);
     world_until(5, waits(w));
     world_sql(w, "update settle.publish_logs set updated_at = now()");
-    release(w);
+    world_sql(w, "commit");
     run = world_wait(w, first);
     assert_int_equal(number(&run, "changed_meanwhile"), 1);
     run = world_reconcile(w, NULL);
@@ -219,7 +208,7 @@ static void test_a_row_held_for_a_while_is_settled_with_the_others(void **state)
         world_sql(w, "select xact_start from pg_stat_activity where application_name = 'settle-reconciler'");
     snprintf(retried, sizeof(retried), "wait_event_type = 'Lock' and xact_start > '%s'", began);
     world_until(10, sessions(w, retried) == 1);
-    release(w);
+    world_sql(w, "commit");
     run = world_wait(w, first);
     assert_int_equal(run.status, 0);
     assert_string_equal(word(&run, "outcome"), "done");
@@ -240,7 +229,7 @@ static struct outcome run_that_takes_long(struct world *w, const char *const *be
               : world_spawn(w, "settle-reconciler", "publications", NULL);
     world_until(5, waits(w));
     shim_sleep(shim, 11 * SECOND_US);
-    release(w);
+    world_sql(w, "commit");
     end = world_wait(w, run);
     shim_close(shim);
     assert_int_equal(end.status, 0);
@@ -282,7 +271,7 @@ static void test_a_row_that_changes_meanwhile_is_left_to_the_next_run(void **sta
     first = start(w, RUN_A);
     world_until(5, waits(w));
     world_sql(w, "update settle.publish_logs set updated_at = now() where external_post_id = 'p1'");
-    release(w);
+    world_sql(w, "commit");
     run = world_wait(w, first);
     assert_int_equal(run.status, 0);
     assert_int_equal(number(&run, "marked_failed"), 1);
@@ -301,7 +290,7 @@ static void test_a_holder_frozen_past_its_lease_writes_nothing_when_it_wakes(voi
     frozen = start(w, RUN_A);
     world_until(5, waits(w));
     kill(frozen.pid, SIGSTOP);
-    release(w);
+    world_sql(w, "commit");
     /* its transaction lives until idle_in_transaction_session_timeout ends it */
     world_until(15, gone(w));
     expire(w);
@@ -342,7 +331,7 @@ static void test_a_holder_whose_fence_was_taken_stops(void **state)
     first = world_spawn(w, "settle-reconciler", "publications", "--json", "--batch-size", "1", "--run-id",
                         RUN_A, NULL);
     world_until(5, sessions(w, "wait_event_type = 'Lock'") == 2);
-    release(w);
+    world_sql(w, "commit");
     run = world_wait(w, first);
     assert_int_equal(world_wait(w, thief).status, 0);
 
@@ -376,7 +365,7 @@ static void test_a_killed_run_is_resumed_by_the_next(void **state)
                                      " from settle.job_runs"),
                         "running|4|running"); /* what it has done so far can be seen */
     kill(first.pid, SIGKILL);
-    release(w);
+    world_sql(w, "commit");
     assert_int_equal(world_wait(w, first).status, 128 + SIGKILL);
     world_until(15, gone(w));
 
@@ -405,7 +394,7 @@ static void test_a_signal_ends_the_run_after_its_batch(void **state)
                         RUN_A, NULL);
     world_until(5, waits(w));
     kill(first.pid, SIGTERM);
-    release(w);
+    world_sql(w, "commit");
     run = world_wait(w, first);
     assert_int_equal(run.status, 75);
     assert_string_equal(word(&run, "outcome"), "interrupted");

@@ -32,8 +32,6 @@ enum { CALLERS = 20, RACERS = 4, TIMES = 10, EVENTS = 20000, EVENTS_LONG = 10000
     "cumulative_tasks_failed, cumulative_tasks_skipped, cumulative_job_completed, cumulative_job_failed] "   \
     "from settle.scheduler_cumulative_stats"
 
-static bool holds; /* the test's own connection is in a transaction */
-
 static int up(void **state)
 {
     struct world *w = *state = world_open();
@@ -52,9 +50,6 @@ static int reset(void **state)
 {
     struct world *w = *state;
 
-    if (holds) /* a test failed meanwhile */
-        world_sql(w, "rollback");
-    holds = false;
     world_reset(w);
     world_sql(
         w,
@@ -390,7 +385,6 @@ static void what_a_person_has_begun_is_a_one_time_job(void **state)
 
     world_publication(w, "tiktok", "held", "processing", 30);
     world_sql(w, "begin; select from settle.publish_logs for update");
-    holds = true;
     snprintf(url, sizeof(url), "%s/publishing/reconcile", w->admin_url);
     r = world_http(w, "POST", url, headers, SPAN_NONE);
     assert_int_equal(r.status, 202);
@@ -405,7 +399,6 @@ static void what_a_person_has_begun_is_a_one_time_job(void **state)
     r = get(w, API "/jobs");
     assert_int_equal(number(&r, NULL, "one_time_jobs"), 1);
     world_sql(w, "commit");
-    holds = false;
     world_until(20, (r = get(w, DASHBOARD), number(&r, NULL, "one_time_jobs")) == 0);
     assert_int_equal(number(&r, NULL, "job_count"), recurring);
 }

@@ -14,8 +14,6 @@
 
 enum { REPLICAS = 2, ROUNDS = 4, ROUNDS_LONG = 20 };
 
-static bool holds; /* the test's own connection is in a transaction */
-
 static int up(void **state)
 {
     *state = world_open();
@@ -24,9 +22,6 @@ static int up(void **state)
 
 static int reset(void **state)
 {
-    if (holds)
-        world_sql(*state, "rollback");
-    holds = false;
     world_reset(*state);
     setenv("SETTLE_SCHEDULES_PUBLICATIONS", "@every 1s", 1);
     setenv("SETTLE_SCHEDULES_MAINTAIN", "", 1);
@@ -65,13 +60,6 @@ static void end(struct world *w, struct process p)
 static void hold(struct world *w)
 {
     world_sql(w, "begin; select from settle.publish_logs for update");
-    holds = true;
-}
-
-static void release(struct world *w)
-{
-    world_sql(w, "commit");
-    holds = false;
 }
 
 static long events(struct world *w, const char *type)
@@ -224,7 +212,7 @@ static void test_a_job_that_still_runs_is_not_started_twice(void **state)
     world_until(20,
                 world_count(w, "select skipped from settle.job_schedule where job = 'publications'") >= 2);
     assert_int_equal(events(w, "job_scheduled"), 1);
-    release(w);
+    world_sql(w, "commit");
     world_until(20, events(w, "job_scheduled") >= 2);
     end(w, p);
     assert_true(events(w, "job_cancelled") >= 2);
@@ -244,7 +232,7 @@ static void test_a_killed_run_is_noted_as_failed(void **state)
     assert_true(child > 1);
     kill((pid_t)child, SIGKILL);
     world_until(20, events(w, "job_failed") == 1);
-    release(w);
+    world_sql(w, "commit");
     assert_string_equal(world_sql(w, "select error_message from settle.scheduler_event_logs"
                                      " where event_type = 'job_failed'"),
                         "ended by signal 9");
@@ -440,7 +428,7 @@ static void test_status_tells_what_runs_and_what_waits(void **state)
     assert_int_equal(o.status, 0);
     assert_non_null(strstr(o.out, "youtube is paused"));
     assert_non_null(strstr(o.out, "publications: 2 open, 1 stale"));
-    release(w);
+    world_sql(w, "commit");
     end(w, p);
 }
 

@@ -39,6 +39,17 @@ static void test_a_reset_leaves_the_schema_and_no_row(void **state)
     assert_true(world_count(w, "select count(*) from settle.schema_version") > 5);
 }
 
+/* As a test that failed may leave it: the next one's statements would be part of it. */
+static void test_a_reset_ends_a_transaction_that_is_open(void **state)
+{
+    struct world *w = *state;
+
+    world_sql(w, "begin; create temporary table of_the_transaction ()");
+    assert_int_equal(world_count(w, "select count(to_regclass('of_the_transaction'))"), 1);
+    world_reset(w);
+    assert_int_equal(world_count(w, "select count(to_regclass('of_the_transaction'))"), 0);
+}
+
 static void test_postgres_comes_back_with_what_it_committed(void **state)
 {
     struct world *w = *state;
@@ -121,6 +132,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_a_reset_leaves_the_schema_and_no_row, reset),
+        cmocka_unit_test_setup(test_a_reset_ends_a_transaction_that_is_open, reset),
         cmocka_unit_test_setup(test_postgres_comes_back_with_what_it_committed, reset),
         cmocka_unit_test_setup(test_redis_comes_back_empty, reset),
         cmocka_unit_test_setup(test_a_program_tells_its_end_and_its_words, reset),

@@ -136,6 +136,8 @@ void world_reset(struct world *w)
 {
     world_until(START_S, signal_groups(w->inner->groups, w->inner->ngroups, SIGKILL) == 0);
     w->inner->ngroups = 0;
+    if (w->inner->sql && PQtransactionStatus(w->inner->sql) != PQTRANS_IDLE)
+        world_sql(w, "rollback"); /* of a test that failed while it held something */
     world_sql(
         w, "set session_replication_role = replica;" /* no trigger may mind */
            "do $$ declare t regclass; begin"

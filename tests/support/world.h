@@ -32,7 +32,7 @@ struct world {
 
 struct world *world_open(void); /* servers up, schema deployed, no gateway yet */
 void world_close(struct world *w);
-/* All tables and Redis as after deploying. The gateway goes on. */
+/* All tables and Redis as after deploying; a transaction of world_sql that is open is rolled back. The gateway goes on. */
 void world_reset(struct world *w);
 
 /* Servers and gateway. */
