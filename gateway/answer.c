@@ -57,6 +57,8 @@ static const struct answer_kind kinds[] = {
      "The account of this platform is the site that it is asked about, as the platform writes it: "
      "https://www.example.com/ or "
      "sc-domain:example.com.",                                                                                                  false},
+    {"unknown_account",        404, "There is no such account",
+     "Only one that is there can be disconnected; errors names those that are.",                                                false},
     {"rejected",               422, "The store refuses a value",            "Perhaps a text with a NUL character in it.",       false},
     {"idempotency_conflict",   409, "The Idempotency-Key is in use",        "It came before with another body.",
      false                                                                                                                           },

@@ -4,6 +4,7 @@
 #include "base/metric.h"
 #include "base/now.h"
 #include "health.h"
+#include "store/sqlstate.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@ enum {
         2, /* statements that Postgres undid for the sake of others; then the sender has to try again */
     FLIGHT_BYTES_MAX = 4 * 1024 * 1024, /* of bodies in one statement, if it holds more than one receipt */
     LIVE_FLIGHTS = 4,                   /* between two of the backlog, while live ones wait */
+    BLAMES_MAX = 64, /* deliveries of the backlog that fail in a row: then it is none's fault */
     FLIGHT_ARENA_BYTES = 128 * 1024,
 };
 
@@ -41,8 +43,10 @@ struct batch {
     struct links *links;
     struct batch_config config;
     struct queue queue, backlog;
-    size_t nbacklog; /* flights of the backlog that are under way */
-    unsigned nlive;  /* flights since the last one of the backlog */
+    size_t nbacklog;  /* flights of the backlog that are under way */
+    unsigned nlive;   /* flights since the last one of the backlog */
+    unsigned nblamed; /* deliveries of the backlog that failed alone, in a row and in this minute */
+    int64_t blame_again_us;
     struct flight *spare;
     size_t nunder_way; /* receipts in flights */
 };
@@ -60,6 +64,7 @@ static size_t of_one_delivery(const struct receipt *first);
 static void send_flight(struct flight *f);
 static void put_row(struct receipt_rows *rows, const struct receipt *r);
 static void after_flush(void *flight, const struct pg_rows *stored, const struct err *err);
+static bool may_be_ones_fault(struct flight *f, const struct err *err);
 static void mark_new(struct flight *f, const struct pg_rows *stored);
 static struct receipt *find_unmarked(struct flight *f, struct span key);
 static bool is_conflict(const struct err *err);
@@ -284,8 +289,15 @@ static void after_flush(void *flight, const struct pg_rows *stored, const struct
         metric_add(BATCHES, METRIC_NO_PLATFORM, RESULT_STORED, 1);
         health_flushed(true, server_boot_us(b->server));
         links_praise_pg(b->links, f->pg);
+        b->nblamed = f->is_backlog ? 0 : b->nblamed;
         mark_new(f, stored);
         end_all(f, NULL);
+        return;
+    }
+    if (err->code != REJECTED && may_be_ones_fault(f, err)) {
+        metric_add(BATCHES, METRIC_NO_PLATFORM, RESULT_SPLIT, 1);
+        halve(f);
+        server_again(b->server);
         return;
     }
     if (err->code == UNAVAILABLE && !is_conflict(err))
@@ -303,6 +315,25 @@ static void after_flush(void *flight, const struct pg_rows *stored, const struct
         wait_again(f, err);
     else
         end_all(f, err);
+}
+
+/* What is in the spool was acknowledged, and is sent in the same company again and again: one that Postgres cannot take must not
+ * hold up the others. Where each one fails it is nobody's, and to go on halving would only cost statements. */
+static bool may_be_ones_fault(struct flight *f, const struct err *err)
+{
+    struct batch *b = f->batch;
+    int64_t now_us = server_boot_us(b->server);
+
+    if (!f->is_backlog || !sqlstate_is_of_rows(err))
+        return false;
+    if (now_us >= b->blame_again_us) {
+        b->blame_again_us = now_us + MINUTE_US;
+        b->nblamed = 0;
+    }
+    if (f->receipts[0]->delivery != f->receipts[f->n - 1]->delivery)
+        return b->nblamed < BLAMES_MAX;
+    b->nblamed++; /* a delivery is stored as a whole or stays */
+    return false;
 }
 
 static void mark_new(struct flight *f, const struct pg_rows *stored)

@@ -82,7 +82,7 @@ static void ask(struct clocks *c)
     c->asked = true;
     c->asked_us = now_boot_us();
     c->ask_again_us = c->asked_us + ASK_EVERY_S * SECOND_US;
-    pg_send(pg, SQL_DATABASE_CLOCK, NULL, links_pg_deadline_us(c->links), after_answer, c);
+    pg_send(pg, SQL_SERVER_CHECK, NULL, links_pg_deadline_us(c->links), after_answer, c);
 }
 
 static void after_answer(void *clocks, const struct pg_rows *rows, const struct err *err)
@@ -90,8 +90,10 @@ static void after_answer(void *clocks, const struct pg_rows *rows, const struct 
     struct clocks *c = clocks;
 
     c->asked = false;
-    if (!err) /* else the connection goes, or the next answer is better */
-        database_clock_learn(&c->database, pg_time(rows, 0, 0), c->asked_us, now_boot_us());
+    if (err) /* the connection goes, or the next answer is better */
+        return;
+    database_clock_learn(&c->database, pg_time(rows, 0, 2), c->asked_us, now_boot_us());
+    links_check_pg(c->links, rows);
 }
 
 static void tell(struct clocks *c)

@@ -2,6 +2,7 @@
  * clocks: is our wall clock the database's? Learned with each connection and then every ten seconds, and kept against boot
  * time: so a step of ours shows in the same turn, also while Postgres is away. A clock that is off makes good signatures
  * look too old: while it may be, a signature's time is no reason for a 401.
+ * The question is server_check, whose answer also says whether the server still keeps what it commits: links_check_pg.
  * Sets CLOCK_SKEW and what health says of it, and logs once when the clocks part and when they meet.
  */
 #ifndef SETTLE_GATEWAY_CLOCKS_H

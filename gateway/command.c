@@ -73,6 +73,11 @@ int command_open(struct settings *ret, const struct common_options *options, con
 int command_fail(const struct err *err, int invalid)
 {
     fprintf(stderr, "settle-gateway: %s\n", err->text);
+    return command_code(err, invalid);
+}
+
+int command_code(const struct err *err, int invalid)
+{
     switch (err->code) {
     case OK:
         return EX_OK;

@@ -42,6 +42,7 @@ int command_open(struct settings *ret, const struct common_options *options, con
 
 /* Says it on stderr and returns the exit code. invalid: of INVALID, which is the user's, the file's or the settings'. */
 int command_fail(const struct err *err, int invalid);
+int command_code(const struct err *err, int invalid); /* the code alone */
 
 /* INVALID: webhooks are to be kept in a folder that cannot keep them. Writes and syncs a file there for a moment.
  * *ret_too_fast: it syncs faster than any disk can, so it lies, or something between us and it does. */

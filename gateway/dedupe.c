@@ -19,6 +19,7 @@ enum {
 
 #define LEFT_ALONE_US  SECOND_US
 #define LEARN_AGAIN_US SECOND_US
+#define COMPLAIN_US    MINUTE_US
 #define NOTE_PREFIX    "settle:seen:"
 #define NOTE_TTL_S     "86400"
 #define FOLLOWERS_MAX  "10000" /* entries of settle:events, about */
@@ -71,6 +72,7 @@ struct dedupe {
     size_t nreceipts;               /* of them */
     size_t nlate;                   /* rounds given up whose answers are still due: none is asked till then */
     int64_t alone_until_us;         /* boot time: leave Redis alone */
+    int64_t complain_again_us;      /* boot time: of what Redis refuses */
     bool told_unknown, told_apart;  /* logged already */
     bool knows_key;                 /* all connections are up to their lessons, and these agree */
     struct hint_key key;
@@ -86,9 +88,11 @@ static void compare(struct dedupe *u);
 static void ask(struct dedupe *u, struct redis *redis);
 static void after_answer(void *question, const struct redis_reply *reply, const struct err *err);
 static enum hint hint_of(const struct question *q, const struct redis_reply *reply);
+static void count_refusal(struct dedupe *u, const struct err *err);
 static void after_late(void *round);
 static void conclude(struct question *q, enum hint hint);
 static void round_end(struct round *r);
+static void after_write(void *dedupe, const struct redis_reply *reply, const struct err *err);
 static void note_write(const struct dedupe *u, const struct receipt *r, struct note *ret);
 static bool can_ask(const struct dedupe *u);
 
@@ -288,6 +292,8 @@ static void after_answer(void *question, const struct redis_reply *reply, const 
     struct question *q = question;
     struct round *r = q->round;
 
+    if (err)
+        count_refusal(r->dedupe, err);
     conclude(q, err ? HINT_UNKNOWN : hint_of(q, reply));
     if (--r->nunanswered == 0)
         round_end(r);
@@ -300,6 +306,19 @@ static enum hint hint_of(const struct question *q, const struct redis_reply *rep
                     sodium_memcmp(reply->text.at, q->proof, PROOF_BYTES) == 0;
 
     return is_proof ? HINT_SEEN : HINT_UNSEEN;
+}
+
+/* A Redis that is full or a replica answers questions as ever and keeps no note: nothing else tells. Of a connection that
+ * is lost the links tell. */
+static void count_refusal(struct dedupe *u, const struct err *err)
+{
+    if (err->code != REJECTED)
+        return;
+    metric_add(REDIS_REFUSALS, METRIC_NO_PLATFORM, 0, 1);
+    if (server_boot_us(u->server) < u->complain_again_us)
+        return;
+    u->complain_again_us = server_boot_us(u->server) + COMPLAIN_US;
+    log_warn("redis_refuses", LOG_ERR(err));
 }
 
 /* The rest of the round is not waited for, and Redis gets a rest: it is slower than Postgres just now. */
@@ -362,11 +381,18 @@ void dedupe_remember(struct dedupe *u, const struct delivery *d)
         };
         if (!r->seen) {
             note_write(u, r, &note);
-            redis_send(redis, set, countof(set), NULL, NULL);
+            redis_send(redis, set, countof(set), after_write, u);
         }
         if (r->is_new)
-            redis_send(redis, news, countof(news), NULL, NULL);
+            redis_send(redis, news, countof(news), after_write, u);
     }
+}
+
+static void after_write(void *dedupe, const struct redis_reply *reply, const struct err *err)
+{
+    (void)reply;
+    if (err)
+        count_refusal(dedupe, err);
 }
 
 static void note_write(const struct dedupe *u, const struct receipt *r, struct note *ret)

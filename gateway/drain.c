@@ -5,6 +5,7 @@
 #include "dedupe.h"
 #include "reused.h"
 #include "spool.h"
+#include "store/sqlstate.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -115,7 +116,7 @@ void drain_on_commit(struct delivery *d, const struct err *failure)
         n->page->stored[d->drain_at] = true;
         dedupe_remember(g->dedupe, d);
         reused_look(d);
-    } else if (failure->code == UNAVAILABLE) {
+    } else if (failure->code == UNAVAILABLE && !sqlstate_is_of_rows(failure)) {
         n->page->again = true;
     } else {
         stay(n, &n->page->records[d->drain_at], failure->text);

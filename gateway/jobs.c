@@ -235,12 +235,14 @@ static char **make_environment(const struct config *config)
 
     while (environ[n])
         n++;
-    ret = calloc(n + 3, sizeof(*ret));
+    ret = calloc(n + 4, sizeof(*ret));
     if (!ret)
         abort();
     for (size_t i = 0; i < n; i++)
         if (is_passed_on(environ[i]) && !(ret[nours++] = strdup(environ[i])))
             abort();
+    if (config_file(config)) /* which an option may have named */
+        ret[nours++] = variable("SETTLE_CONFIG", config_file(config));
     ret[nours++] = variable("SETTLE_DATABASE_URL", config->admin.reconciler_database_url);
     if (config->redis.url)
         ret[nours++] = variable("SETTLE_REDIS_URL", config->redis.url);
@@ -255,7 +257,6 @@ static bool is_passed_on(const char *variable)
         "LANG=",
         "TZ=",
         "PG",
-        "SETTLE_CONFIG=",
         "SETTLE_RECONCILE_",
         "SETTLE_FETCH_",
         "SETTLE_CONNECTIONS_",
@@ -292,7 +293,8 @@ static void write_arguments(const struct job_request *request, struct arena *are
     ret[n++] = arena_print(arena, "--trigger=api");
     ret[n++] = arena_print(arena, "--actor=%.*s", SPAN_ARG(request->actor));
     ret[n++] = arena_print(arena, "--run-id=%s", run_id);
-    ret[n++] = arena_print(arena, "--since-minutes=%u", request->since_minutes);
+    if (request->since_minutes > 0)
+        ret[n++] = arena_print(arena, "--since-minutes=%u", request->since_minutes);
     if (request->platform.at)
         ret[n++] = arena_print(arena, "--platform=%.*s", SPAN_ARG(request->platform));
     if (request->dry_run)

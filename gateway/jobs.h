@@ -1,6 +1,7 @@
 /*
- * jobs: runs the reconciler as a child process and hands on what it said. The child gets a minimal environment:
- * the reconciler's own database URL, which besides us only the parent holds, and settings without secrets.
+ * jobs: runs the reconciler as a child process and hands on what it said. The child gets a minimal environment: our
+ * settings file, settings without secrets, and the reconciler's own database URL, which besides us only the parent
+ * holds.
  * Never blocks. A run once begun goes on whoever has left, and holds no drain; the job's own lock decides when several
  * are asked for.
  */
@@ -25,8 +26,8 @@ enum {
 
 struct job_request {
     struct id run_id;
-    unsigned since_minutes;
-    struct span platform; /* absent: all */
+    unsigned since_minutes; /* 0: reconcile.since_minutes of the settings, as the child reads them */
+    struct span platform;   /* absent: all */
     bool dry_run, force;
     struct span actor;
     uint64_t tenant; /* whose it is (caller.holder); 0: an operator's */

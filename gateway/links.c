@@ -181,6 +181,14 @@ void links_drop_pg(struct links *l, const struct pg *pg)
             k->is_lost = true;
 }
 
+void links_check_pg(struct links *l, const struct pg_rows *check)
+{
+    bool is_safe = l->config.pg.unsafe_ok || pg_is_null(check, 0, 1);
+
+    for (struct link *k = l->all; k < l->all + l->config.npg && !is_safe; k++)
+        k->is_lost = true;
+}
+
 void links_praise_pg(struct links *l, const struct pg *pg)
 {
     for (struct link *k = l->all; k < l->all + l->config.npg; k++)

@@ -47,6 +47,10 @@ bool links_pg_is_new(
 
 /* This connection is no good (read-only after a failover, say): closed at the end of the turn, opened again. */
 void links_drop_pg(struct links *l, const struct pg *pg);
+
+/* check: the row of server_check, asked again since the connecting. Of a server that has been told to forget commits in a crash
+ * all connections are dropped: no new one comes up before it is told otherwise. */
+void links_check_pg(struct links *l, const struct pg_rows *check);
 /* This one has stored something: should it be lost, the next try is at once. */
 void links_praise_pg(struct links *l, const struct pg *pg);
 

@@ -45,11 +45,12 @@ static enum status open_tcp(const struct address *at, size_t n, int *ret_fds, st
     if (resolved)
         return resolved;
     if (n > 1 && !claim_port(&to, len))
-        return err_set(err, INVALID, "cannot listen at %s:%u: %s", at->host, at->port, strerror(errno));
+        return err_set(err, UNAVAILABLE, "cannot listen at %s:%u: %s", at->host, at->port, strerror(errno));
     for (size_t i = 0; i < n; i++) {
         ret_fds[i] = bind_tcp(&to, len, n > 1);
         if (ret_fds[i] < 0 || listen(ret_fds[i], BACKLOG) != 0)
-            return err_set(err, INVALID, "cannot listen at %s:%u: %s", at->host, at->port, strerror(errno));
+            return err_set(err, UNAVAILABLE, "cannot listen at %s:%u: %s", at->host, at->port,
+                           strerror(errno));
     }
     return OK;
 }
@@ -65,7 +66,8 @@ static enum status resolve(const struct address *at, union any_address *ret, soc
     snprintf(port, sizeof(port), "%u", at->port);
     failure = getaddrinfo(at->host, port, &wanted, &found);
     if (failure != 0)
-        return err_set(err, INVALID, "cannot listen at %s:%u: %s", at->host, at->port, gai_strerror(failure));
+        return err_set(err, failure == EAI_NONAME ? INVALID : UNAVAILABLE, "cannot listen at %s:%u: %s",
+                       at->host, at->port, gai_strerror(failure));
     memcpy(ret, found->ai_addr, found->ai_addrlen);
     *ret_len = found->ai_addrlen;
     freeaddrinfo(found);
@@ -110,7 +112,7 @@ static enum status open_path(const char *path, size_t n, int *ret_fds, struct er
     snprintf(to.sun_path, sizeof(to.sun_path), "%s", path);
     remove_stale(&to);
     if (fd < 0 || bind(fd, (const struct sockaddr *)&to, sizeof(to)) != 0 || listen(fd, BACKLOG) != 0)
-        return err_set(err, INVALID, "cannot listen at unix:%s: %s", path, strerror(errno));
+        return err_set(err, UNAVAILABLE, "cannot listen at unix:%s: %s", path, strerror(errno));
     for (size_t i = 0; i < n; i++)
         ret_fds[i] = i == 0 ? fd : fcntl(fd, F_DUPFD_CLOEXEC, 0);
     return OK;

@@ -19,7 +19,8 @@ struct listen_handed {
 };
 
 /* n sockets on one address, one a process. The kernel spreads new connections over those of TCP; those of a
- * path are one and the same. INVALID: cannot be listened at; some of ret_fds may be open. */
+ * path are one and the same. UNAVAILABLE: the address is taken, or not this machine's yet; INVALID: it is none. Then some of
+ * ret_fds may be open. */
 enum status listen_open(const struct address *at, size_t n, int *ret_fds, struct err *err) MUST_CHECK;
 
 /* Those of LISTEN_FDS, LISTEN_PID and LISTEN_FDNAMES, which are taken out of the environment; none: n is 0. INVALID: one

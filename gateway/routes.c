@@ -210,7 +210,7 @@ static const struct param insights_log_list[] = {
 
 /* In the order of the enum in routes.h. */
 static const struct param reconcile[] = {
-    {"since_minutes", FROM_QUERY, PARAM_INT, .min = 1, .max = 1440, .standard = "10"},
+    {"since_minutes", FROM_QUERY, PARAM_INT, .min = 1, .max = 1440}, /* left out: as the settings say */
     {"platform", FROM_QUERY, PARAM_WORD, .min = 1, .max = 50},
     {"dry_run", FROM_QUERY, PARAM_BOOL, .standard = "false"},
     {"force", FROM_QUERY, PARAM_BOOL, .standard = "false"},

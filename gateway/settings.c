@@ -204,7 +204,7 @@ enum status settings_reload(const struct settings *s, struct platforms **ret, co
     status = load_platforms(fresh, s->config->ingest.public_url, s->variables, &set, err);
     if (!status)
         status = check_same(s->platforms, set, err);
-    *ret_late = config_needs_restart(s->config, fresh);
+    *ret_late = config_gateway_needs_restart(s->config, fresh);
     config_close(fresh);
     if (status)
         platforms_close(set);

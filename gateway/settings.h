@@ -25,7 +25,8 @@ void settings_close(struct settings *s);
 /* A fresh set of the descriptors, sources and secrets that the files hold now, and the variables did at the start. The
  * caller's; s stays as it is. INVALID, also if it has not the same platforms as the present one: metrics are labelled
  * by them at the start.
- * *ret_late: a setting that was changed too, but wants a restart; NULL: none. May run on a thread of its own. */
+ * *ret_late: a setting of ours that was changed too, but wants a restart; NULL: none. May run on a thread of its
+ * own. */
 enum status settings_reload(const struct settings *s, struct platforms **ret, const char **ret_late,
                             struct err *err) MUST_CHECK;
 

@@ -85,6 +85,7 @@ struct spoolfile {
     struct spoolfile_size size;
     int npages_logged;
     bool is_fresh;    /* made by us, and nothing in it was ever taken as stored */
+    bool is_doubtful; /* a write or sync of it failed: what its log holds is not merged by us any more */
     int system_error; /* of the last step: SQLite does not keep that of a commit */
 };
 
@@ -94,9 +95,11 @@ static enum status try_lock(const char *folder, int fd, struct err *err);
 static enum status try_link(const char *folder, const char *path, struct err *err);
 static enum status time_sync(const char *folder, int fd, int64_t *ret_us, struct err *err);
 static void path_of(const char *folder, const char *name, const char *suffix, char ret[PATH_BYTES]);
-static void sync_folder(const char *folder);
+static bool sync_folder(const char *folder);
 static int compare_names(const void *a, const void *b);
 static bool make_file(struct spoolfile *f, bool create, struct err *err);
+static enum status sync_names(struct spoolfile *f, struct err *err);
+static void unlink_empty(const char *path);
 static enum status start(struct spoolfile *f, struct err *err);
 static enum status is_empty(struct spoolfile *f, bool *ret, struct err *err);
 static enum status check_pages(struct spoolfile *f, struct err *err);
@@ -141,9 +144,12 @@ enum status spoolfile_check_folder(const char *folder, bool unsafe_ok, int64_t *
                        "another folder and leave what lies in this one",
                        folder);
     if (stat(folder, &is) != 0)
-        return err_set(err, INVALID, "spool.folder \"%s\": %s", folder, strerror(errno));
-    if (!S_ISDIR(is.st_mode) || access(folder, W_OK | X_OK) != 0)
-        return err_set(err, INVALID, "spool.folder \"%s\": no folder that we may write to", folder);
+        return err_set(err, UNAVAILABLE, "spool.folder \"%s\": %s", folder, strerror(errno));
+    if (!S_ISDIR(is.st_mode))
+        return err_set(err, INVALID, "spool.folder \"%s\": no folder", folder);
+    if (access(folder, W_OK | X_OK) != 0)
+        return err_set(err, UNAVAILABLE, "spool.folder \"%s\": we may not write to it: %s", folder,
+                       strerror(errno));
     if (check_kind(folder, unsafe_ok, err))
         return err->code;
     return try_out(folder, ret_sync_us, err);
@@ -155,7 +161,7 @@ static enum status check_kind(const char *folder, bool unsafe_ok, struct err *er
     struct statfs is;
 
     if (statfs(folder, &is) != 0)
-        return err_set(err, INVALID, "spool.folder \"%s\": %s", folder, strerror(errno));
+        return err_set(err, UNAVAILABLE, "spool.folder \"%s\": %s", folder, strerror(errno));
     if (unsafe_ok ||
         (is.f_type != TMPFS_MAGIC && is.f_type != RAMFS_MAGIC && is.f_type != OVERLAYFS_SUPER_MAGIC))
         return OK;
@@ -180,11 +186,14 @@ static enum status try_out(const char *folder, int64_t *ret_sync_us, struct err 
     if (fd < 0 && is_full_disk(errno))
         return OK; /* what fills it may be the spool, which only a start can drain */
     if (fd < 0)
-        return err_set(err, INVALID, "spool.folder \"%s\": %s", folder, strerror(errno));
+        return err_set(err, UNAVAILABLE, "spool.folder \"%s\": %s", folder, strerror(errno));
     status = try_lock(folder, fd, err);
     if (status == OK)
         status = try_link(folder, path, err);
     unlink(path);
+    if (status == OK && !sync_folder(folder) && !is_full_disk(errno))
+        status =
+            err_set(err, UNAVAILABLE, "spool.folder \"%s\" cannot be synced: %s", folder, strerror(errno));
     if (status == OK)
         status = time_sync(folder, fd, ret_sync_us, err);
     close(fd);
@@ -234,7 +243,7 @@ static enum status time_sync(const char *folder, int fd, int64_t *ret_us, struct
         if (n >= 0 ? n < (ssize_t)sizeof(block) : is_full_disk(errno))
             break; /* some file systems look for room no sooner than in the sync */
         if (n < 0)
-            status = err_set(err, INVALID, "spool.folder \"%s\" cannot be written and synced: %s", folder,
+            status = err_set(err, UNAVAILABLE, "spool.folder \"%s\" cannot be written and synced: %s", folder,
                              strerror(errno));
         took_us = now_boot_us() - began_us;
         if (took_us < *ret_us)
@@ -347,14 +356,25 @@ struct spoolfile *spoolfile_open(const char *folder, const char *name, bool crea
     code = sqlite3_open_v2(path, &f->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, "unix");
     if (code != SQLITE_OK)
         fail(f, code, "opening", err);
-    else if (start(f, err) == OK)
+    else if (sync_names(f, err) == OK && start(f, err) == OK)
         return f;
     if (!f->is_fresh) {
+        path_of(folder, name, "-wal", path);
         let_go(f, false);
+        unlink_empty(path);
     } else if (remove_fresh(f)) {
         err->code = UNAVAILABLE; /* there is nothing to set aside */
     }
     return NULL;
+}
+
+/* A name that was lost in a failed sync of its folder is only safe when it was made and synced anew. */
+static void unlink_empty(const char *path)
+{
+    struct stat is;
+
+    if (stat(path, &is) == 0 && is.st_size == 0)
+        unlink(path);
 }
 
 /* SQLite would create it for all to read; its log gets the same rights as the file. */
@@ -364,7 +384,8 @@ static bool make_file(struct spoolfile *f, bool create, struct err *err)
     int fd;
 
     path_of(f->folder, f->name, "", path);
-    if (is_set_aside(f->folder, f->name) && !drop_first_names(f->folder, f->name)) {
+    if (is_set_aside(f->folder, f->name) &&
+        (!sync_folder(f->folder) || !drop_first_names(f->folder, f->name))) {
         err_cause(err, UNAVAILABLE, "spool_unusable", "\"%s\" is set aside, but not to be removed: %s", path,
                   strerror(errno));
         return false;
@@ -398,8 +419,8 @@ static enum status start(struct spoolfile *f, struct err *err)
     for (size_t i = 0; i < countof(settings); i++)
         if (run(f, settings[i], err))
             return err->code;
-    /* Nothing is written to one that is there: it must open on a full disk too. */
-    if (is_empty(f, &is_fresh, err) || (is_fresh && run(f, schema, err)))
+    /* This has made the log. Nothing is written to a file that is there: it must open on a full disk too. */
+    if (is_empty(f, &is_fresh, err) || sync_names(f, err) || (is_fresh && run(f, schema, err)))
         return err->code;
     for (enum statement s = 0; s < NSTATEMENTS; s++) {
         int code =
@@ -408,10 +429,21 @@ static enum status start(struct spoolfile *f, struct err *err)
             return fail(f, code, "preparing", err);
     }
     sqlite3_wal_hook(f->db, after_commit, f);
-    sync_folder(f->folder);
     if (measure(f, err) || check_pages(f, err))
         return err->code;
     return ask(f, COUNT, 0, (int64_t *)&f->size.nrecords, err);
+}
+
+/* Of the file and then of its log, each before anything is written to it that must last: a file that is not in its folder
+ * after a power cut holds nothing. SQLite syncs the folder too, later, but takes no notice when that fails, and who asks
+ * next may be told that all is well. */
+static enum status sync_names(struct spoolfile *f, struct err *err)
+{
+    if (sync_folder(f->folder))
+        return OK;
+    return err_cause(err, UNAVAILABLE, "spool_unusable",
+                     "\"%s\" cannot be synced, and %s not be found again: %s", f->folder, f->name,
+                     strerror(errno));
 }
 
 static enum status is_empty(struct spoolfile *f, bool *ret, struct err *err)
@@ -473,7 +505,7 @@ static enum status run(struct spoolfile *f, const char *sql, struct err *err)
 void spoolfile_close(struct spoolfile *f)
 {
     if (f)
-        let_go(f, true);
+        let_go(f, !f->is_doubtful);
 }
 
 static void let_go(struct spoolfile *f, bool merge)
@@ -512,25 +544,27 @@ static bool remove_fresh(struct spoolfile *f)
  * the two is without the other: once the file has both, the first ones may be taken away at any time. */
 bool spoolfile_set_aside_name(const char *folder, const char *name, int64_t wall_us)
 {
-    char from[PATH_BYTES], to[PATH_BYTES], aside[2 * SPOOL_NAME_BYTES];
+    char file[PATH_BYTES], log[PATH_BYTES], second_file[PATH_BYTES], second_log[PATH_BYTES];
+    char aside[2 * SPOOL_NAME_BYTES];
 
     if (strstr(name, ".broken-"))
         return true; /* it is already, and stays */
     name_aside(folder, name, wall_us, aside);
-    path_of(folder, name, "-wal", from);
-    path_of(folder, aside, "-wal", to);
-    if (link(from, to) != 0 && errno != ENOENT)
+    path_of(folder, name, "", file);
+    path_of(folder, name, "-wal", log);
+    path_of(folder, aside, "", second_file);
+    path_of(folder, aside, "-wal", second_log);
+    if (link(log, second_log) != 0 && errno != ENOENT)
         return false;
-    sync_folder(folder); /* no power cut may keep the second link alone */
-    path_of(folder, name, "", from);
-    path_of(folder, aside, "", to);
-    if (link(from, to) != 0) {
-        path_of(folder, aside, "-wal", to);
-        unlink(to);
-        return false;
+    /* No power cut may keep the second link alone, nor take both after the first names are gone. */
+    if (sync_folder(folder) && link(file, second_file) == 0) {
+        if (sync_folder(folder))
+            return drop_first_names(folder, name);
+        if (unlink(second_file) != 0 || !sync_folder(folder))
+            return false; /* the second link may be there after a power cut, and needs its log */
     }
-    sync_folder(folder);
-    return drop_first_names(folder, name);
+    unlink(second_log);
+    return false;
 }
 
 /* Several in one second do not replace each other: they are numbered. */
@@ -593,10 +627,7 @@ static bool drop_first_names(const char *folder, const char *name)
     path_of(folder, name, "-wal", path);
     unlink(path);
     path_of(folder, name, "", path);
-    if (unlink(path) != 0)
-        return false;
-    sync_folder(folder);
-    return true;
+    return unlink(path) == 0 && sync_folder(folder);
 }
 
 void spoolfile_discard(struct spoolfile *f)
@@ -610,7 +641,7 @@ void spoolfile_discard(struct spoolfile *f)
     unlink(path);
     path_of(folder, name, "-wal", path);
     unlink(path);
-    sync_folder(folder);
+    (void)sync_folder(folder); /* what may come back is in Postgres, or nobody was told that it is stored */
 }
 
 void spoolfile_retire(struct spoolfile *f)
@@ -632,7 +663,7 @@ void spoolfile_retire(struct spoolfile *f)
         path_of(folder, name, "-wal", path);
         unlink(path);
     }
-    sync_folder(folder);
+    (void)sync_folder(folder);
 }
 
 const char *spoolfile_name_of(const struct spoolfile *f)
@@ -866,15 +897,17 @@ static void path_of(const char *folder, const char *name, const char *suffix, ch
     snprintf(ret, PATH_BYTES, "%s/%s%s", folder, name, suffix);
 }
 
-/* A file that is not in its folder after a power cut holds nothing. */
-static void sync_folder(const char *folder)
+/* False: what was done to its names since the last time may be undone by a power cut, even if a later sync succeeds. */
+static bool sync_folder(const char *folder)
 {
-    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC), error;
 
     if (fd < 0)
-        return;
-    (void)fsync(fd);
+        return false;
+    error = fsync(fd) == 0 ? 0 : errno;
     close(fd);
+    errno = error;
+    return error == 0;
 }
 
 /* A full disk passes, and so does a lack of memory or descriptors; all else means that file and disk can no longer be
@@ -883,6 +916,7 @@ static enum status fail(struct spoolfile *f, int code, const char *doing, struct
 {
     if (is_full(f, code))
         return err_cause(err, BUSY, "spool_full", "%s: no room while %s", f->name, doing);
+    f->is_doubtful = f->is_doubtful || !is_passing(code);
     return err_cause(err, is_passing(code) ? UNAVAILABLE : BROKEN, "spool_broken", "%s: %s: %s (%d, %s)",
                      f->name, doing, f->db ? sqlite3_errmsg(f->db) : sqlite3_errstr(code), code,
                      f->system_error ? strerror(f->system_error) : "-");

@@ -43,8 +43,9 @@ struct spoolfile_size {
     int64_t oldest_us; /* received; TIME_NONE: there is none */
 };
 
-/* INVALID: no folder we can write to, one that cannot lock or link, or one that forgets (tmpfs, the upper side of an
- * overlay) unless unsafe_ok. *ret_sync_us: the shortest sync of a few. */
+/* INVALID: no folder, one that cannot lock or link, or one that forgets (tmpfs, the upper side of an overlay) unless
+ * unsafe_ok; UNAVAILABLE: not there, or not to be written to, as a disk that is not mounted or has failed.
+ * *ret_sync_us: the shortest sync of a few. */
 enum status spoolfile_check_folder(const char *folder, bool unsafe_ok, int64_t *ret_sync_us,
                                    struct err *err) MUST_CHECK;
 
@@ -59,14 +60,15 @@ enum status spoolfile_names(const char *folder, struct arena *arena, const char 
                             struct err *err) MUST_CHECK;
 
 /* Of a name whose id's lock is held. Creates it if create. Takes up what a killed process left. BROKEN: it does not
- * open or is damaged: spoolfile_set_aside_name is in order; UNAVAILABLE: not there, no permission, or the disk takes no new
- * one. */
+ * open or is damaged: spoolfile_set_aside_name is in order; UNAVAILABLE: not there, no permission, the disk takes no new
+ * one, or the folder cannot be synced, so that a power cut might take the file's name. */
 struct spoolfile *spoolfile_open(const char *folder, const char *name, bool create,
                                  struct err *err) MUST_CHECK;
 void spoolfile_close(struct spoolfile *f); /* NULL is fine */
 
 /* After BROKEN: nothing that was synced is touched again. Closes it and renames it; if it was created here and no put of it
- * has succeeded, deletes it. False: that failed, it still has its name, and nothing may be written under it any more. */
+ * has succeeded, deletes it. False: that failed, it still has its name or may have it again after a power cut, and nothing
+ * may be written under it any more. */
 bool spoolfile_set_aside(struct spoolfile *f, int64_t wall_us) MUST_CHECK;
 bool spoolfile_set_aside_name(const char *folder, const char *name, int64_t wall_us) MUST_CHECK;
 /* Deletes an empty file from the disk, or renames a broken one to ".drained"; closes it. */

@@ -132,7 +132,7 @@ static void open_stores(struct ingest *g, const struct config *config)
 {
     /* A worker that starts anew under load cannot wait until a hundred others are prepared, nor has each backend room for them. */
     static const enum sql mine[] = {SQL_RECEIPT_ACCEPT, SQL_RECEIPT_ACCEPT_SHARED, SQL_REFUSED_ADD,
-                                    SQL_HINT_KEY, SQL_DATABASE_CLOCK};
+                                    SQL_HINT_KEY, SQL_SERVER_CHECK};
     const struct links_config links = {
         .pg = {.url = config->database.url,
                .user = "settle_gateway",

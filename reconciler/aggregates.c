@@ -56,6 +56,7 @@ struct job {
     int64_t nread, nbackfilled, ndirty, ndrifts;
     json_t *made, *failed, *unverified; /* dates, at most NAMES_MAX each */
     int64_t nunverified, nrepaired;
+    size_t nheld;   /* of ndone: days that verify has not looked at, as others were at work on them */
     int64_t nolder; /* complete days before the last 7 that were never aggregated */
     json_t *older;
     bool usage; /* the range cannot be: told already */
@@ -94,6 +95,8 @@ static void end_run(struct job *j, const struct err *err);
 static const char *outcome_of(const struct job *j, const struct err *err);
 static bool has_failed(const struct job *j);
 static enum status write_end(void *ctx, size_t rows, struct err *err);
+static bool has_looked_at_all(const struct job *j);
+static enum status move_watermark(struct session *s, struct err *err);
 static enum status write_event(struct job *j, const char *type, struct err *err);
 static struct span reason_of(struct job *j);
 static int report(const struct job *j, const struct err *err);
@@ -343,7 +346,6 @@ static enum status write_late(void *ctx, size_t rows, struct err *err)
     pg_args_init(&args, s->arena);
     pg_arg_time(&args, s->watermark_us);
     pg_arg_time(&args, s->began_us);
-    pg_arg_text(&args, span_of(s->job));
     return pg_run(s->pg, SQL_AGGREGATE_LATE, &args, WAIT_MS, NULL, err);
 }
 
@@ -553,6 +555,10 @@ static enum status check_day(struct job *j, const struct due *d, struct err *err
             return OK;
         return make_day(j, d, err);
     }
+    if (r.outcome == DAY_LOCK_HELD) {
+        j->counts[r.outcome]++;
+        j->nheld++;
+    }
     if (r.ndrifts == 0)
         return OK;
     j->nunverified++;
@@ -658,15 +664,35 @@ static enum status write_end(void *ctx, size_t rows, struct err *err)
         .report = json_line(report_json(j), s->arena),
         .error_code = done                  ? NULL
                       : session_stopping()  ? "signal"
-                      : has_failed(j)       ? "days"
+                      : j->why->code == OK  ? "days" /* each was tried: schedule_days goes by it */
                       : j->why->sqlstate[0] ? j->why->sqlstate
                                             : "error",
         .message = reason_of(j),
     };
 
     (void)rows;
-    return ending_write(s, &end, err) ? err->code
-                                      : write_event(j, done ? "job_completed" : "job_failed", err);
+    if (ending_write(s, &end, err) || (has_looked_at_all(j) && move_watermark(s, err)))
+        return err->code;
+    return write_event(j, done ? "job_completed" : "job_failed", err);
+}
+
+/* A day that failed is looked at again for its attempts. */
+static bool has_looked_at_all(const struct job *j)
+{
+    return j->options->verb == RUN && j->why->code == OK && j->ndone == j->ndays &&
+           j->counts[DAY_LOCK_HELD] + j->counts[DAY_PUT_OFF] == 0;
+}
+
+/* Not before: days are due by it that bear no mark. */
+static enum status move_watermark(struct session *s, struct err *err)
+{
+    struct pg_args args;
+
+    pg_args_init(&args, s->arena);
+    pg_arg_text(&args, span_of(s->job));
+    pg_arg_int(&args, s->lock.epoch);
+    pg_arg_time(&args, s->began_us);
+    return pg_run(s->pg, SQL_FENCE_ADVANCE, &args, WAIT_MS, NULL, err);
 }
 
 static enum status write_event(struct job *j, const char *type, struct err *err)
@@ -727,7 +753,7 @@ static json_t *report_json(const struct job *j)
     id_text(&j->options->common.run_id, id);
     all = json_pack("{ss ss sb sI sI}", "outcome", j->outcome, "run_id", id, "dry_run",
                     (int)j->options->common.dry_run, "days", (json_int_t)j->ndays, "days_done",
-                    (json_int_t)j->ndone);
+                    (json_int_t)(j->ndone - j->nheld));
     for (int i = 0; i < DAY_OUTCOMES; i++)
         json_object_set_new(all, day_outcome_name((enum day_outcome)i), json_integer(j->counts[i]));
     json_object_set_new(all, "records_read", json_integer(j->nread));
@@ -759,7 +785,9 @@ static void report_text(const struct job *j)
     if (j->options->verb == VERIFY) {
         printf("%zu of %zu days verified, %" PRId64 " do not hold, %" PRId64
                " changed since they were made\n",
-               j->ndone, j->ndays, j->nunverified, j->ndirty);
+               j->ndone - j->nheld, j->ndays, j->nunverified, j->ndirty);
+        if (j->nheld > 0)
+            printf("%zu not looked at: others were at work on them\n", j->nheld);
         print_dates("do not hold", j->unverified, j->nunverified);
         if (j->options->repair)
             printf("%" PRId64 " repaired\n", j->nrepaired);

@@ -201,6 +201,8 @@ static enum status ask_page(struct asker *a, struct err *err)
     int64_t round_ends_us;
 
     close_page(a);
+    if (a->s->lock.epoch && lock_renew(&a->s->lock, err)) /* pages may hold nothing to ask */
+        return err->code;
     if (read_page(a, err))
         return err->code;
     if (a->nquestions == 0)

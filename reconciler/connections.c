@@ -19,7 +19,12 @@
 #include <jansson.h>
 #include <sodium.h>
 
-enum { PAGE_ROWS = 500 /* of connection_walk */ };
+enum {
+    PAGE_ROWS = 500, /* of connection_walk */
+    NAMED_MAX = 10,  /* accounts in an error */
+};
+
+enum { STORED = 200, UNKNOWN_ACCOUNT = 404 }; /* of connection_set */
 
 /* The arrays that a page is written back as. */
 enum { USER, PLATFORM, ACCOUNT, HAD, FRESH, REKEY_COLUMNS };
@@ -53,7 +58,9 @@ static int close_job(struct job *j, int code);
 static int set(struct job *j, struct err *err);
 static enum status check_account(struct job *j, bool *ret_refused, struct err *err);
 static enum status read_token(struct job *j, struct err *err);
-static enum status store(struct job *j, struct pg_rows **ret, struct err *err);
+static enum status foresee(struct job *j, int *ret_answer, struct err *err);
+static enum status store(struct job *j, int *ret_answer, struct err *err);
+static int blame_absence(struct job *j, struct err *err);
 static int list(struct job *j, struct err *err);
 static void show(const struct job *j, const struct pg_rows *rows, size_t row, bool first);
 static int drop(struct job *j, struct err *err);
@@ -84,7 +91,8 @@ static const struct argp_option option_table[] = {
      "The publications' social_account_id (default: default); of gsc and bing the site",                       1},
     {"token-file",   OPTION_TOKEN_FILE,   "FILE", 0, "Its token; - is stdin. Left out: the present one stays", 1},
     {"expires",      OPTION_EXPIRES,      "TIME", 0, "When the token ends, as 2027-01-31T12:00:00Z",           1},
-    {"disconnected", OPTION_DISCONNECTED, NULL,   0, "Keep it, but do not ask with it",                        1},
+    {"disconnected", OPTION_DISCONNECTED, NULL,   0,
+     "Keep it, but do not ask with it; it must be there, unless its token is given",                           1},
     {NULL,           0,                   NULL,   0, NULL,                                                     0},
 };
 static const struct argp argp = {
@@ -99,7 +107,8 @@ static const struct argp argp = {
            "are fetched, as the platform writes it: https://www.example.com/ or sc-domain:example.com. rekey "
            "seals again what an older key has "
            "sealed, so "
-           "that it can leave the file. Exit codes: 0 done, 64 usage, 65 a token or a row is not good, 69 "
+           "that it can leave the file. Exit codes: 0 done, 64 usage, 65 a token, an account or a row is not "
+           "good, 69 "
            "Postgres is "
            "down, 78 settings or the key file.",
 };
@@ -220,8 +229,8 @@ static int close_job(struct job *j, int code)
 static int set(struct job *j, struct err *err)
 {
     const struct options *o = j->options;
-    struct pg_rows *rows;
     bool refused = false;
+    int answer = 0;
 
     if (o->token_file && !j->keys) {
         err_set(err, INVALID, "connections.key_file is not set, so no token can be sealed");
@@ -237,10 +246,10 @@ static int set(struct job *j, struct err *err)
         log_error("connections_failed", LOG_ERR(err));
         return EX_DATAERR;
     }
-    if (!o->common.dry_run && store(j, &rows, err))
+    if (o->common.dry_run ? foresee(j, &answer, err) : store(j, &answer, err))
         return -1;
-    if (!o->common.dry_run)
-        pg_rows_free(rows);
+    if (answer == UNKNOWN_ACCOUNT)
+        return blame_absence(j, err);
     printf("%s of %s on %s: %s%s\n", o->account, o->user, o->platform, o->common.dry_run ? "would be " : "",
            o->token_file ? "stored with its token" : "set, its token stays as it is");
     return EX_OK;
@@ -289,9 +298,20 @@ static enum status read_token(struct job *j, struct err *err)
     return OK;
 }
 
-static enum status store(struct job *j, struct pg_rows **ret, struct err *err)
+static enum status foresee(struct job *j, int *ret_answer, struct err *err)
+{
+    bool there = true;
+
+    if (j->options->disconnected && !j->token && is_there(j, &there, err))
+        return err->code;
+    *ret_answer = there ? STORED : UNKNOWN_ACCOUNT;
+    return OK;
+}
+
+static enum status store(struct job *j, int *ret_answer, struct err *err)
 {
     const struct options *o = j->options;
+    struct pg_rows *rows;
     const struct span place[] = {span_of(o->user), span_of(o->platform), span_of(o->account)};
     struct pg_args args;
 
@@ -308,12 +328,34 @@ static enum status store(struct job *j, struct pg_rows **ret, struct err *err)
     pg_arg_time(&args, o->expires_us);
     pg_arg_bool(&args, !o->disconnected);
     pg_arg_text(&args, span_of(o->common.actor));
-    if (pg_run(j->tool.pg, SQL_CONNECTION_SET, &args, WAIT_MS, ret, err))
+    if (pg_run(j->tool.pg, SQL_CONNECTION_SET, &args, WAIT_MS, &rows, err))
         return err_in(err, "storing the connection");
-    if (pg_int(*ret, 0, 0) == 200)
+    *ret_answer = (int)pg_int(rows, 0, 0);
+    pg_rows_free(rows);
+    if (*ret_answer == STORED || *ret_answer == UNKNOWN_ACCOUNT)
         return OK;
-    pg_rows_free(*ret);
     return err_set(err, BUSY, "somebody else is storing it just now");
+}
+
+/* Names those that there are: a wrong or forgotten --account is what leads here. */
+static int blame_absence(struct job *j, struct err *err)
+{
+    const struct options *o = j->options;
+    struct place behind = {span_of(o->user), span_of(o->platform), SPAN("")};
+    const char *others = NULL;
+    struct pg_rows *rows;
+    size_t n = 0;
+
+    if (walk(j, &behind, &rows, err))
+        return -1;
+    for (; n < pg_nrows(rows) && n < NAMED_MAX && span_eq(pg_bytes(rows, n, 1), span_of(o->platform)); n++)
+        others = arena_print(j->tool.arena, "%s%s%.*s", others ? others : "there are: ", others ? ", " : "",
+                             SPAN_ARG(pg_bytes(rows, n, 2)));
+    pg_rows_free(rows);
+    (void)err_set(err, REJECTED, "--account %s: %s has no such account on %s; %s", o->account, o->user,
+                  o->platform, others ? others : "there is none");
+    log_error("connections_failed", LOG_ERR(err));
+    return EX_DATAERR;
 }
 
 static int list(struct job *j, struct err *err)

@@ -14,7 +14,8 @@ enum {
     COUNT_WAIT_MS = 22000, /* a little more than what the server is given: below */
     ROUNDS = 2,
 };
-#define COUNT_TIMEOUT "set local statement_timeout = 20000" /* well within the trust in a lease */
+#define COUNT_TIMEOUT "set local statement_timeout = 20000"
+_Static_assert(COUNT_WAIT_MS + 3000 < LOCK_TRUST_MS, "what became of a count is still written");
 
 /* One day at work. */
 struct work {
@@ -68,6 +69,7 @@ static enum status raise_alert(struct work *w, const struct alert *alert, const 
 static enum status note(struct work *w, const char *status, int64_t next_us, struct err *err);
 static enum status fenced(struct work *w, transaction *inner, struct err *err);
 static enum status keep_locks(struct work *w, struct err *err);
+static enum status renew_locks(struct work *w, struct err *err);
 static void roll_back(struct session *s);
 
 static const char *const outcome_names[DAY_OUTCOMES] = {
@@ -186,7 +188,7 @@ static enum status take_lock(struct work *w, struct err *err)
 static enum status make_and_verify(struct work *w, struct err *err)
 {
     for (int round = 1; round <= ROUNDS; round++) {
-        if (fenced(w, make, err))
+        if (renew_locks(w, err) || fenced(w, make, err))
             return err_in(err, "statement aggregate_day of %s", w->date);
         if (w->verified)
             return OK;
@@ -309,7 +311,7 @@ static enum status compare(struct work *w, struct err *err)
     pg_arg_int(&args, (int64_t)w->chunk);
     pg_arg_text(&args, w->after_user ? span_of(w->after_user) : SPAN_NONE);
     pg_arg_text(&args, w->after_platform ? span_of(w->after_platform) : SPAN_NONE);
-    if (keep_locks(w, err) || pg_command(s->pg, "begin read only", WAIT_MS, err))
+    if (renew_locks(w, err) || pg_command(s->pg, "begin read only", WAIT_MS, err))
         return err->code;
     if (pg_command(s->pg, COUNT_TIMEOUT, WAIT_MS, err) ||
         pg_run(s->pg, SQL_AGGREGATE_COMPARE, &args, COUNT_WAIT_MS, &w->drifts, err)) {
@@ -518,6 +520,16 @@ static enum status keep_locks(struct work *w, struct err *err)
     if (s->lock.epoch && lock_renew(&s->lock, err))
         return err->code;
     return w->lock.epoch ? lock_renew(&w->lock, err) : OK;
+}
+
+/* Before a count: with a lease that is some seconds old already, it could take longer than that is trusted. */
+static enum status renew_locks(struct work *w, struct err *err)
+{
+    struct session *s = w->session;
+
+    if (s->lock.epoch && lock_renew_now(&s->lock, err))
+        return err->code;
+    return w->lock.epoch ? lock_renew_now(&w->lock, err) : OK;
 }
 
 static void roll_back(struct session *s)

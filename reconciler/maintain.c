@@ -6,6 +6,7 @@
 #include "identities.h"
 #include "json.h"
 #include "retention.h"
+#include "round.h"
 #include "session.h"
 
 #include "base/log.h"
@@ -63,6 +64,7 @@ static int run(int argc, char **argv);
 static error_t parse_option(int key, char *value, struct argp_state *state);
 static void work(struct job *j, struct err *err);
 static enum status keep_house(struct job *j, struct err *err);
+static enum status keep_refused(struct job *j, struct err *err);
 static enum status forget_refused(struct job *j, struct err *err);
 static enum status forget_batch(void *ctx, size_t rows, struct err *err);
 static enum status count_refused(struct job *j, struct err *err);
@@ -179,13 +181,35 @@ static void work(struct job *j, struct err *err)
     end_run(j, err);
 }
 
+/* What is wrong with refused requests alone keeps nothing else: it is told at the end. */
 static enum status keep_house(struct job *j, struct err *err)
+{
+    struct err first = {0};
+    enum status refused = keep_refused(j, &first), kept;
+
+    if (refused && !round_goes_on(&first)) {
+        *err = first;
+        return refused;
+    }
+    j->session.suspect_rows = 0; /* of refused requests */
+    kept = retention_keep(&j->session, j->forgotten, err);
+    if (!refused)
+        return kept;
+    if (kept && !round_goes_on(err)) {
+        log_error("not_forgotten", LOG_ERR(&first));
+        return kept;
+    }
+    if (kept)
+        log_error("not_forgotten", LOG_ERR(err));
+    *err = first;
+    return refused;
+}
+
+static enum status keep_refused(struct job *j, struct err *err)
 {
     if (j->options->common.dry_run ? count_refused(j, err) : forget_refused(j, err))
         return err->code;
-    if (trim_refused(j, err))
-        return err->code;
-    return retention_keep(&j->session, j->forgotten, err);
+    return trim_refused(j, err);
 }
 
 /* Small chunks: none holds its locks for long, and a kill costs the last one. */

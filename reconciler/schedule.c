@@ -8,11 +8,13 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#define DAYS_AGAIN "10 minutes" /* after a run that left days undone, at the soonest */
+
 /* One row a job. */
 static const struct job_kind kinds[] = {
     {"publications", offsetof(struct config, schedules.publications), LOAD_PUBLICATIONS, false},
     {"maintain",     offsetof(struct config, schedules.maintain),     LOAD_NONE,         false},
-    {"aggregates",   offsetof(struct config, schedules.aggregates),   LOAD_NONE,         true },
+    {"aggregates",   offsetof(struct config, schedules.aggregates),   LOAD_DAYS,         true },
     {"insights",     offsetof(struct config, schedules.insights),     LOAD_TASKS,        false},
     {"stats",        offsetof(struct config, schedules.stats),        LOAD_NONE,         false},
     {"alerts",       offsetof(struct config, schedules.alerts),       LOAD_NONE,         false},
@@ -53,6 +55,7 @@ static enum status end_killed(struct write *w, struct err *err);
 static enum status choose_pace(struct write *w, struct err *err);
 static enum status pace_of_publications(struct write *w, struct err *err);
 static enum status pace_of_tasks(struct write *w, struct err *err);
+static enum status time_of_days(struct write *w, struct err *err);
 static void put_interval(const struct write *w, enum pace pace, struct pg_args *args);
 static int64_t interval_us(const struct cron_text *cron, int64_t due_us);
 static int64_t idle_us_of(const struct config *c, const struct job_kind *kind);
@@ -342,16 +345,20 @@ static enum status end_killed(struct write *w, struct err *err)
     return pg_run(w->session->pg, SQL_RUN_KILL, &args, WAIT_MS, NULL, err);
 }
 
-/* After a run that went to its end: of others, such as one that the guard has stopped, more would come of the same. */
+/* A pace after a run that went to its end: of others, such as one that the guard has stopped, more would come of the same. */
 static enum status choose_pace(struct write *w, struct err *err)
 {
-    if (w->ending->state != RUN_SUCCESS || w->row->next_due_us == TIME_NONE)
+    bool done = w->ending->state == RUN_SUCCESS;
+
+    if (w->row->next_due_us == TIME_NONE)
         return OK;
     switch (w->row->kind->follows) {
     case LOAD_PUBLICATIONS:
-        return pace_of_publications(w, err);
+        return done ? pace_of_publications(w, err) : OK;
     case LOAD_TASKS:
-        return pace_of_tasks(w, err);
+        return done ? pace_of_tasks(w, err) : OK;
+    case LOAD_DAYS:
+        return time_of_days(w, err);
     case LOAD_NONE:
         break;
     }
@@ -405,6 +412,27 @@ static enum status pace_of_tasks(struct write *w, struct err *err)
         return OK;
     w->pace = PACE_IDLE;
     w->next_due_us = next_of(cron, due_us - scheduled_us + idle_us - 1);
+    return OK;
+}
+
+/* Once a day would be a day late for what a kill, a store that was away or another's lock has left undone. */
+static enum status time_of_days(struct write *w, struct err *err)
+{
+    struct session *s = w->session;
+    struct pg_rows *rows;
+    struct pg_args args;
+    int64_t again_us;
+
+    pg_args_init(&args, s->arena);
+    pg_arg_uuid(&args, &w->row->run_id);
+    pg_arg_bool(&args, w->ending->state == RUN_SUCCESS);
+    pg_arg_text(&args, SPAN(DAYS_AGAIN));
+    if (pg_run(s->pg, SQL_SCHEDULE_DAYS, &args, WAIT_MS, &rows, err))
+        return err_in(err, "looking for days that are to be tried again");
+    again_us = pg_time(rows, 0, 0);
+    pg_rows_free(rows);
+    if (again_us != TIME_NONE && again_us < w->row->next_due_us)
+        w->next_due_us = again_us;
     return OK;
 }
 

@@ -17,6 +17,7 @@ struct job_kind {
         LOAD_NONE,
         LOAD_PUBLICATIONS, /* sooner while many wait, later while none does */
         LOAD_TASKS,        /* later while no insights task is ever due */
+        LOAD_DAYS, /* sooner while a day's aggregates are to be tried again, or a run did not go to its end */
     } follows;
     bool
         at_start; /* also once whenever somebody begins to lead: it makes up for what was missed, and else does nothing */

@@ -21,7 +21,8 @@ static const struct argp check_argp = {
     .children = common_children,
     .doc = "Reads the settings, every descriptor and every secret as serve would, and says what is wrong "
            "with file, "
-           "line and column, and tries whether spool.folder can keep what it is to keep. Exit 78 then. A "
+           "line and column, and tries whether spool.folder can keep what it is to keep. Exit 78 then, and "
+           "69 where its disk is not there or does not let us write. A "
            "source whose secrets are all out of force now is named, and no "
            "error.",
 };

@@ -6,23 +6,23 @@
 #include "domain/scheme.h"
 #include "domain/secret.h"
 
-#include <errno.h>
-#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/socket.h>
-#include <sys/time.h>
-#include <sys/un.h>
 #include <sysexits.h>
-#include <unistd.h>
 
+#include <curl/curl.h>
 #include <sodium.h>
 
-enum { BODY_BYTES_MAX = 4 * 1024 * 1024, ANSWER_BYTES = 16 * 1024, ANSWER_TIMEOUT_S = 15 };
+enum {
+    BODY_BYTES_MAX = 4 * 1024 * 1024,
+    SHOWN_BYTES = 16 * 1024,
+    CONNECT_TIMEOUT_MS = 5000,
+    WHOLE_TIMEOUT_MS = 15000,
+};
 
 struct options {
     struct common_options common;
-    const char *url;         /* http://host:port of the ingest listener; NULL: as configured */
+    const char *url;         /* what stands before the path; NULL: the ingest listener's */
     const char *private_key; /* file; NULL: a secret of the source's signs */
     const char *body_file;   /* NULL: a plain body with a new post id */
 };
@@ -34,8 +34,8 @@ struct webhook {
     struct arena *arena;
     const struct platform *platform;
     const struct source *source;
-    struct address to;
-    const char *path;
+    const char *path, *url;
+    const char *socket;           /* of a listener that is one; NULL: TCP */
     char room[SECRET_FILE_BYTES]; /* of a key from a file */
     struct span key, body;
     struct header headers[SIGNED_HEADERS_MAX];
@@ -45,16 +45,18 @@ struct webhook {
 static int run(int argc, char **argv);
 static error_t parse_option(int key, char *value, struct argp_state *state);
 static enum status choose(struct webhook *w, struct err *err);
+static enum status choose_url(struct webhook *w, struct err *err);
+static bool url_is_good(const char *url);
 static enum status choose_key(struct webhook *w, struct err *err);
 static enum status blame_secrets(const struct webhook *w, struct err *err);
-static enum status read_url(struct arena *arena, const char *url, struct address *ret, struct err *err);
 static enum status post(struct webhook *w, struct err *err);
 static enum status read_body(struct webhook *w, struct err *err);
 static enum status sign(struct webhook *w, struct err *err);
-static struct span make_request(const struct webhook *w);
+static enum status exchange(const struct webhook *w, struct err *err);
+static struct curl_slist *make_headers(const struct webhook *w);
 static const char *type_of(struct span body);
-static int dial(const struct address *to, struct err *err);
-static enum status exchange(int fd, struct span request, struct err *err);
+static void set_options(CURL *curl, const struct webhook *w);
+static size_t show(const char *bytes, size_t size, size_t n, void *room);
 
 const struct command send_test_command = {
     "send-test", "sign a webhook as its platform does, and post it to a gateway", run};
@@ -68,7 +70,9 @@ static const struct argp_option option_table[] = {
     {"private-key-file", OPTION_PRIVATE_KEY, "FILE", 0,
      "Sign with this key, where the source has a public one: the 32 bytes of its seed, written as the "
      "public key is",                                                                                       1},
-    {"url",              OPTION_URL,         "URL",  0, "Of the ingest listener (default: as configured)",  1},
+    {"url",              OPTION_URL,         "URL",  0,
+     "Where to, as ingest.public_url says it (default: the ingest listener itself). Of https the certificate "
+     "must hold: by fetch.ca_file, else by the system's",                                                   1},
     {NULL,               0,                  NULL,   0, NULL,                                               0},
 };
 static const struct argp argp = {
@@ -139,12 +143,43 @@ static enum status choose(struct webhook *w, struct err *err)
     if (command_source(w->settings, span_of(o->common.platform), span_of(o->common.source), &w->platform,
                        &w->source, err))
         return err->code;
-    w->to = w->settings->config->ingest.listen;
     w->path = arena_print(w->arena, "/publishing/webhooks/%.*s/%.*s", SPAN_ARG(w->platform->name),
                           SPAN_ARG(w->source->name));
-    if (o->url && read_url(w->arena, o->url, &w->to, err))
+    if (choose_url(w, err))
         return err->code;
     return choose_key(w, err);
+}
+
+static enum status choose_url(struct webhook *w, struct err *err)
+{
+    const struct address *at = &w->settings->config->ingest.listen;
+    const char *base = w->options->url;
+
+    if (base && !url_is_good(base))
+        return err_set(err, INVALID, "--url: want https://host[:port][/path], or the same of http");
+    if (!base && at->path) {
+        base = "http://localhost";
+        w->socket = at->path;
+    } else if (!base) {
+        base = arena_print(w->arena, strchr(at->host, ':') ? "http://[%s]:%u" : "http://%s:%u", at->host,
+                           at->port);
+    }
+    w->url =
+        arena_print(w->arena, "%.*s%s", (int)strlen(base) - (base[strlen(base) - 1] == '/'), base, w->path);
+    return OK;
+}
+
+/* No password in it: it would be in everybody's list of processes. */
+static bool url_is_good(const char *url)
+{
+    bool good = span_starts(span_of(url), SPAN("https://")) || span_starts(span_of(url), SPAN("http://"));
+    CURLU *parts = curl_url();
+
+    if (!parts)
+        abort();
+    good = good && !strpbrk(url, "@?#") && curl_url_set(parts, CURLUPART_URL, url, 0) == CURLUE_OK;
+    curl_url_cleanup(parts);
+    return good;
 }
 
 static enum status choose_key(struct webhook *w, struct err *err)
@@ -178,41 +213,11 @@ static enum status blame_secrets(const struct webhook *w, struct err *err)
                    SPAN_ARG(w->platform->name));
 }
 
-/* http://host:port or http://[::1]:port, perhaps with a slash behind; the path is the platform's. */
-static enum status read_url(struct arena *arena, const char *url, struct address *ret, struct err *err)
-{
-    char *text = arena_print(arena, "%s", url), *host = text + strlen("http://"), *port;
-
-    if (strncmp(text, "http://", strlen("http://")) != 0 || host[0] == '\0')
-        return err_set(err, INVALID, "--url: want http://host:port");
-    host[strcspn(host, "/")] = '\0';
-    port = strrchr(host, ':');
-    if (host[0] == '[') {
-        host++;
-        port = host + strcspn(host, "]");
-        if (port[0] == '\0')
-            return err_set(err, INVALID, "--url: a bracket is missing");
-        *port++ = '\0';
-    }
-    if (port && *port == ':')
-        *port++ = '\0';
-    *ret = (struct address){.host = host, .port = port && *port ? (uint16_t)strtoul(port, NULL, 10) : 80};
-    return OK;
-}
-
 static enum status post(struct webhook *w, struct err *err)
 {
-    enum status status;
-    int fd;
-
     if (read_body(w, err) || sign(w, err))
         return err->code;
-    fd = dial(&w->to, err);
-    if (fd < 0)
-        return err->code;
-    status = exchange(fd, make_request(w), err);
-    close(fd);
-    return status;
+    return exchange(w, err);
 }
 
 static enum status read_body(struct webhook *w, struct err *err)
@@ -251,26 +256,45 @@ static enum status sign(struct webhook *w, struct err *err)
     return OK;
 }
 
-static struct span make_request(const struct webhook *w)
+static enum status exchange(const struct webhook *w, struct err *err)
 {
-    const char *head =
-        arena_print(w->arena,
-                    "POST %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: settle-send-test\r\n"
-                    "Content-Type: %s\r\nContent-Length: %zu\r\nConnection: close\r\n",
-                    w->path, w->to.path ? "localhost" : w->to.host, type_of(w->body), w->body.len);
-    char *whole;
-    size_t len;
+    struct curl_slist *headers = make_headers(w);
+    char why[CURL_ERROR_SIZE] = "";
+    size_t room = SHOWN_BYTES;
+    long status = 0;
+    CURLcode code;
+    CURL *curl;
 
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK || !(curl = curl_easy_init()))
+        abort();
+    set_options(curl, w);
+    curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
+    curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, why);
+    curl_easy_setopt(curl, CURLOPT_WRITEDATA, &room);
+    code = curl_easy_perform(curl);
+    curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
+    curl_easy_cleanup(curl);
+    curl_slist_free_all(headers);
+    curl_global_cleanup();
+    if (code != CURLE_OK)
+        return err_set(err, UNAVAILABLE, "no gateway answers at %s: %s", w->url,
+                       why[0] ? why : curl_easy_strerror(code));
+    printf("\n");
+    if (status >= 200 && status < 300)
+        return OK;
+    return err_set(err, status == 429 || status >= 500 ? BUSY : REJECTED, "the gateway answered %ld", status);
+}
+
+static struct curl_slist *make_headers(const struct webhook *w)
+{
+    /* Without it a body of some size would wait for a "100 Continue" that few servers send. */
+    struct curl_slist *ret = curl_slist_append(NULL, "Expect:");
+
+    ret = curl_slist_append(ret, arena_print(w->arena, "Content-Type: %s", type_of(w->body)));
     for (size_t i = 0; i < w->nheaders; i++)
-        head = arena_print(w->arena, "%s%.*s: %.*s\r\n", head, SPAN_ARG(w->headers[i].name),
-                           SPAN_ARG(w->headers[i].value));
-    len = strlen(head);
-    whole = arena_alloc(w->arena, len + 2 + w->body.len);
-    memcpy(whole, head, len);
-    memcpy(whole + len, "\r\n", 2);
-    if (w->body.len > 0)
-        memcpy(whole + len + 2, w->body.at, w->body.len);
-    return (struct span){whole, len + 2 + w->body.len};
+        ret = curl_slist_append(ret, arena_print(w->arena, "%.*s: %.*s", SPAN_ARG(w->headers[i].name),
+                                                 SPAN_ARG(w->headers[i].value)));
+    return ret;
 }
 
 /* By its first byte, as the gateway tells it. */
@@ -283,57 +307,36 @@ static const char *type_of(struct span body)
     return body.at[0] == '<' ? "application/atom+xml" : "application/x-www-form-urlencoded";
 }
 
-static int dial(const struct address *to, struct err *err)
+static void set_options(CURL *curl, const struct webhook *w)
 {
-    const struct addrinfo wanted = {.ai_socktype = SOCK_STREAM};
-    struct sockaddr_un un = {.sun_family = AF_UNIX};
-    struct addrinfo *found = NULL;
-    char port[8];
-    int fd, failure;
+    const char *ca_file = w->settings->config->fetch.ca_file;
 
-    if (to->path) {
-        snprintf(un.sun_path, sizeof(un.sun_path), "%s", to->path);
-        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        if (fd >= 0 && connect(fd, (struct sockaddr *)&un, sizeof(un)) == 0)
-            return fd;
-    } else {
-        snprintf(port, sizeof(port), "%u", to->port);
-        failure = getaddrinfo(to->host, port, &wanted, &found);
-        if (failure != 0) {
-            err_set(err, UNAVAILABLE, "%s: %s", to->host, gai_strerror(failure));
-            return -1;
-        }
-        fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        failure = fd < 0 || connect(fd, found->ai_addr, found->ai_addrlen) != 0;
-        freeaddrinfo(found);
-        if (!failure)
-            return fd;
+    curl_easy_setopt(curl, CURLOPT_URL, w->url);
+    curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, w->socket);
+    curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "https,http");
+    curl_easy_setopt(curl, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    if (ca_file) {
+        curl_easy_setopt(curl, CURLOPT_CAINFO, ca_file);
+        curl_easy_setopt(curl, CURLOPT_CAPATH, NULL);
     }
-    err_set(err, UNAVAILABLE, "no gateway answers at %s: %s", to->path ? to->path : to->host,
-            strerror(errno));
-    if (fd >= 0)
-        close(fd);
-    return -1;
+    curl_easy_setopt(curl, CURLOPT_PROXY, ""); /* whatever the environment says */
+    curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L);
+    curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_TIMEOUT_MS);
+    curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)WHOLE_TIMEOUT_MS);
+    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(curl, CURLOPT_USERAGENT, "settle-send-test");
+    curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE, (long)w->body.len);
+    curl_easy_setopt(curl, CURLOPT_POSTFIELDS, w->body.len > 0 ? w->body.at : ""); /* borrowed */
+    curl_easy_setopt(curl, CURLOPT_HEADER, 1L);                                    /* shown too */
+    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, show);
 }
 
-static enum status exchange(int fd, struct span request, struct err *err)
+/* As much of it as a person would read. */
+static size_t show(const char *bytes, size_t size, size_t n, void *room)
 {
-    const struct timeval patience = {.tv_sec = ANSWER_TIMEOUT_S};
-    char answer[ANSWER_BYTES + 1];
-    size_t len = 0;
-    ssize_t n;
+    size_t *left = room, shown = n < *left ? n : *left;
 
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-    while (request.len > 0 && (n = send(fd, request.at, request.len, MSG_NOSIGNAL)) > 0)
-        request = span_skip(request, (size_t)n);
-    while (len < ANSWER_BYTES && (n = recv(fd, answer + len, ANSWER_BYTES - len, 0)) > 0)
-        len += (size_t)n;
-    answer[len] = '\0';
-    if (len < 12 || strncmp(answer, "HTTP/1.", 7) != 0)
-        return err_set(err, UNAVAILABLE, "no answer: %s", len == 0 ? strerror(errno) : "not HTTP");
-    printf("%s\n", answer);
-    if (answer[9] == '2')
-        return OK;
-    return err_set(err, answer[9] == '5' || strncmp(answer + 9, "429", 3) == 0 ? BUSY : REJECTED,
-                   "the gateway answered %.3s", answer + 9);
+    fwrite(bytes, size, shown, stdout);
+    *left -= shown;
+    return n;
 }

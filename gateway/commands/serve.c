@@ -65,7 +65,9 @@ static const struct argp argp = {
     .children = common_children,
     .doc = "Takes the platforms' webhooks, stores each one durably in Postgres, and only then answers 2xx. "
            "TERM ends it "
-           "when what it has taken is answered; HUP makes it read descriptors, sources and secrets again.",
+           "when what it has taken is answered; HUP makes it read descriptors, sources and secrets again."
+           "\vExit codes: 0 ended by TERM, 64 usage, 69 an address or the spool's disk is not to be had now, "
+           "78 settings.",
 };
 
 static int run(int argc, char **argv)
@@ -79,9 +81,11 @@ static int run(int argc, char **argv)
     code = command_open(&settings, &o.common, o.workers);
     if (code)
         return code;
-    code = EX_CONFIG;
-    if (serve(&settings, o.ports_file, &code, &err))
+    code = EX_OK;
+    if (serve(&settings, o.ports_file, &code, &err)) {
         log_error("start_failed", LOG_ERR(&err));
+        code = command_code(&err, EX_CONFIG);
+    }
     settings_close(&settings);
     return code;
 }

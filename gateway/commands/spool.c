@@ -6,6 +6,7 @@
 #include "receipt_row.h"
 #include "spoolfile.h"
 #include "store/pg.h"
+#include "store/sqlstate.h"
 
 #include <inttypes.h>
 #include <sodium.h>
@@ -21,7 +22,8 @@ enum {
     PAGE_BYTES = 4 * 1024 * 1024, /* but for the last one */
     STATEMENT_MS = 10000,
     WAIT_MS = 15000,
-    TRIES_MAX = 3, /* of a statement that has to let another pass */
+    TRIES_MAX = 3,   /* of a statement that has to let another pass */
+    BLAMES_MAX = 64, /* records that fail in a row: then it is none's fault */
 };
 
 struct options {
@@ -36,7 +38,8 @@ struct job {
     struct arena *arena; /* of the page at work */
     struct pg *pg;
     struct receipt_rows rows;
-    json_t *files; /* of list */
+    unsigned nblamed; /* records that failed alone, in a row */
+    json_t *files;    /* of list */
     uint64_t nheld, nunreadable, ndamaged, ndrained, nstay;
 };
 
@@ -356,13 +359,17 @@ static void read_record(struct job *j, const struct spool_record *r, struct spoo
     ret->events = events;
 }
 
-/* Where Postgres refuses what one of them holds, each goes alone. */
+/* Where one of them may be at fault, each goes alone: as gateway/batch.c does it. */
 static enum status store(struct job *j, struct spooled *all, size_t n, struct err *err)
 {
     enum status status = insert(j, all, n, NULL, err);
 
-    if (status != REJECTED)
+    if (status == OK || !sqlstate_is_of_rows(err))
         return status;
+    if (status != REJECTED && j->nblamed >= BLAMES_MAX) {
+        *err = (struct err){.code = OK}; /* they stay */
+        return OK;
+    }
     for (size_t i = 0; i < n; i++)
         if (store_alone(j, &all[i], err))
             return err->code;
@@ -374,14 +381,16 @@ static enum status store_alone(struct job *j, struct spooled *s, struct err *err
 {
     char refusal[64];
 
-    if (insert(j, s, 1, NULL, err) != REJECTED)
-        return err->code;
-    snprintf(refusal, sizeof(refusal), "refused by Postgres (%s)", err->sqlstate);
-    if (insert(j, s, 1, refusal, err) == REJECTED) {
-        fprintf(stderr, "settle-gateway: Postgres refuses a record: %s\n", err->text);
-        *err = (struct err){.code = OK};
+    if (insert(j, s, 1, NULL, err) == REJECTED) {
+        snprintf(refusal, sizeof(refusal), "refused by Postgres (%s)", err->sqlstate);
+        (void)!insert(j, s, 1, refusal, err);
     }
-    return err->code;
+    if (err->code == OK || !sqlstate_is_of_rows(err))
+        return err->code;
+    j->nblamed += err->code != REJECTED;
+    fprintf(stderr, "settle-gateway: Postgres does not take a record: %s\n", err->text);
+    *err = (struct err){.code = OK};
+    return OK;
 }
 
 static enum status insert(struct job *j, struct spooled *all, size_t n, const char *refusal, struct err *err)
@@ -418,6 +427,7 @@ static enum status insert(struct job *j, struct spooled *all, size_t n, const ch
     }
     for (struct spooled *s = all; s < all + n; s++)
         s->is_stored = s->nevents > 0;
+    j->nblamed = 0;
     return OK;
 }
 

@@ -194,6 +194,7 @@ static const char *parse_origin(struct span text, const char **ret);
 static const char *parse_networks(struct settings *s, struct span text, struct config_networks *ret);
 static const char *parse_cron(struct settings *s, struct span text, struct cron_text *ret);
 static size_t option_index(struct span key);
+static bool is_of_reconciler(const struct option *o);
 static bool is_secret(const struct option *o);
 static bool is_list(const struct option *o);
 static void print_option(const struct settings *s, size_t option, FILE *out);
@@ -223,6 +224,11 @@ void config_close(struct config *c)
 {
     if (c)
         arena_close(((struct settings *)c)->arena);
+}
+
+const char *config_file(const struct config *c)
+{
+    return ((const struct settings *)c)->file;
 }
 
 void config_print(const struct config *c, FILE *out)
@@ -322,15 +328,27 @@ enum status config_verify_token(const struct config_source *source, char *room, 
     return OK;
 }
 
-const char *config_needs_restart(const struct config *running, const struct config *fresh)
+const char *config_gateway_needs_restart(const struct config *running, const struct config *fresh)
 {
     const struct settings *one = (const struct settings *)running, *other = (const struct settings *)fresh;
 
     for (size_t i = 0; i < countof(options); i++)
         if (!is_secret(&options[i]) && options[i].at != IN(platforms.folder) &&
-            !span_eq(one->values[i].text, other->values[i].text))
+            !is_of_reconciler(&options[i]) && !span_eq(one->values[i].text, other->values[i].text))
             return options[i].key;
     return NULL;
+}
+
+static bool is_of_reconciler(const struct option *o)
+{
+    static const char *const keys[] = {
+        "reconcile.",           "schedules.", "serve.", "insights.", "fetch.", "retention.receipt_days",
+        "retention.ledger_days"};
+
+    for (size_t i = 0; i < countof(keys); i++)
+        if (span_starts(span_of(o->key), span_of(keys[i])))
+            return true;
+    return false;
 }
 
 void config_forget(struct config *c, const char *key)

@@ -158,6 +158,8 @@ struct config *config_open(const char *path, char *const *environment, const str
                            size_t nflags, struct err *err) MUST_CHECK;
 void config_close(struct config *c); /* NULL is fine */
 
+const char *config_file(const struct config *c); /* that it was read from; NULL: none */
+
 /* The whole as YAML that config_open takes again, each value with where it came from; passwords as ***. */
 void config_print(const struct config *c, FILE *out);
 
@@ -184,9 +186,9 @@ enum status config_verify_token(const struct config_source *source, char *room, 
 /* Whose posts alone a source speaks of; NULL: anybody's. */
 const char *config_tenant_of(const struct config *c, struct span platform, struct span source);
 
-/* The first option that differs although only a restart would take it up; NULL: none. Looks at no list and at nothing
- * that may hold a secret. */
-const char *config_needs_restart(const struct config *running, const struct config *fresh);
+/* The first option that differs although only a restart of the gateway would take it up; NULL: none. Looks at no list, at
+ * nothing that may hold a secret, and at nothing that the reconciler alone goes by. */
+const char *config_gateway_needs_restart(const struct config *running, const struct config *fresh);
 
 /* Wipes the value of an option of text, which is "" from then on: for a process that must not hold it. */
 void config_forget(struct config *c, const char *key);

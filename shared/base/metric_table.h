@@ -54,6 +54,8 @@ METRIC(
     "Beyond 30 s a signature that looks too old or too new is answered 503 instead of 401.")
 METRIC(HINTS, "settle_redis_hints_total", COUNTER, false, "result", "seen unseen unknown",
        "Duplicate hints asked of Redis, by answer; unknown means late, down or left alone.")
+METRIC(REDIS_REFUSALS, "settle_redis_refusals_total", COUNTER, false, NULL, NULL,
+       "Questions and notes that Redis answered with an error, such as OOM or READONLY.")
 METRIC(SIGNATURE_STORM, "settle_signature_storm", GAUGE, true, NULL, NULL,
        "Sources that were fine and of whose requests more than half of the last minute's, or all of the last "
        "ten "

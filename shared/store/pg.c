@@ -2,6 +2,7 @@
 
 #include "base/arena.h"
 #include "base/now.h"
+#include "store/sqlstate.h"
 
 #include <libpq-fe.h>
 
@@ -470,8 +471,8 @@ static void describe(const char *name, const PGresult *result, struct err *err)
         err_set(err, UNAVAILABLE, "%s: Postgres gave no answer that libpq can read", name);
         return;
     }
-    err_set(err, pg_status_of(sqlstate), "%s: %.*s (%s)", name, harmless_length(message, sqlstate), message,
-            sqlstate);
+    err_set(err, sqlstate_status(sqlstate), "%s: %.*s (%s)", name, harmless_length(message, sqlstate),
+            message, sqlstate);
     snprintf(err->sqlstate, sizeof(err->sqlstate), "%s", sqlstate);
 }
 
@@ -656,30 +657,6 @@ void pg_rows_free(struct pg_rows *rows)
         return;
     PQclear(rows->result);
     free(rows);
-}
-
-enum status pg_status_of(const char *sqlstate)
-{
-    static const struct {
-        char class[3];
-        enum status status;
-    } classes[] = {
-        {"08", UNAVAILABLE},
-        {"25", UNAVAILABLE},
-        {"40", UNAVAILABLE},
-        {"53", UNAVAILABLE},
-        {"55", UNAVAILABLE},
-        {"57", UNAVAILABLE},
-        {"58", UNAVAILABLE},
-        {"22", REJECTED   },
-        {"23", REJECTED   },
-        {"54", REJECTED   },
-    };
-
-    for (size_t i = 0; i < countof(classes); i++)
-        if (strncmp(sqlstate, classes[i].class, 2) == 0)
-            return classes[i].status;
-    return BROKEN;
 }
 
 static void close_arena(struct arena **arena)

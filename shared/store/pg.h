@@ -87,7 +87,4 @@ struct id pg_uuid(const struct pg_rows *rows, size_t row, size_t column);
 uint64_t pg_affected(const struct pg_rows *rows); /* from the command tag */
 void pg_rows_free(struct pg_rows *rows);          /* NULL is fine */
 
-/* The one place that knows what an SQLSTATE means: 08 25 40 53 55 57 58 UNAVAILABLE, 22 23 54 REJECTED, rest BROKEN. */
-enum status pg_status_of(const char *sqlstate);
-
 #endif

@@ -2,7 +2,7 @@
 -- marked and the unfinished, and the newest at the last run: what came over midnight bears no mark, and no run may have looked
 -- since. Older ones that never were are for backfill: a run after a long pause must not run away. A day whose attempts failed
 -- waits for its time, and after the third for raw rows that changed since.
--- $1 when the last run was timestamptz (null: never)
+-- $1 when the last run was that got through its days timestamptz (null: never)
 -- Rows, the oldest first: date text, why text (missing, retry, dirty, recheck), attempts that failed before int8: 0 where
 -- new data begins them anew.
 with clock as materialized (

@@ -1,7 +1,7 @@
 -- connection_set, _find, _walk, _rekey, _remove: what each leaves behind, and who may do it.
 begin;
 create extension if not exists pgtap;
-select plan(29);
+select plan(36);
 
 \set statement `cat sql/queries/connection_set.sql`
 prepare connection_set as :statement;
@@ -51,6 +51,24 @@ select bag_eq($$select account from unnest(array['https://a.example/', 'http://a
     'a.example', 'ftp://a.example/', 'https://a.example/b c', 'https://a.example/../x', E'https://a.example/\\x',
     'https://a.example/..', 'https://\u00e4.example/', 'https://a.example/.well-known/x']) as account where settle.is_site(account)$$,
   array['https://a.example/', 'http://a.example', 'sc-domain:a.example', 'https://a.example/.well-known/x'], 'what is a site');
+select results_eq($$execute connection_set('carl', 'gsc', 'default', null, null, null, false, 'local')$$,
+  $$values (404, 'unknown_account', '[{"field" : "account", "message" : "there is none"}]')$$, 'what is not there cannot be disconnected');
+select results_eq($$execute connection_set('bert', 'gsc', 'default', null, null, null, false, 'local')$$,
+  $$values (404, 'unknown_account', '[{"field" : "account", "message" : "there are: sc-domain:b.example"}]')$$, 'those that are there are named');
+select is_empty($$select account from settle.platform_connections where account = 'default'$$, 'and no row is made for it');
+select results_eq($$execute connection_set('carl', 'tiktok', 'c1', pg_temp.sealed(1), '00000000000000aa', null, false, 'local')$$,
+  $$select 200, json_build_object('user_id', 'carl', 'platform', 'tiktok', 'account', 'c1', 'connected', false,
+      'token_stored', true, 'expires_at', null, 'updated_at', now())::text, null::text$$, 'but one may be stored with its token for later');
+insert into settle.platform_connections (user_id_str, platform, account, connected)
+select 'dora', 'tiktok', format('d%s', lpad(n::text, 2, '0')), true from generate_series(1, 11) as n;
+select results_eq($$execute connection_set('dora', 'tiktok', 'default', null, null, null, false, 'local')$$,
+  $$values (404, 'unknown_account', '[{"field" : "account", "message" : "there are: d01, d02, d03, d04, d05, d06, d07, d08, d09, d10 and others"}]')$$,
+  'ten of many');
+select lives_ok($$execute connection_set('dora', 'tiktok', 'd11', null, null, null, false, 'local')$$, 'one of them is disconnected');
+reset role;
+select is((select string_agg(account, ' ') from settle.platform_connections where user_id_str = 'dora' and not connected), 'd11', 'it alone');
+delete from settle.platform_connections where user_id_str in ('carl', 'dora');
+set local role settle_operator;
 select throws_ok('select token from settle.platform_connections', '42501', null, 'the API cannot read one');
 select throws_ok('delete from settle.platform_connections', '42501', null, 'nor delete');
 select throws_ok($$update settle.platform_connections set account = 'b'$$, '42501', null, 'nor move a row');

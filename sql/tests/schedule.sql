@@ -1,7 +1,7 @@
--- schedule_plan, _take, _skip, _wake, _end, _load, run_kill, event_add, status_read: a due time is taken once, and none is lost.
+-- schedule_plan, _take, _skip, _wake, _end, _load, _days, run_kill, event_add, status_read: a due time is taken once, and none is lost.
 begin;
 create extension if not exists pgtap;
-select plan(34);
+select plan(43);
 
 \set statement `cat sql/queries/schedule_read.sql`
 prepare schedule_read as :statement;
@@ -17,6 +17,8 @@ prepare schedule_wake as :statement;
 prepare schedule_end as :statement;
 \set statement `cat sql/queries/schedule_load.sql`
 prepare schedule_load as :statement;
+\set statement `cat sql/queries/schedule_days.sql`
+prepare schedule_days as :statement;
 \set statement `cat sql/queries/event_add.sql`
 prepare event_add as :statement;
 \set statement `cat sql/queries/run_kill.sql`
@@ -103,6 +105,17 @@ select results_eq($$execute schedule_load('0190a0a0-0000-7222-8333-444455556666'
   $$values (2::bigint, true, null::bigint, null::bigint)$$, 'what is stale and not paused is load');
 select results_eq($$execute schedule_load('0190a0a0-0000-7222-8333-444455556666', 10, 1)$$,
   $$values (1::bigint, true, null::bigint, null::bigint)$$, 'counted up to the limit');
+reset role;
+update settle.job_runs
+set report = '{"skipped": 1, "not_due": 1, "skipped_because": {"platform_disabled": 1}, "duration_ms": 5, "polls": {"asked": 7}}';
+set local role settle_reconciler;
+select results_eq($$execute schedule_load('0190a0a0-0000-7222-8333-444455556666', 10, 1)$$,
+  $$values (1::bigint, true, 5::bigint, 7::bigint)$$, 'but for as many as the run has looked at in vain');
+reset role;
+update settle.job_runs set report = jsonb_set(report, '{skipped}', '4');
+set local role settle_reconciler;
+select results_eq($$execute schedule_load('0190a0a0-0000-7222-8333-444455556666', 10, 1)$$,
+  $$values (0::bigint, true, 5::bigint, 7::bigint)$$, 'of which some may have gone');
 
 -- A late webhook of a settled publication opens nothing: it wakes a job that waits because nothing is open.
 reset role;
@@ -143,6 +156,53 @@ select lives_ok('execute status_read(10, 1000)', 'the status can be read');
 reset role;
 select throws_ok($$execute event_add('party', '{}')$$, '23514', null, 'events are of known types');
 select throws_ok($$update settle.job_schedule set running = gen_random_uuid()$$, '23514', null, 'a run has a beginning');
+
+-- When aggregates is due again for what its last run has left undone.
+delete from settle.job_runs;
+create function pg_temp.run(run_id uuid, minutes_ago integer, run_status text, code text, what jsonb) returns void language sql as $$
+  insert into settle.job_runs (id, job_name, actor, trigger, status, holder, started_at, error_code, report)
+  values (run_id, 'aggregates', 'serve', 'schedule', run_status, 'h', now() - minutes_ago * interval '1 minute', code, what)
+$$;
+create function pg_temp.day(ago integer, failed integer, next_in interval) returns void language sql as $$
+  insert into settle.aggregate_days (date, attempts, failed_at, next_attempt_at)
+  values ((now() at time zone 'UTC')::date - ago, failed, now(), now() + next_in)
+$$;
+select pg_temp.run(:one, 5, 'success', null, '{"put_off": 0, "lock_held": 0}');
+set local role settle_reconciler;
+select results_eq($$execute schedule_days('0190a0a0-0000-7222-8333-444455556666', true, '10 minutes')$$, 'select null::timestamptz',
+  'a run that left nothing undone waits for its schedule');
+select results_eq($$execute schedule_days('0190a0a0-1111-7222-8333-444455556666', false, '10 minutes')$$,
+  $$select now() + interval '10 minutes'$$, 'one that did not begin is made up for, and one that was killed');
+reset role;
+update settle.job_runs set report = '{"put_off": 0, "lock_held": 1}' where id = :one;
+set local role settle_reconciler;
+select results_eq($$execute schedule_days('0190a0a0-0000-7222-8333-444455556666', true, '10 minutes')$$,
+  $$select now() + interval '10 minutes'$$, 'so is a day that somebody held');
+reset role;
+update settle.job_runs set started_at = now() - interval '3 hours' where id = :one;
+select pg_temp.run(gen_random_uuid(), 60 * n, 'failed', 'killed', null) from generate_series(1, 4) as n;
+select pg_temp.run(gen_random_uuid(), 30, 'skipped', null, null);
+select pg_temp.run(:two, 1, 'failed', '57P01', null);
+set local role settle_reconciler;
+select results_eq($$execute schedule_days('0190a0a0-1111-7222-8333-444455556666', false, '10 minutes')$$,
+  $$select now() + interval '40 minutes'$$, 'the third failure in a row is waited for four times as long as the first');
+reset role;
+update settle.job_runs set error_code = 'days', report = '{"put_off": 0, "lock_held": 0}' where id = :two;
+select pg_temp.day(0, 1, interval '20 minutes'), pg_temp.day(4, 3, null);
+set local role settle_reconciler;
+select results_eq($$execute schedule_days('0190a0a0-1111-7222-8333-444455556666', false, '10 minutes')$$, 'select null::timestamptz',
+  'a dead day is due no more, and one that is not over not yet');
+reset role;
+select pg_temp.day(2, 2, interval '2 hours'), pg_temp.day(3, 1, interval '1 hour');
+set local role settle_reconciler;
+select results_eq($$execute schedule_days('0190a0a0-1111-7222-8333-444455556666', false, '10 minutes')$$,
+  $$select now() + interval '1 hour'$$, 'days that failed are due when the next attempt of one is');
+reset role;
+update settle.aggregate_days set next_attempt_at = now() - interval '1 day' where attempts = 1;
+set local role settle_reconciler;
+select results_eq($$execute schedule_days('0190a0a0-1111-7222-8333-444455556666', false, '10 minutes')$$,
+  $$select now() + interval '10 minutes'$$, 'but not at once: no run spins');
+reset role;
 
 select * from finish();
 rollback;

@@ -1,5 +1,7 @@
 /* Daily aggregates say what their raw rows say, whatever is changed, killed, run twice or falsified. */
-#include "support/world.h"
+#include "support/shim.h"
+
+#include "base/now.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -300,7 +302,50 @@ static void test_late_webhooks_are_seen_on_their_day(void **state)
     assert_string_equal(row_of(w, day(w, 14)), "1|1|0|2|0.25|verified");
 }
 
-/* Stored within the hour it is not late; but the day was aggregated between, and then nothing ran for two weeks. */
+/* plpgsql that runs before an aggregate of that day is written. */
+static void meddle(struct world *w, const char *date, const char *what)
+{
+    world_sql(w,
+              "create function public.\"meddle %s\"() returns trigger language plpgsql as $$ begin %s; "
+              "return new; end $$;"
+              "create trigger \"meddle %s\" before insert on settle.daily_aggregates for each row"
+              " when (new.date = '%s') execute function public.\"meddle %s\"()",
+              date, what, date, date, date);
+}
+
+static void meddle_no_more(struct world *w, const char *date)
+{
+    world_sql(w, "drop function public.\"meddle %s\" cascade", date);
+}
+
+/* While a run writes the aggregates of that day. */
+static int kill_at(struct world *w, const char *date)
+{
+    struct process killed;
+    int status;
+
+    meddle(w, date, "perform pg_sleep(60)");
+    killed = world_spawn(w, "settle-reconciler", "aggregates", "run", NULL);
+    world_until(10, world_count(w, "select pg_stat_clear_snapshot(); select count(*) from pg_stat_activity"
+                                   " where wait_event = 'PgSleep'") == 1);
+    kill(killed.pid, SIGKILL);
+    status = world_wait(w, killed).status;
+    world_sql(w, "select pg_terminate_backend(pid) from pg_stat_activity where wait_event = 'PgSleep'");
+    world_until(15, world_count(w, "select pg_stat_clear_snapshot(); select count(*) from pg_stat_activity"
+                                   " where wait_event = 'PgSleep'") == 0);
+    meddle_no_more(w, date);
+    return status;
+}
+
+/* As if all locks of whoever was killed had run out. */
+static void expire(struct world *w)
+{
+    world_sql(w, "update settle.job_fences set lease_until = now() - interval '1 second'");
+    world_redis(w, "flushall", NULL);
+}
+
+/* Stored within the hour it is not late; but the day was aggregated between, and then nothing ran for two weeks. Killed and
+ * held up it stays due: it bears no mark. */
 static void test_what_came_over_midnight_is_seen_after_a_long_outage(void **state)
 {
     struct world *w = *state;
@@ -316,6 +361,15 @@ static void test_what_came_over_midnight_is_seen_after_a_long_outage(void **stat
            " select sha256('spooled'), 'default', 'tiktok', gen_random_uuid(), 'post-14', 0,"
            "  midnight - interval '1 us', midnight + interval '20 minutes', '', ''"
            " from (values (date_trunc('day', now(), 'UTC') - interval '13 days')) as at (midnight)");
+    assert_int_equal(kill_at(w, day(w, 14)), 128 + SIGKILL);
+    expire(w);
+    world_sql(w,
+              "update settle.job_fences set holder = 'h', lease_until = now() + interval '29 s'"
+              " where name = 'aggregates:%s'",
+              day(w, 14));
+    o = done(aggregates(w, "run", NULL));
+    assert_int_equal(number(&o, "lock_held"), 1);
+    world_sql(w, "update settle.job_fences set holder = null");
     o = done(aggregates(w, "run", NULL));
     assert_int_equal(number(&o, "updated"), 1);
     assert_string_equal(row_of(w, day(w, 14)), "1|1|0|2|0.25|verified");
@@ -550,12 +604,7 @@ static void test_a_day_that_fails_holds_up_no_other(void **state)
     struct outcome o;
 
     raw_days(w, 0, 9);
-    world_sql(w,
-              "create function public.refuse() returns trigger language plpgsql as $$ begin"
-              " raise exception 'injected'; end $$;"
-              "create trigger refuse before insert on settle.daily_aggregates for each row"
-              " when (new.date = '%s') execute function public.refuse()",
-              day(w, 4));
+    meddle(w, day(w, 4), "raise exception 'injected'");
     for (int attempt = 1; attempt <= 3; attempt++) {
         o = aggregates(w, "run", NULL);
         assert_int_equal(o.status, 75);
@@ -585,7 +634,7 @@ static void test_a_day_that_fails_holds_up_no_other(void **state)
     world_sql(w, "update settle.publish_logs set status = 'failed' where external_post_id = 'post-4'");
     o = aggregates(w, "run", NULL);
     assert_int_equal(number(&o, "failed"), 1); /* new data begins its attempts anew */
-    world_sql(w, "drop trigger refuse on settle.daily_aggregates; drop function public.refuse()");
+    meddle_no_more(w, day(w, 4));
     done(backfill(w, day(w, 4), day(w, 4), NULL));
     assert_string_equal(row_of(w, day(w, 4)), "1|0|1|1|0.25|verified");
     assert_int_equal(world_count(w, "select count(*) from settle.aggregate_days where attempts > 0"), 0);
@@ -638,35 +687,17 @@ static void test_what_a_run_did_is_in_its_row_and_the_events(void **state)
 static void test_killed_in_the_middle_the_next_one_ends_as_if_it_had_not_been(void **state)
 {
     struct world *w = *state;
-    struct process killed;
     const char *undisturbed;
     struct outcome o;
 
     raw_days(w, 0, 9);
     done(aggregates(w, "run", NULL));
     undisturbed = content(w);
-    world_sql(w,
-              "truncate settle.daily_aggregates, settle.aggregate_days;"
-              "create function public.wait_here() returns trigger language plpgsql as $$ begin"
-              " perform pg_sleep(60); return new; end $$;"
-              "create trigger slow before insert on settle.daily_aggregates for each row"
-              " when (new.date = '%s') execute function public.wait_here()",
-              day(w, 4));
-    killed = world_spawn(w, "settle-reconciler", "aggregates", "run", NULL);
-    world_until(10, world_count(w, "select pg_stat_clear_snapshot(); select count(*) from pg_stat_activity"
-                                   " where wait_event = 'PgSleep'") == 1);
-    kill(killed.pid, SIGKILL);
-    assert_int_equal(world_wait(w, killed).status, 128 + SIGKILL);
-    world_sql(w, "select pg_terminate_backend(pid) from pg_stat_activity where wait_event = 'PgSleep'");
-    world_until(15, world_count(w, "select pg_stat_clear_snapshot(); select count(*) from pg_stat_activity"
-                                   " where wait_event = 'PgSleep'") == 0);
+    world_sql(w, "truncate settle.daily_aggregates, settle.aggregate_days");
+    assert_int_equal(kill_at(w, day(w, 4)), 128 + SIGKILL);
     assert_int_equal(world_count(w, "select count(*) from settle.daily_totals"), 3);
-    world_sql(w, "drop trigger slow on settle.daily_aggregates; drop function public.wait_here()");
-    if (!getenv("SETTLE_TEST_LONG")) {
-        world_sql(w, "update settle.job_fences set lease_until = now() - interval '1 second' where holder is "
-                     "not null");
-        world_redis(w, "flushall", NULL);
-    }
+    if (!getenv("SETTLE_TEST_LONG"))
+        expire(w);
     world_until(40, (o = done(aggregates(w, "run", NULL)), number(&o, "days_done") == 7));
     assert_int_equal(number(&o, "created"), 4);
     assert_string_equal(content(w), undisturbed);
@@ -686,13 +717,9 @@ static void test_a_backfill_killed_with_its_crew_is_made_up_for(void **state)
     raw_days(w, 0, 9);
     done(backfill(w, day(w, 9), day(w, 1), NULL));
     undisturbed = content(w);
-    world_sql(w,
-              "truncate settle.daily_aggregates, settle.aggregate_days;"
-              "create function public.wait_here() returns trigger language plpgsql as $$ begin"
-              " perform pg_sleep(3600); return new; end $$;"
-              "create trigger slow before insert on settle.daily_aggregates for each row"
-              " when (new.date in ('%s', '%s')) execute function public.wait_here()",
-              day(w, 6), day(w, 4));
+    world_sql(w, "truncate settle.daily_aggregates, settle.aggregate_days");
+    meddle(w, day(w, 6), "perform pg_sleep(3600)");
+    meddle(w, day(w, 4), "perform pg_sleep(3600)");
     killed = world_spawn(w, "settle-reconciler", "aggregates", "backfill", "--from", day(w, 9), "--to",
                          day(w, 1), "--max-concurrent", "2", NULL);
     world_until(15, world_count(w, "select pg_stat_clear_snapshot(); select count(*) from pg_stat_activity"
@@ -701,8 +728,9 @@ static void test_a_backfill_killed_with_its_crew_is_made_up_for(void **state)
     assert_int_equal(world_wait(w, killed).status, 128 + SIGKILL);
     world_sql(w, "select pg_cancel_backend(pid) from pg_stat_activity where wait_event = 'PgSleep'");
     world_until(20, connections(w) == 0);
-    world_sql(w, "drop trigger slow on settle.daily_aggregates; drop function public.wait_here();"
-                 "update settle.job_fences set lease_until = now() - interval '1 second'"
+    meddle_no_more(w, day(w, 6));
+    meddle_no_more(w, day(w, 4));
+    world_sql(w, "update settle.job_fences set lease_until = now() - interval '1 second'"
                  " where name = 'aggregates_backfill'");
     world_redis(w, "flushall", NULL);
     done(backfill(w, day(w, 9), day(w, 1), NULL));
@@ -728,9 +756,84 @@ static void test_a_day_that_another_has_is_left_to_it(void **state)
         world_sql(w, "select target_date = '%s', outcome from settle.job_runs where status = 'skipped'",
                   day(w, 4)),
         "t|lock_held");
+    o = done(aggregates(w, "verify", NULL));
+    assert_int_equal(number(&o, "lock_held"), 0); /* it is marked: there is nothing to look at */
+    world_sql(w, "delete from settle.dirty_days");
+    o = done(aggregates(w, "verify", NULL));
+    assert_int_equal(number(&o, "lock_held"), 1);
+    assert_int_equal(number(&o, "days"), 7);
+    assert_int_equal(number(&o, "days_done"), 6);
+    assert_int_equal(number(&o, "unverified"), 0);
+    o = done(world_wait(w, world_spawn(w, "settle-reconciler", "aggregates", "verify", NULL)));
+    assert_non_null(strstr(o.out, "6 of 7 days verified"));
+    assert_non_null(strstr(o.out, "1 not looked at"));
     world_sql(w, "update settle.job_fences set holder = null");
     o = done(aggregates(w, "run", NULL));
     assert_int_equal(number(&o, "updated"), 1);
+}
+
+static void stop_before(struct shim *shim, struct process p, const char *word)
+{
+    shim_signal(shim, word, 1, SIGSTOP);
+    kill(p.pid, SIGCONT);
+    world_until(20, shim_halted(p.pid));
+}
+
+/* Nine seconds after the locks were renewed it begins, and it takes all of its twenty: in the one case the first one, which
+ * then is cancelled, in the other the second one. */
+static void test_a_count_may_take_all_its_time(void **state)
+{
+    static const int64_t old_us = 9 * SECOND_US, count_us = 20 * SECOND_US;
+    struct world *w = *state;
+
+    for (int second = 0; second < 2; second++) {
+        struct shim *shim = shim_open(w);
+        struct process p;
+        struct outcome o;
+
+        world_reset(w);
+        raw_days(w, 7, 7);
+        world_sql(w, "create function public.cancel() returns trigger language plpgsql as"
+                     " 'begin raise exception using errcode = ''57014''; end'");
+        if (!second)
+            world_sql(w, "create trigger cancel before insert on settle.daily_aggregates for each row"
+                         " execute function public.cancel()");
+        shim_signal(shim, "aggregates:", 1, SIGSTOP); /* the lock of the first day */
+        p = world_spawn(w, "settle-reconciler", "aggregates", "run", "--json", NULL);
+        shim_hide(shim);
+        world_until(20, shim_halted(p.pid));
+        if (second)
+            stop_before(shim, p, "commit");
+        shim_sleep(shim, old_us);
+        stop_before(shim, p, second ? "aggregate_compare" : "aggregate_day");
+        shim_sleep(shim, old_us + count_us);
+        shim_signal(shim, NULL, 0, 0);
+        kill(p.pid, SIGCONT);
+        o = world_wait(w, p);
+        shim_close(shim);
+        world_sql(w, "drop function public.cancel cascade");
+        if (number(&o, "days_done") != 7)
+            fail_msg("the %s count: %s", second ? "second" : "first", o.err);
+        assert_int_equal(o.status, second ? 0 : 75);
+        assert_int_equal(world_count(w, "select sum(attempts) from settle.aggregate_days"), !second);
+    }
+}
+
+/* The newer ones were not tried: `serve` has the job run again for them soon, and not when that day's next attempt is. */
+static void test_a_run_cut_short_says_so_whatever_failed_before(void **state)
+{
+    struct world *w = *state;
+
+    raw_days(w, 0, 9);
+    meddle(w, day(w, 6), "raise exception 'injected'");
+    meddle(w, day(w, 4), "raise exception 'no room' using errcode = '53100'");
+    assert_int_equal(aggregates(w, "run", NULL).status, 69);
+    meddle_no_more(w, day(w, 6));
+    meddle_no_more(w, day(w, 4));
+    assert_string_equal(world_sql(w, "select concat_ws(' ', status, error_code, report ->> 'failed',"
+                                     " report ->> 'days_done') from settle.job_runs"
+                                     " where job_name = 'aggregates'"),
+                        "failed 53100 1 3");
 }
 
 static void test_a_store_that_is_down_is_no_attempt(void **state)
@@ -837,11 +940,8 @@ static void test_a_year_is_filled_in_over_the_connections_it_was_given(void **st
 
     world_sql(w, "insert into settle.publish_logs (platform, user_id_str, requested_at)"
                  " select 'tiktok', 'anna', noon from generate_series(timestamptz '2024-01-01 12:00Z',"
-                 "  '2024-12-31 12:00Z', interval '1 day') as noon;"
-                 "create function public.refuse() returns trigger language plpgsql as $$ begin"
-                 " raise exception 'injected'; end $$;"
-                 "create trigger refuse before insert on settle.daily_aggregates for each row"
-                 " when (new.date = '2024-02-29') execute function public.refuse()");
+                 "  '2024-12-31 12:00Z', interval '1 day') as noon");
+    meddle(w, "2024-02-29", "raise exception 'injected'");
     p = world_spawn(w, "settle-reconciler", "aggregates", "backfill", "--from", "2024-01-01", "--to",
                     "2024-12-31", "--batch-size", "100", "--batch-delay-ms", "0", "--max-concurrent", "3",
                     "--json", NULL);
@@ -854,7 +954,7 @@ static void test_a_year_is_filled_in_over_the_connections_it_was_given(void **st
     assert_int_equal(number(&o, "failed"), 1);
     assert_non_null(strstr(o.err, "\"Aggregated 100/366 days\""));
     assert_non_null(strstr(o.err, "\"Aggregated 366/366 days\""));
-    world_sql(w, "drop trigger refuse on settle.daily_aggregates; drop function public.refuse()");
+    meddle_no_more(w, "2024-02-29");
     o = done(backfill(w, "2024-02-28", "2024-03-01", NULL));
     assert_int_equal(number(&o, "created"), 1);
     assert_int_equal(number(&o, "unchanged"), 2);
@@ -910,6 +1010,119 @@ static void test_serve_makes_up_for_the_nights_it_slept_through(void **state)
         "job_scheduled job_started job_completed job_scheduled job_started job_completed");
     assert_string_equal(
         world_sql(w, "select next_due > now() from settle.job_schedule where job = 'aggregates'"), "t");
+}
+
+/* With a schedule that has no other due time while this test runs. */
+static struct process serve_days(struct world *w)
+{
+    struct process p;
+
+    setenv("SETTLE_SCHEDULES_PUBLICATIONS", "", 1);
+    setenv("SETTLE_SCHEDULES_MAINTAIN", "", 1);
+    setenv("SETTLE_SCHEDULES_INSIGHTS", "", 1);
+    setenv("SETTLE_SCHEDULES_STATS", "", 1);
+    setenv("SETTLE_SCHEDULES_ALERTS", "", 1);
+    setenv("SETTLE_SCHEDULES_AGGREGATES",
+           world_sql(w, "select to_char(now() + interval '180 days', '\"0 0 1\" FMMM \"*\"')"), 1);
+    p = world_spawn(w, "settle-reconciler", "serve", NULL);
+    unsetenv("SETTLE_SCHEDULES_PUBLICATIONS");
+    unsetenv("SETTLE_SCHEDULES_MAINTAIN");
+    unsetenv("SETTLE_SCHEDULES_INSIGHTS");
+    unsetenv("SETTLE_SCHEDULES_STATS");
+    unsetenv("SETTLE_SCHEDULES_ALERTS");
+    unsetenv("SETTLE_SCHEDULES_AGGREGATES");
+    return p;
+}
+
+static long ended_runs(struct world *w)
+{
+    return world_count(w, "select count(*) from settle.scheduler_event_logs where job_id = 'aggregates'"
+                          " and event_type in ('job_completed', 'job_failed', 'job_cancelled')");
+}
+
+static void assert_due(struct world *w, const char *when)
+{
+    const char *holds = world_sql(
+        w, "select next_due - now() from settle.job_schedule where job = 'aggregates' and %s", when);
+
+    if (!holds[0])
+        fail_msg("it is due %s, not: %s",
+                 world_sql(w, "select next_due - now() from settle.job_schedule where job = 'aggregates'"),
+                 when);
+}
+
+/* The next due time has come, and whatever is to be tried again is. */
+static void let_it_be_due(struct world *w)
+{
+    world_sql(w, "update settle.aggregate_days set next_attempt_at = now() where next_attempt_at is not null;"
+                 "update settle.job_schedule set next_due = now() where job = 'aggregates'");
+}
+
+static void test_serve_tries_a_day_again_when_it_is_due_to_be(void **state)
+{
+    struct world *w = *state;
+    struct process serve;
+
+    raw_days(w, 0, 9);
+    meddle(w, day(w, 4), "raise exception 'not today'");
+    serve = serve_days(w);
+    for (int attempt = 1; attempt <= 2; attempt++) {
+        world_until(20, ended_runs(w) == attempt);
+        assert_int_equal(world_count(w, "select attempts from settle.aggregate_days where attempts > 0"),
+                         attempt);
+        assert_due(w, "next_due = (select next_attempt_at from settle.aggregate_days where attempts > 0)");
+        let_it_be_due(w);
+    }
+    world_until(20, ended_runs(w) == 3); /* a dead day is tried no more */
+    assert_due(w, "next_due > now() + interval '100 days'");
+    meddle_no_more(w, day(w, 4));
+    kill(serve.pid, SIGTERM);
+    done(world_wait(w, serve));
+}
+
+/* A kill of all that runs, and of the store. What always fails comes ever later; what another does is looked after. */
+static void test_serve_makes_up_for_a_night_that_was_cut_short(void **state)
+{
+    struct world *w = *state;
+    struct process serve;
+
+    raw_days(w, 0, 9);
+    meddle(w, day(w, 4), "perform pg_sleep(3600)");
+    serve = serve_days(w);
+    world_until(20, world_count(w, "select pg_stat_clear_snapshot(); select count(*) from pg_stat_activity"
+                                   " where wait_event = 'PgSleep'") == 1);
+    kill(serve.pid, SIGKILL);
+    world_wait(w, serve);
+    world_crash(w);
+    world_servers(w);
+    meddle_no_more(w, day(w, 4));
+    expire(w);
+    serve = serve_days(w);
+    world_until(60, ended_runs(w) == 1);
+    assert_due(w, "next_due < now() + interval '11 minutes'");
+
+    world_sql(w, "update settle.job_fences set holder = 'h', lease_until = now() + interval '29 s'"
+                 " where name = 'aggregates'");
+    let_it_be_due(w);
+    world_until(20, ended_runs(w) == 2);
+    assert_due(w, "next_due < now() + interval '11 minutes'");
+    world_sql(w,
+              "update settle.job_fences set holder = null where name = 'aggregates';"
+              "update settle.job_fences set holder = 'h', lease_until = now() + interval '29 s'"
+              " where name = 'aggregates:%s'",
+              day(w, 2));
+    let_it_be_due(w);
+    world_until(20, ended_runs(w) == 3);
+    assert_due(w, "next_due < now() + interval '11 minutes'");
+    world_sql(w, "update settle.job_fences set holder = null where name like 'aggregates:%%'");
+    let_it_be_due(w);
+    world_until(20, ended_runs(w) == 4);
+    assert_due(w, "next_due > now() + interval '100 days'");
+    assert_int_equal(world_count(w, "select count(*) from settle.aggregate_days"
+                                    " where verification_status = 'verified'"),
+                     7);
+    kill(serve.pid, SIGTERM);
+    done(world_wait(w, serve));
 }
 
 static void assert_metric(struct world *w, const char *series, double want)
@@ -992,6 +1205,8 @@ int main(void)
         cmocka_unit_test_setup(test_killed_in_the_middle_the_next_one_ends_as_if_it_had_not_been, reset),
         cmocka_unit_test_setup(test_a_backfill_killed_with_its_crew_is_made_up_for, reset),
         cmocka_unit_test_setup(test_a_day_that_another_has_is_left_to_it, reset),
+        cmocka_unit_test_setup(test_a_count_may_take_all_its_time, reset),
+        cmocka_unit_test_setup(test_a_run_cut_short_says_so_whatever_failed_before, reset),
         cmocka_unit_test_setup(test_a_store_that_is_down_is_no_attempt, reset),
         cmocka_unit_test_setup(test_backfill_keeps_to_its_range, reset),
         cmocka_unit_test_setup(test_a_backfill_pauses_between_batches_and_goes_on_when_it_is_run_again,
@@ -999,6 +1214,8 @@ int main(void)
         cmocka_unit_test_setup(test_a_year_is_filled_in_over_the_connections_it_was_given, reset),
         cmocka_unit_test_setup(test_a_dry_run_only_says_what_it_would_do, reset),
         cmocka_unit_test_setup(test_serve_makes_up_for_the_nights_it_slept_through, reset),
+        cmocka_unit_test_setup(test_serve_tries_a_day_again_when_it_is_due_to_be, reset),
+        cmocka_unit_test_setup(test_serve_makes_up_for_a_night_that_was_cut_short, reset),
         cmocka_unit_test_setup(test_metrics_tell_how_far_it_has_come_and_what_is_wrong, reset),
     };
 

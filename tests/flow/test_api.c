@@ -763,6 +763,30 @@ static void test_reconcile_answers_with_the_report(void **state)
     assert_int_equal(json_integer_value(json_object_get(r.json, "marked_failed")), 1);
 }
 
+static void test_reconcile_takes_what_the_settings_say(void **state)
+{
+    struct world *w = *state;
+    struct reply least, given;
+    FILE *file;
+    char path[100];
+
+    snprintf(path, sizeof(path), "%s/settle.yaml", w->dir);
+    file = fopen(path, "w");
+    assert_non_null(file);
+    fputs("reconcile: {since_minutes: 40}\n", file);
+    fclose(file);
+    world_publication(w, "tiktok", "a", "processing", 30);
+    world_publication(w, "tiktok", "b", "processing", 50);
+    world_gateway_stop(w);
+    world_gateway(w, "--config", path, NULL);
+    least = world_api(w, "POST", "/publishing/reconcile?dry_run=true", NULL);
+    given = world_api(w, "POST", "/publishing/reconcile?since_minutes=20&dry_run=true", NULL);
+    world_gateway_stop(w);
+    world_gateway(w, NULL);
+    assert_int_equal(json_integer_value(json_object_get(least.json, "total_checked")), 1);
+    assert_int_equal(json_integer_value(json_object_get(given.json, "total_checked")), 2);
+}
+
 static void test_reconcile_checks_before_it_runs(void **state)
 {
     static const char *const wrong[] = {"since_minutes=0", "since_minutes=1441", "since_minutes=abc",
@@ -868,6 +892,7 @@ int main(void)
         TEST(test_a_statement_that_does_not_fit_the_schema_fails_alone),
         TEST(test_postgres_away_is_our_fault_and_passes),
         TEST(test_reconcile_answers_with_the_report),
+        TEST(test_reconcile_takes_what_the_settings_say),
         TEST(test_reconcile_checks_before_it_runs),
         TEST(test_a_lock_held_is_a_conflict),
         TEST(test_a_run_that_fails_is_our_fault),

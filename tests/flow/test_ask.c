@@ -902,6 +902,39 @@ static void test_killed_while_it_asks_it_is_completed_by_the_next_run(void **sta
     shim_close(shim);
 }
 
+/* Of accounts without credentials; each page takes eight seconds. */
+static void test_pages_with_nothing_to_ask_keep_the_lock(void **state)
+{
+    enum { PAGE_S = 8, PAGES = 4 };
+    struct world *w = *state;
+    struct shim *shim = shim_open(w);
+    struct process p;
+    struct outcome o;
+
+    connect_account(w, "token-1", "null");
+    world_sql(w,
+              "insert into settle.publish_logs (platform, user_id_str, status, external_post_id, updated_at)"
+              " select 'tiktok', 'nobody', 'processing', 'post-' || n, now() - interval '30 minutes'"
+              " from generate_series(1, 1000 * %d) as n",
+              PAGES);
+    setenv("SETTLE_RECONCILE_POLL_SECONDS", "600", 1);
+    shim_signal(shim, "poll_due", 1, SIGSTOP);
+    p = world_spawn(w, "settle-reconciler", "publications", "--json", "--force", NULL);
+    shim_hide(shim);
+    unsetenv("SETTLE_RECONCILE_POLL_SECONDS");
+    for (int page = 1; page <= PAGES; page++) {
+        world_until(20, shim_halted(p.pid));
+        shim_sleep(shim, page * PAGE_S * SECOND_US);
+        shim_signal(shim, "poll_due", 1, page < PAGES ? SIGSTOP : 0);
+        kill(p.pid, SIGCONT);
+    }
+    o = world_wait(w, p);
+    shim_close(shim);
+    if (o.status != 0)
+        fail_msg("it ended with %d: %s", o.status, o.err);
+    assert_int_equal(times_asked(w), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -927,6 +960,7 @@ int main(void)
         cmocka_unit_test_setup(test_a_budget_is_a_budget, reset),
         cmocka_unit_test_setup(test_no_token_shows, reset),
         cmocka_unit_test_setup(test_a_paused_platform_is_left_alone, reset),
+        cmocka_unit_test_setup(test_pages_with_nothing_to_ask_keep_the_lock, reset),
         cmocka_unit_test_setup(test_killed_while_it_asks_it_is_completed_by_the_next_run, reset),
     };
 

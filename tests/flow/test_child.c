@@ -38,6 +38,7 @@ static int up(void **state)
     assert_int_equal(chmod(path, 0755), 0);
     setenv("SETTLE_ADMIN_RECONCILER", path, 1);
     setenv("PGAPPNAME", "passed-on", 1);
+    setenv("SETTLE_RECONCILE_SINCE_MINUTES", "40", 1);
     return world_gateway(w, NULL);
 }
 
@@ -73,6 +74,16 @@ static void test_the_child_gets_what_it_needs_and_no_secret(void **state)
                      arguments);
     assert_non_null(strstr(arguments, " --since-minutes=7 --platform=tells"));
     assert_null(strstr(arguments, "--force"));
+}
+
+static void test_what_is_left_out_is_as_the_settings_say(void **state)
+{
+    struct reply r = world_api(*state, "POST", "/publishing/reconcile?platform=tells", NULL);
+
+    assert_int_equal(r.status, 200);
+    assert_null(strstr(json_string_value(json_object_get(r.json, "arguments")), "--since-minutes"));
+    assert_non_null(
+        strstr(json_string_value(json_object_get(r.json, "variables")), "SETTLE_RECONCILE_SINCE_MINUTES "));
 }
 
 static void test_how_it_ends_decides_the_answer(void **state)
@@ -140,6 +151,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_child_gets_what_it_needs_and_no_secret),
+        cmocka_unit_test(test_what_is_left_out_is_as_the_settings_say),
         cmocka_unit_test(test_how_it_ends_decides_the_answer),
         cmocka_unit_test(test_runs_do_not_hold_up_other_requests_and_are_bounded),
         cmocka_unit_test(test_a_program_that_is_not_there_is_our_fault),

@@ -844,7 +844,7 @@ static void test_check_config_tries_the_spools_folder(void **state)
 
     setenv("SETTLE_SPOOL_FOLDER", "/nowhere/at/all", 1);
     o = world_wait(w, world_spawn(w, "settle-gateway", "check-config", NULL));
-    assert_status(&o, 78);
+    assert_status(&o, 69);
     assert_non_null(strstr(o.err, "spool.folder \"/nowhere/at/all\": No such file"));
     assert_null(strstr(o.err, "is good"));
     setenv("SETTLE_INGEST_ENABLED", "false", 1); /* nothing is kept then */

@@ -149,6 +149,42 @@ static void test_the_api_stores_a_token(void **state)
     assert_string_equal(found(w, KEY_1, "anna@example.com", "a1"), "expired");
 }
 
+static void test_what_is_not_there_is_not_disconnected(void **state)
+{
+    struct world *w = *state;
+    struct reply r;
+    struct outcome o;
+
+    o = cli(w, "set", "bert", "--disconnected", NULL);
+    assert_int_equal(o.status, 65);
+    assert_non_null(strstr(o.err, "--account default: bert has no such account on tiktok; there is none"));
+    cli(w, "set", "anna", "--account=a2", NULL);
+    cli(w, "set", "anna", "--account=a1", NULL);
+    o = cli(w, "set", "anna", "--disconnected", NULL);
+    assert_int_equal(o.status, 65);
+    assert_non_null(strstr(o.err, "has no such account on tiktok; there are: a1, a2\""));
+    o = cli(w, "set", "anna", "--disconnected", "--dry-run");
+    assert_int_equal(o.status, 65);
+    assert_non_null(strstr(o.err, "; there are: a1, a2\""));
+    assert_int_equal(
+        world_wait(w, world_spawn(w, "settle-reconciler", "connections", "set", "--platform", "tiktok",
+                                  "--user", "anna", "--disconnected", "--account=a1", "--dry-run", NULL))
+            .status,
+        0);
+
+    r = put(w, "anna/tiktok", "{\"connected\":false}");
+    assert_int_equal(r.status, 404);
+    assert_string_equal(text_of(r.json, "type"), "urn:settle:problem:unknown_account");
+    r.json = json_array_get(json_object_get(r.json, "errors"), 0);
+    assert_string_equal(text_of(r.json, "field"), "account");
+    assert_string_equal(text_of(r.json, "message"), "there are: a1, a2");
+    assert_int_equal(world_count(w, "select count(*) from settle.platform_connections where connected"), 2);
+    assert_int_equal(world_count(w, "select count(*) from settle.platform_connections"), 2);
+
+    assert_int_equal(put(w, "bert/tiktok", "{\"connected\":false,\"token\":\"" CANARY "\"}").status, 200);
+    assert_string_equal(found(w, KEY_1, "bert", "default"), "off");
+}
+
 static void test_the_api_refuses_what_is_wrong(void **state)
 {
     static const struct {
@@ -200,9 +236,11 @@ static void test_the_command_does_all_of_it(void **state)
     assert_string_equal(world_sql(w, "select event_type, actor from settle.social_sync_ledger"),
                         "platform_connection_set|cli");
 
-    o = cli(w, "set", "bert", "--dry-run", "--disconnected");
+    o = cli(w, "set", "bert", "--dry-run", NULL);
     assert_int_equal(o.status, 0);
     assert_int_equal(world_count(w, "select count(*) from settle.platform_connections"), 1);
+    o = cli(w, "set", "bert", "--account=b1", NULL);
+    assert_int_equal(o.status, 0);
     o = cli(w, "set", "bert", "--disconnected", "--account=b1");
     assert_int_equal(o.status, 0);
     assert_string_equal(found(w, KEY_1, "bert", "b1"), "off");
@@ -374,6 +412,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup(name, reset)
     const struct CMUnitTest tests[] = {
         TEST(test_the_api_stores_a_token),
+        TEST(test_what_is_not_there_is_not_disconnected),
         TEST(test_the_api_refuses_what_is_wrong),
         TEST(test_the_command_does_all_of_it),
         TEST(test_the_command_refuses_what_is_wrong),

@@ -386,7 +386,10 @@ static void test_postgres_down_is_503_and_never_a_4xx(void **state)
                      401); /* what needs no store goes on */
     world_servers(w);
     world_until(20, world_post(w, "instagram", NULL, "{\"external_post_id\":\"p1\"}").status == 200);
-    assert_int_equal(receipts(w), 1);
+    /* One of a client that had left may come in late from the test before. */
+    assert_int_equal(world_count(w, "select count(*) from settle.webhook_receipts"
+                                    " where external_post_id not like 'left-%%'"),
+                     1);
 }
 
 static struct outcome send_test(struct world *w, const char *platform, const char *url)

@@ -429,6 +429,30 @@ static void test_a_policy_that_hides_older_rows_is_told_of(void **state)
     assert_non_null(strstr(o.err, "run_failed"));
 }
 
+static void test_what_is_wrong_with_refused_requests_keeps_nothing_else(void **state)
+{
+    struct world *w = *state;
+    struct outcome o;
+
+    receipts(w, "settled", 3, 40, "''");
+    world_sql(w,
+              "insert into settle.refused_requests (id, source, platform, received_at, cause, headers, body)"
+              " values (gen_random_uuid(), 'default', 'tiktok', now() - interval '1 year', 'test', '', '');"
+              "create function public.refuse() returns trigger language plpgsql as"
+              " 'begin raise exception ''not this one''; end';"
+              "create trigger refuse before delete on settle.refused_requests for each row"
+              " execute function public.refuse()");
+    o = world_wait(w, world_spawn(w, "settle-reconciler", "maintain", "--json", NULL));
+    world_sql(w, "drop function public.refuse cascade");
+    assert_int_not_equal(o.status, 0);
+    assert_non_null(strstr(o.err, "not this one"));
+    assert_string_equal(json_string_value(json_object_get(o.json, "outcome")), "failed");
+    assert_int_equal(number(&o, "receipts_forgotten"), 3);
+    assert_string_equal(world_sql(w, "select status from settle.job_runs"), "failed");
+    o = maintain(w, NULL);
+    assert_int_equal(number(&o, "refused_forgotten"), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -441,6 +465,7 @@ int main(void)
         cmocka_unit_test_setup(test_the_ledger_and_runs_are_kept_longer, reset),
         cmocka_unit_test_setup(test_notes_on_settled_publications_are_forgotten, reset),
         cmocka_unit_test_setup(test_killed_in_the_middle_the_next_one_goes_on, reset),
+        cmocka_unit_test_setup(test_what_is_wrong_with_refused_requests_keeps_nothing_else, reset),
         cmocka_unit_test_setup(test_older_rows_get_their_tenants_names, reset),
         cmocka_unit_test_setup(test_a_policy_that_hides_older_rows_is_told_of, reset),
     };

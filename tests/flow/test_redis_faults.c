@@ -174,8 +174,8 @@ static const struct {
     {"wiped",         false, false, begin_flush,   "settle_redis_hints_total{result=\"unseen\"}",  no_end     },
     {"killed",        false, false, begin_kill,    "settle_redis_hints_total{result=\"unknown\"}", end_kill   },
     {"frozen",        false, false, begin_freeze,  "settle_redis_hints_total{result=\"unknown\"}", end_freeze },
-    {"full",          false, false, begin_full,    "settle_redis_hints_total{result=\"unseen\"}",  end_full   },
-    {"read-only",     false, false, begin_replica, "settle_redis_hints_total{result=\"unseen\"}",  end_replica},
+    {"full",          false, false, begin_full,    "settle_redis_refusals_total",                  end_full   },
+    {"read-only",     false, false, begin_replica, "settle_redis_refusals_total",                  end_replica},
     {"slow",          true,  true,  begin_delay,   "settle_redis_hints_total{result=\"unknown\"}", end_proxy  },
     {"silent",        true,  true,  begin_silence, "settle_redis_hints_total{result=\"unknown\"}", end_proxy  },
     {"cut mid-reply", true,  false, begin_cut,     "settle_store_connects_total{store=\"redis\"}", end_proxy  },
@@ -528,6 +528,59 @@ static void test_connections_to_two_servers_leave_no_hints(void **state)
     await_hinted(w);
 }
 
+static double refusals(struct world *w)
+{
+    return world_metric(w, "settle_redis_refusals_total");
+}
+
+static bool is_refused(struct world *w)
+{
+    static unsigned nth;
+    char body[64];
+    double before = refusals(w);
+
+    snprintf(body, sizeof(body), "{\"external_post_id\":\"refused-%u\"}", nth++);
+    world_deliver(w, "instagram", NULL, body);
+    return refusals(w) > before;
+}
+
+/* Lines of all gateways so far. */
+static long told(struct world *w, const char *text)
+{
+    return strtol(world_wait(w, world_spawn(w, "grep", "-cF", text, "gateway/log", NULL)).out, NULL, 10);
+}
+
+/* Questions are answered as ever, and nothing else is wrong. The line has no word of what was refused. */
+static void test_what_redis_refuses_is_told_once(void **state)
+{
+    static const struct {
+        void (*begin)(struct world *w);
+        void (*end)(struct world *w);
+        const char *line; /* its end */
+    } cases[] = {
+        {begin_full,    end_full,    "\"error\":\"Redis refuses: OOM\",\"status\":\"rejected\"}"     },
+        {begin_replica, end_replica, "\"error\":\"Redis refuses: READONLY\",\"status\":\"rejected\"}"},
+    };
+    struct world *w = *state;
+
+    for (size_t i = 0; i < countof(cases); i++) {
+        long all = told(w, "redis_refuses"), such = told(w, cases[i].line);
+        world_gateway(w, NULL);
+        await_hinted(w);
+        assert_true(refusals(w) == 0);
+        cases[i].begin(w);
+        for (unsigned n = 0; n < 3; n++)
+            world_until(20, is_refused(w));
+        assert_true(world_metric(w, "settle_store_up{store=\"redis\"}") == 1);
+        assert_int_equal(told(w, "redis_refuses"), all + 1);
+        assert_int_equal(told(w, cases[i].line), such + 1);
+        cases[i].end(w);
+        world_until(20, is_hinted(w));
+        assert_int_equal(world_gateway_stop(w), 0);
+        world_reset(w);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -536,6 +589,7 @@ int main(void)
         cmocka_unit_test_setup(test_a_hint_from_before_a_restore_counts_for_nothing, reset),
         cmocka_unit_test_setup(test_a_key_that_postgres_did_not_give_is_asked_for_again, reset),
         cmocka_unit_test_setup(test_connections_to_two_servers_leave_no_hints, reset),
+        cmocka_unit_test_setup(test_what_redis_refuses_is_told_once, reset),
     };
 
     return cmocka_run_group_tests(tests, up, down);

@@ -4,6 +4,7 @@
  */
 #include "support/world.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -190,6 +191,10 @@ static void test_it_ends_as_the_answer_says(void **state)
     assert_ends(&o, "no body", 65, "/no/such/body");
     o = send_test(w, "tiktok", "--url", "ftp://x");
     assert_ends(&o, "a URL of another kind", 64, "--url");
+    o = send_test(w, "tiktok", "--url", "http://me:x@127.0.0.1:1");
+    assert_ends(&o, "a URL with a password", 64, "--url");
+    o = send_test(w, "tiktok", "--url", "http://127.0.0.1:port");
+    assert_ends(&o, "a URL that is none", 64, "--url");
     o = send_test(w, "tiktok", "--url", "http://127.0.0.1:1");
     assert_ends(&o, "no gateway", 69, "no gateway answers");
     write_file(w, "tiktok.secret", "another\n"); /* the gateway goes on with the one it read */
@@ -202,12 +207,121 @@ static void test_it_ends_as_the_answer_says(void **state)
     assert_ends(&o, "no Postgres", 75, "the gateway answered 503");
 }
 
+/* Ends TLS before the gateway, as a proxy does. Its certificate is in "proxy.pem", its port comes to "proxy.port". */
+static const char proxy[] =
+    "import os, socket, ssl, sys, threading\n"
+    "context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)\n"
+    "context.load_cert_chain('proxy.pem', 'proxy.key')\n"
+    "def relay(a, b):\n"
+    "    while data := a.recv(65536): b.sendall(data)\n"
+    "def serve(plain):\n"
+    "    try:\n"
+    "        near = context.wrap_socket(plain, server_side=True)\n"
+    "        far = socket.create_connection(('127.0.0.1', int(sys.argv[1])))\n"
+    "        threading.Thread(target=relay, args=(far, near), daemon=True).start()\n"
+    "        relay(near, far)\n"
+    "    except OSError: pass\n"
+    "listener = socket.create_server(('127.0.0.1', 0))\n"
+    "with open('new.port', 'w') as to: to.write(str(listener.getsockname()[1]))\n"
+    "os.rename('new.port', 'proxy.port')\n"
+    "while True: threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()\n";
+
+/* Returns its port. */
+static unsigned start_proxy(struct world *w, struct process *ret)
+{
+    unsigned port = 0;
+    char path[128];
+    FILE *from = NULL;
+
+    assert_int_equal(world_wait(w, world_spawn(w, "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                                               "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj",
+                                               "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
+                                               "-out", "proxy.pem", "-keyout", "proxy.key", NULL))
+                         .status,
+                     0);
+    *ret = world_spawn(w, "python3", "-c", proxy, strrchr(w->ingest_url, ':') + 1, NULL);
+    snprintf(path, sizeof(path), "%s/proxy.port", w->dir);
+    world_until(STORED_S, world_ended(*ret) || (from = fopen(path, "re")));
+    assert_non_null(from);
+    assert_int_equal(fscanf(from, "%u", &port), 1);
+    fclose(from);
+    return port;
+}
+
+static void test_it_goes_through_a_proxy_that_ends_tls(void **state)
+{
+    struct world *w = *state;
+    struct process p;
+    struct outcome o;
+    char by_name[64], by_address[64], ca_file[128];
+    unsigned port = start_proxy(w, &p);
+
+    snprintf(by_name, sizeof(by_name), "https://localhost:%u/", port);
+    snprintf(by_address, sizeof(by_address), "https://127.0.0.1:%u", port);
+    snprintf(ca_file, sizeof(ca_file), "%s/proxy.pem", w->dir);
+    o = send_test(w, "tiktok", "--url", by_name);
+    assert_ends(&o, "a certificate that nobody vouches for", 69, "certificate");
+    setenv("SETTLE_FETCH_CA_FILE", ca_file, 1);
+    o = send_test(w, "tiktok", "--url", by_address);
+    assert_ends(&o, "another's certificate", 69, "certificate");
+    assert_int_equal(world_count(w, "select count(*) from settle.webhook_receipts"), 0);
+    o = send_until_stored(w, "tiktok", "--url", by_name, NULL);
+    unsetenv("SETTLE_FETCH_CA_FILE");
+    kill(p.pid, SIGTERM);
+    world_wait(w, p);
+    assert_ends(&o, "through the proxy", 0, "");
+    assert_non_null(strstr(o.out, "HTTP/1.1 200"));
+    assert_true(world_count(w, "select count(*) from settle.webhook_receipts") >= 1);
+}
+
+static struct outcome send_as_configured(struct world *w, const char *listen)
+{
+    char *was = strdup(getenv("SETTLE_INGEST_LISTEN"));
+    struct outcome o;
+
+    assert_non_null(was);
+    setenv("SETTLE_INGEST_LISTEN", listen, 1);
+    o = world_wait(
+        w, world_spawn(w, "settle-gateway", "send-test", "--config", settings, "--platform", "tiktok", NULL));
+    setenv("SETTLE_INGEST_LISTEN", was, 1);
+    free(was);
+    return o;
+}
+
+static void test_it_goes_to_the_listener_as_configured(void **state)
+{
+    static const char gateway[] = "import os, socket\n"
+                                  "listener = socket.socket(socket.AF_UNIX)\n"
+                                  "listener.bind('new.sock')\n"
+                                  "listener.listen()\n"
+                                  "os.rename('new.sock', 'gateway.sock')\n"
+                                  "near = listener.accept()[0]\n"
+                                  "print(near.recv(65536).decode(), flush=True)\n"
+                                  "near.sendall(b'HTTP/1.1 204 No Content\\r\\n\\r\\n')\n";
+    struct world *w = *state;
+    struct process p = world_spawn(w, "python3", "-c", gateway, NULL);
+    struct outcome o, got;
+    char listen[128];
+
+    snprintf(listen, sizeof(listen), "unix:%s/gateway.sock", w->dir);
+    world_until(STORED_S, world_ended(p) || access(listen + strlen("unix:"), F_OK) == 0);
+    o = send_as_configured(w, listen);
+    kill(p.pid, SIGTERM); /* nobody may have come */
+    got = world_wait(w, p);
+    assert_ends(&o, "a socket", 0, "");
+    assert_ptr_equal(strstr(got.out, "POST /publishing/webhooks/tiktok/default HTTP/1.1\r\n"), got.out);
+    o = send_as_configured(w, "[::1]:1");
+    assert_ends(&o, "IPv6", 69, "no gateway answers at http://[::1]:1/publishing/webhooks/tiktok/default: ");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_what_it_signs_is_taken_of_every_platform, reset),
         cmocka_unit_test_setup(test_it_says_why_it_cannot_sign, reset),
         cmocka_unit_test_setup(test_it_ends_as_the_answer_says, reset),
+        cmocka_unit_test_setup(test_it_goes_through_a_proxy_that_ends_tls, reset),
+        cmocka_unit_test_setup(test_it_goes_to_the_listener_as_configured, reset),
     };
 
     return cmocka_run_group_tests(tests, up, down);

@@ -258,17 +258,29 @@ static void test_many_open_rows_hasten_it_and_none_slows_it(void **state)
     setenv("SETTLE_SCHEDULES_PUBLICATIONS", "@every 7200s", 1);
     setenv("SETTLE_SERVE_BUSY_SECONDS", "1", 1);
     setenv("SETTLE_SERVE_IDLE_SECONDS", "3600", 1);
-    world_publication(w, "youtube", "p1", "processing", 20); /* stale, and may stay so */
+    world_publication(w, "youtube", "p1", "processing", 20); /* stale, and may stay so: no run can do more */
     world_sql(w, "insert into settle.job_schedule (job, cron, next_due)"
                  " values ('publications', '@every 7200s', now() - interval '1 hour')");
     p = serve(w);
-    world_until(20, events(w, "job_completed") >= 3);
+    world_until(20, events(w, "job_completed") >= 1);
+    assert_string_equal(world_sql(w, "select pace from settle.job_schedule where job = 'publications'"),
+                        "schedule");
+    world_publication(w, "tiktok", "p2", "processing", 20); /* behind each another one comes meanwhile */
+    world_sql(w,
+              "create function public.come() returns trigger language plpgsql security definer as"
+              " 'begin insert into settle.publish_logs (platform, user_id_str, status, updated_at) values"
+              "  (''tiktok'', ''user-1'', ''processing'', now() - interval ''20 minutes''); return new; end';"
+              "create trigger come before update on settle.publish_logs for each row"
+              " when (old.platform = 'tiktok') execute function public.come();"
+              "update settle.job_schedule set next_due = now() where job = 'publications'");
+    world_until(20, events(w, "job_completed") >= 4);
     assert_string_equal(world_sql(w, "select pace from settle.job_schedule where job = 'publications'"),
                         "busy");
     assert_int_equal(events(w, "interval_adjustment"), 1);
     end(w, p);
 
-    world_sql(w, "update settle.publish_logs set status = 'success'");
+    world_sql(w, "drop function public.come cascade;"
+                 "update settle.publish_logs set status = 'success'");
     setenv("SETTLE_SCHEDULES_PUBLICATIONS", "@every 1s", 1);
     p = serve(w);
     world_until(20, events(w, "interval_adjustment") >= 2);

@@ -45,6 +45,8 @@ class World:
         os.mkdir(f"{self.dir}/gateway")
         self.env = dict(self.plain)
         self.loads = []
+        self.reset()
+        self.make_key()
         return self
 
     def __exit__(self, *_):
@@ -70,7 +72,6 @@ class World:
             "SETTLE_SPOOL_RESERVE_MEGABYTES": "1",
             "SETTLE_UNSAFE_OK": "true",  # the tests' folder may lie on anything
             "SETTLE_ADMIN_RECONCILER": f"{build}/reconciler/settle-reconciler",
-            "SETTLE_ADMIN_KEYS_REQUIRED": "false",
         } | {f"SETTLE_SECRET_{name.upper()}_FILE": f"{self.dir}/{name}.secret" for name in PLATFORMS}
 
     def listen(self):
@@ -102,7 +103,7 @@ class World:
                     do $$ declare t regclass; begin
                       for t in select format('settle.%I', tablename) from pg_catalog.pg_tables
                                where schemaname = 'settle'
-                                 and tablename not in ('schema_version', 'hint_key', 'job_fences', 'insights_platforms',
+                                 and tablename not in ('schema_version', 'api_keys', 'hint_key', 'job_fences', 'insights_platforms',
                                                         'scheduler_cumulative_stats', 'scheduler_stats_baseline') loop
                         execute 'delete from ' || t;
                       end loop;
@@ -114,6 +115,18 @@ class World:
             self.write(f"{name}.secret", f"{name}-secret-of-the-tests\n")
         self.write("settle.yaml", "log:\n  level: info\n")
         self.write("gateway/log", "")
+
+    def make_key(self):
+        """The pages' key for the API, which wants one by default: made as their README says."""
+        how = re.search(r"(?ms)^```sh$(.*?)^```$", (top / "ops/runbooks/README.md").read_text())[1]
+        done = subprocess.run(["bash", "-euo", "pipefail", "-c", how + 'printf %s "$SETTLE_ADMIN_HEADER"'],
+                              env=self.plain | {"TMPDIR": self.dir}, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise RuntimeError(f"no key: {done.stderr}")
+        header = done.stdout
+        if os.stat(header).st_mode & 0o077:
+            raise RuntimeError(f"{header} can be read by others")
+        self.plain["SETTLE_ADMIN_HEADER"] = header
 
     def write(self, name, text):
         path = pathlib.Path(self.dir, name)
@@ -182,7 +195,11 @@ class World:
 
     def request(self, listener, method, path, body=None, headers=None):
         to = http.client.HTTPConnection(urllib.parse.urlsplit(self.env[listener]).netloc, timeout=10)
-        to.request(method, path, body, headers or {})
+        headers = dict(headers or {})
+        if listener == "SETTLE_ADMIN_URL":
+            name, _, value = pathlib.Path(self.env["SETTLE_ADMIN_HEADER"]).read_text().strip().partition(": ")
+            headers[name] = value
+        to.request(method, path, body, headers)
         answer = to.getresponse()
         answer.read()
         to.close()

@@ -2,6 +2,7 @@
 
 #include "base/now.h"
 #include "store/pg.h"
+#include "store/sqlstate.h"
 
 #include <poll.h>
 #include <stdio.h>
@@ -735,25 +736,32 @@ static void test_classes_of_sqlstate(void **state)
     static const struct {
         const char *sqlstate;
         enum status want;
+        bool of_rows;
     } cases[] = {
-        {"08006", UNAVAILABLE},
-        {"25006", UNAVAILABLE},
-        {"40P01", UNAVAILABLE},
-        {"53300", UNAVAILABLE},
-        {"55P03", UNAVAILABLE},
-        {"57014", UNAVAILABLE},
-        {"58030", UNAVAILABLE},
-        {"22P05", REJECTED   },
-        {"23505", REJECTED   },
-        {"54000", REJECTED   },
-        {"42P01", BROKEN     },
-        {"XX000", BROKEN     },
-        {"",      BROKEN     },
+        {"08006", UNAVAILABLE, false},
+        {"25006", UNAVAILABLE, false},
+        {"40P01", UNAVAILABLE, false},
+        {"53300", UNAVAILABLE, false},
+        {"55P03", UNAVAILABLE, false},
+        {"57014", UNAVAILABLE, false},
+        {"58030", UNAVAILABLE, true },
+        {"22P05", REJECTED,    true },
+        {"23505", REJECTED,    true },
+        {"54000", REJECTED,    true },
+        {"42P01", BROKEN,      true },
+        {"P0001", BROKEN,      true },
+        {"XX001", BROKEN,      true },
+        {"",      BROKEN,      false},
     };
 
     (void)state;
-    for (size_t i = 0; i < countof(cases); i++)
-        assert_int_equal(pg_status_of(cases[i].sqlstate), cases[i].want);
+    for (size_t i = 0; i < countof(cases); i++) {
+        struct err err = {.code = BROKEN};
+
+        strcpy(err.sqlstate, cases[i].sqlstate);
+        assert_int_equal(sqlstate_status(err.sqlstate), cases[i].want);
+        assert_int_equal(sqlstate_is_of_rows(&err), cases[i].of_rows);
+    }
 }
 
 static int up(void **state)

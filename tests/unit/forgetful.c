@@ -13,7 +13,7 @@
 
 enum { NAME_BYTES = 96, FDS_MAX = 256, NAMES_MAX = 32, FILES_MAX = 64, SECTOR = 512 };
 
-enum kind { WRITE, RESIZE, SYNC, SYNC_FAILED, SYNC_FOLDER, LINK, UNLINK, RENAME, NOTE };
+enum kind { WRITE, RESIZE, SYNC, SYNC_FAILED, SYNC_FOLDER, SYNC_FOLDER_FAILED, LINK, UNLINK, RENAME, NOTE };
 
 struct step {
     enum kind kind;
@@ -43,7 +43,7 @@ static struct {
     struct folder names; /* as the program sees them */
     unsigned nfiles;
     unsigned fds[FDS_MAX]; /* what they lead to, plus one; 0: nothing of ours */
-    unsigned fail_sync;
+    unsigned fail_sync, fail_folder_sync, nfail_folder_syncs;
 } record;
 
 static struct step *add_step(enum kind kind, unsigned file);
@@ -72,6 +72,21 @@ void forgetful_end(void)
 void forgetful_fail_sync(unsigned nth)
 {
     record.fail_sync = nth;
+}
+
+void forgetful_fail_folder_syncs(unsigned nth, unsigned n)
+{
+    record.fail_folder_sync = nth;
+    record.nfail_folder_syncs = n;
+}
+
+size_t forgetful_first_failure(void)
+{
+    size_t i = 0;
+
+    while (i < record.n && record.steps[i].kind != SYNC_FOLDER_FAILED)
+        i++;
+    return i;
 }
 
 void forgetful_note(unsigned note)
@@ -141,7 +156,8 @@ static void add_change(enum kind kind, unsigned file, const char *name, const ch
     change(&record.names, s);
 }
 
-/* One change of a folder. Where it does not fit any more, because one before it was lost, it is lost too. */
+/* One change of a folder. Where it does not fit any more, because one before it was lost, it is lost too; but a name that
+ * should have gone gives way to a new one. */
 static void change(struct folder *f, const struct step *s)
 {
     struct name *old = find(f, s->name);
@@ -154,7 +170,9 @@ static void change(struct folder *f, const struct step *s)
         drop(f, s->to);
         f->names[f->n].file = file;
         snprintf(f->names[f->n++].name, NAME_BYTES, "%s", s->to);
-    } else if (s->kind == LINK && !old) {
+    } else if (s->kind == LINK && old) {
+        old->file = s->file;
+    } else if (s->kind == LINK) {
         assert_true(f->n < NAMES_MAX);
         f->names[f->n].file = s->file;
         snprintf(f->names[f->n++].name, NAME_BYTES, "%s", s->name);
@@ -257,10 +275,17 @@ int ftruncate64(int fd, off64_t size)
 static int on_sync(int fd)
 {
     unsigned file = file_of(fd);
-    bool fails = file < NO_FILE && record.fail_sync > 0 && --record.fail_sync == 0;
+    bool fails = false;
 
-    if (file != NO_FILE)
-        add_step(file == THE_FOLDER ? SYNC_FOLDER : fails ? SYNC_FAILED : SYNC, file);
+    if (file < NO_FILE) {
+        fails = record.fail_sync > 0 && --record.fail_sync == 0;
+        add_step(fails ? SYNC_FAILED : SYNC, file);
+    } else if (file == THE_FOLDER) {
+        fails = record.nfail_folder_syncs > 0 && --record.fail_folder_sync == 0;
+        if (fails && --record.nfail_folder_syncs > 0)
+            record.fail_folder_sync = 1;
+        add_step(fails ? SYNC_FOLDER_FAILED : SYNC_FOLDER, file);
+    }
     errno = EIO;
     return fails ? -1 : 0; /* the real one would only take time */
 }
@@ -331,12 +356,15 @@ struct disk {
     enum honesty honesty;
     size_t next; /* step */
     struct folder folder;
-    const struct step *changes[NAMES_MAX]; /* of the folder, not synced */
+    struct write changes[NAMES_MAX]; /* of the folder, not synced; firm ones only behind doomed ones */
     size_t nchanges;
     struct file files[FILES_MAX];
 };
 
 static void save(struct file *f);
+static void save_folder(struct disk *d);
+static void doom(struct write *writes, size_t n);
+static bool settle(struct write *writes, size_t n);
 static void put(const struct step *s, char **bytes, size_t *size);
 static uint64_t dice(uint64_t *seed);
 static bool falls(uint64_t *seed, unsigned percent);
@@ -391,21 +419,20 @@ bool disk_step(struct disk *d, unsigned *ret_note)
             save(f);
         break;
     case SYNC_FAILED:
-        for (size_t i = 0; i < f->n; i++)
-            f->writes[i].fate = f->writes[i].fate == PENDING ? DOOMED : f->writes[i].fate;
+        doom(f->writes, f->n);
         break;
     case SYNC_FOLDER:
-        if (d->honesty != HONEST)
-            break;
-        for (size_t i = 0; i < d->nchanges; i++)
-            change(&d->folder, d->changes[i]);
-        d->nchanges = 0;
+        if (d->honesty == HONEST)
+            save_folder(d);
+        break;
+    case SYNC_FOLDER_FAILED:
+        doom(d->changes, d->nchanges);
         break;
     case LINK:
     case UNLINK:
     case RENAME:
         assert_true(d->nchanges < NAMES_MAX);
-        d->changes[d->nchanges++] = s;
+        d->changes[d->nchanges++] = (struct write){s, PENDING};
         break;
     case NOTE:
         *ret_note = s->file;
@@ -416,17 +443,38 @@ bool disk_step(struct disk *d, unsigned *ret_note)
 
 static void save(struct file *f)
 {
+    if (!settle(f->writes, f->n))
+        return;
+    for (size_t i = 0; i < f->n; i++)
+        put(f->writes[i].step, &f->bytes, &f->size);
+    f->n = 0;
+}
+
+static void save_folder(struct disk *d)
+{
+    if (!settle(d->changes, d->nchanges))
+        return;
+    for (size_t i = 0; i < d->nchanges; i++)
+        change(&d->folder, d->changes[i].step);
+    d->nchanges = 0;
+}
+
+static void doom(struct write *writes, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        writes[i].fate = writes[i].fate == PENDING ? DOOMED : writes[i].fate;
+}
+
+/* True: all of them are safe now. Else what comes behind doomed ones is, each by itself. */
+static bool settle(struct write *writes, size_t n)
+{
     bool doomed = false;
 
-    for (size_t i = 0; i < f->n; i++)
-        doomed = doomed || f->writes[i].fate == DOOMED;
-    for (size_t i = 0; i < f->n; i++)
-        if (!doomed)
-            put(f->writes[i].step, &f->bytes, &f->size);
-        else if (f->writes[i].fate == PENDING)
-            f->writes[i].fate = FIRM;
-    if (!doomed)
-        f->n = 0;
+    for (size_t i = 0; i < n; i++)
+        doomed = doomed || writes[i].fate == DOOMED;
+    for (size_t i = 0; i < n && doomed; i++)
+        writes[i].fate = writes[i].fate == PENDING ? FIRM : writes[i].fate;
+    return !doomed;
 }
 
 static void put(const struct step *s, char **bytes, size_t *size)
@@ -497,12 +545,12 @@ static bool falls(uint64_t *seed, unsigned percent)
 static void cut_folder(const struct disk *d, uint64_t *seed, struct folder *ret)
 {
     bool in_order = falls(seed, 50);
-    size_t n = in_order ? dice(seed) % (d->nchanges + 1) : d->nchanges;
+    size_t n = in_order ? dice(seed) % (d->nchanges + 1) : 0;
 
     *ret = d->folder;
-    for (size_t i = 0; i < n; i++)
-        if (in_order || falls(seed, 50))
-            change(ret, d->changes[i]);
+    for (size_t i = 0; i < d->nchanges; i++)
+        if (d->changes[i].fate == FIRM || (in_order ? i < n : falls(seed, 50)))
+            change(ret, d->changes[i].step);
 }
 
 static char *cut_file(const struct file *f, uint64_t *seed, size_t *ret_size)

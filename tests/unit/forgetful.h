@@ -14,6 +14,9 @@
 void forgetful_begin(const char *folder); /* empty; what was recorded before is forgotten */
 void forgetful_end(void);                 /* what is done from now on is not recorded */
 void forgetful_fail_sync(unsigned nth);   /* of a file, from now on; 1: the next. EIO, once */
+/* Of the folder, likewise, and those behind it: n in succession. */
+void forgetful_fail_folder_syncs(unsigned nth, unsigned n);
+size_t forgetful_first_failure(void); /* of a sync of the folder: its step; nsteps: none has failed */
 
 /* A step of our own in between: note is kept. */
 void forgetful_note(unsigned note);

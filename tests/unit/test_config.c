@@ -560,12 +560,18 @@ static void test_what_only_a_restart_takes_up_is_named(void **state)
     static const struct {
         const char *text, *key;
     } cases[] = {
-        {"ingest: {workers: 2}\n",                      "ingest.workers"    },
-        {"refused: {keep_hours: 1}\nunsafe_ok: true\n", "refused.keep_hours"},
-        {"platforms: {folder: /x}\n",                   NULL                },
-        {"sources: [{platform: x, secret_file: /y}]\n", NULL                },
-        {"database: {url: x}\n",                        NULL                },
-        {"ingest: {queue: 4096}\n",                     NULL                },
+        {"ingest: {workers: 2}\n",                                          "ingest.workers"      },
+        {"refused: {keep_hours: 1}\nunsafe_ok: true\n",                     "refused.keep_hours"  },
+        {"platforms: {folder: /x}\n",                                       NULL                  },
+        {"sources: [{platform: x, secret_file: /y}]\n",                     NULL                  },
+        {"database: {url: x}\n",                                            NULL                  },
+        {"ingest: {queue: 4096}\n",                                         NULL                  },
+        {"reconcile: {since_minutes: 20}\n",                                NULL                  },
+        {"schedules: {maintain: \"\"}\nserve: {busy_rows: 1}\n",            NULL                  },
+        {"insights: {at_once: 1}\nfetch: {ca_file: /x}\n",                  NULL                  },
+        {"retention: {receipt_days: 2, ledger_days: 2}\nunsafe_ok: true\n", "unsafe_ok"           },
+        {"retention: {cost_days: 2}\n",                                     "retention.cost_days" },
+        {"reconcile: {batch_size: 2}\nconnections: {key_file: /x}\n",       "connections.key_file"},
     };
     struct config *running = must_open(NULL, no_environment, NULL, 0);
 
@@ -573,7 +579,7 @@ static void test_what_only_a_restart_takes_up_is_named(void **state)
     for (size_t i = 0; i < countof(cases); i++) {
         struct err err = {.text = ""};
         struct config *fresh = open_text(cases[i].text, &err);
-        const char *key = config_needs_restart(running, fresh);
+        const char *key = config_gateway_needs_restart(running, fresh);
         if (!key != !cases[i].key || (key && strcmp(key, cases[i].key) != 0))
             fail_msg("%s: %s", cases[i].text, key ? key : "none");
         config_close(fresh);

@@ -1,5 +1,6 @@
-/* The sample of CronJobs fits the program: its commands, schedules and variables are ours, each job is there, and none may be
- * tried again, run twice at once, or do more than it must. */
+/* The samples for Kubernetes fit the programs. CronJobs: their commands, schedules and variables are ours, each job is there, and none
+ * may be tried again, run twice at once, or do more than it must. The gateway: it can be reached and asked for its health, its spool
+ * outlives it, and it has the time to end. */
 #include "support/test.h"
 
 #include "base/config.h"
@@ -16,14 +17,13 @@ enum { TEXT_BYTES = 256, OUTPUT_BYTES = 16384 };
 
 static yaml_document_t sample;
 
-static int load(void **state)
+static void load(const char *name)
 {
     char path[512];
     yaml_parser_t parser;
     FILE *from;
 
-    (void)state;
-    snprintf(path, sizeof(path), "%s/ops/kubernetes/cronjobs.yaml", getenv("SETTLE_TOP"));
+    snprintf(path, sizeof(path), "%s/ops/kubernetes/%s", getenv("SETTLE_TOP"), name);
     from = fopen(path, "re");
     assert_non_null(from);
     assert_int_equal(yaml_parser_initialize(&parser), 1);
@@ -32,6 +32,12 @@ static int load(void **state)
         fail_msg("line %zu: %s", parser.problem_mark.line + 1, parser.problem);
     yaml_parser_delete(&parser);
     fclose(from);
+}
+
+static int load_cronjobs(void **state)
+{
+    (void)state;
+    load("cronjobs.yaml");
     return 0;
 }
 
@@ -130,6 +136,7 @@ static const struct {
     {"spec/jobTemplate/spec/template/spec/containers/0/securityContext/readOnlyRootFilesystem",   "true"             },
     {"spec/jobTemplate/spec/template/spec/containers/0/securityContext/allowPrivilegeEscalation", "false"            },
     {"spec/jobTemplate/spec/template/spec/containers/0/securityContext/capabilities/drop/0",      "ALL"              },
+    {"spec/jobTemplate/spec/template/spec/volumes/1/secret/optional",                             "true"             },
 };
 
 static void test_each_keeps_the_rules(void **state)
@@ -218,6 +225,120 @@ static void test_each_variable_is_known_and_no_secret_stands_there(void **state)
     }
 }
 
+/* A list's element by its name. */
+static yaml_node_t *named(const yaml_node_t *list, const char *name)
+{
+    size_t n = 0;
+
+    while (element(list, n) && strcmp(text(member(element(list, n), "name")), name) != 0)
+        n++;
+    return element(list, n);
+}
+
+static const char *variable(const char *name)
+{
+    return text(member(named(at(job(0), "spec/template/spec/containers/0/env"), name), "value"));
+}
+
+static const struct {
+    const char *path, *want;
+} gateway_rules[] = {
+    {"kind",                                                                     "StatefulSet"   },
+    {"spec/template/spec/automountServiceAccountToken",                          "false"         },
+    {"spec/template/spec/securityContext/runAsNonRoot",                          "true"          },
+    {"spec/template/spec/containers/0/command/0",                                "settle-gateway"},
+    {"spec/template/spec/containers/0/args/0",                                   "serve"         },
+    {"spec/template/spec/containers/0/livenessProbe/httpGet/path",               "/livez"        },
+    {"spec/template/spec/containers/0/livenessProbe/httpGet/port",               "monitor"       },
+    {"spec/template/spec/containers/0/readinessProbe/httpGet/path",              "/readyz"       },
+    {"spec/template/spec/containers/0/readinessProbe/httpGet/port",              "monitor"       },
+    {"spec/template/spec/containers/0/securityContext/readOnlyRootFilesystem",   "true"          },
+    {"spec/template/spec/containers/0/securityContext/allowPrivilegeEscalation", "false"         },
+    {"spec/template/spec/containers/0/securityContext/capabilities/drop/0",      "ALL"           },
+    {"spec/template/spec/volumes/1/secret/optional",                             "true"          },
+};
+
+static void test_the_gateway_keeps_the_rules(void **state)
+{
+    (void)state;
+    unload(NULL);
+    load("gateway.yaml");
+    for (size_t i = 0; i < countof(gateway_rules); i++) {
+        const char *found = text(at(job(0), gateway_rules[i].path));
+
+        if (strcmp(found, gateway_rules[i].want) != 0)
+            fail_msg("%s is \"%s\"", gateway_rules[i].path, found);
+    }
+}
+
+/* SETTLE_SECRET_... are of platforms, any option's value may come from a file. */
+static void test_the_gateway_knows_each_variable(void **state)
+{
+    yaml_node_t *env = at(job(0), "spec/template/spec/containers/0/env");
+    size_t n = 0;
+
+    (void)state;
+    for (; element(env, n); n++) {
+        const char *name = text(member(element(env, n), "name"));
+        bool url = strstr(name, "_URL"), kept = *text(at(element(env, n), "valueFrom/secretKeyRef/key"));
+
+        if (!(is_known(name) || strncmp(name, "SETTLE_SECRET_", 14) == 0) || url != kept)
+            fail_msg("%s", name);
+    }
+    assert_true(n >= 5);
+}
+
+/* On loopback neither the kubelet nor a service would reach it. */
+static void test_the_gateway_can_be_reached(void **state)
+{
+    static const struct {
+        const char *port, *variable; /* NULL: it is so by default */
+        const char *listen;
+    } listeners[] = {
+        {"ingest",  NULL,                    "8080"        },
+        {"admin",   "SETTLE_ADMIN_LISTEN",   "0.0.0.0:8081"},
+        {"monitor", "SETTLE_MONITOR_LISTEN", "0.0.0.0:9090"},
+    };
+    static const char part[] = "app.kubernetes.io/component";
+    yaml_node_t *ports = at(job(0), "spec/template/spec/containers/0/ports");
+
+    (void)state;
+    assert_string_equal(text(member(at(job(0), "spec/template/metadata/labels"), part)), "gateway");
+    for (size_t i = 0; i < countof(listeners); i++) {
+        if (listeners[i].variable)
+            assert_string_equal(variable(listeners[i].variable), listeners[i].listen);
+        assert_string_equal(text(member(named(ports, listeners[i].port), "containerPort")),
+                            listeners[i].listen + strlen(listeners[i].listen) - 4);
+    }
+    for (size_t nth = 1; job(nth); nth++) {
+        const char *target = text(at(job(nth), "spec/ports/0/targetPort"));
+
+        assert_string_equal(text(member(job(nth), "kind")), "Service");
+        assert_non_null(named(ports, target));
+        assert_string_equal(text(member(at(job(nth), "spec/selector"), part)), "gateway");
+    }
+}
+
+static void test_the_gateways_spool_outlives_it(void **state)
+{
+    yaml_node_t *mounts = at(job(0), "spec/template/spec/containers/0/volumeMounts");
+    const char *volume = text(at(job(0), "spec/volumeClaimTemplates/0/metadata/name"));
+
+    (void)state;
+    assert_string_equal(text(member(named(mounts, volume), "mountPath")), variable("SETTLE_SPOOL_FOLDER"));
+}
+
+/* The wait before TERM, and what its end may take: 11 s. */
+static void test_the_gateway_has_time_to_end(void **state)
+{
+    yaml_node_t *pod = at(job(0), "spec/template/spec");
+    long pause = strtol(text(at(pod, "containers/0/lifecycle/preStop/exec/command/1")), NULL, 10);
+
+    (void)state;
+    assert_true(pause > 0);
+    assert_true(strtol(text(member(pod, "terminationGracePeriodSeconds")), NULL, 10) > pause + 11);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -226,7 +347,12 @@ int main(void)
         cmocka_unit_test(test_each_schedule_is_one),
         cmocka_unit_test(test_each_command_is_ours),
         cmocka_unit_test(test_each_variable_is_known_and_no_secret_stands_there),
+        cmocka_unit_test(test_the_gateway_keeps_the_rules),
+        cmocka_unit_test(test_the_gateway_knows_each_variable),
+        cmocka_unit_test(test_the_gateway_can_be_reached),
+        cmocka_unit_test(test_the_gateways_spool_outlives_it),
+        cmocka_unit_test(test_the_gateway_has_time_to_end),
     };
 
-    return cmocka_run_group_tests(tests, load, unload);
+    return cmocka_run_group_tests(tests, load_cronjobs, unload);
 }

@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { RECORDS_MAX = 1024, PAGE = 256 };
+enum { RECORDS_MAX = 1024, PAGE = 256, FAILURES_MAX = 2 /* of the folder, in succession */ };
 
 /* What is known of a record. A note is its number and what it becomes. */
 enum fate { ABSENT, PERHAPS, KEPT, GONE };
@@ -106,6 +106,21 @@ static void begin(const char *name)
     file = spoolfile_open(folder, name, true, &err);
     if (!file)
         fail_msg("%s", err.text);
+}
+
+/* As the spool does, which tries again. */
+static void begin_at_last(const char *name)
+{
+    struct err err = {0};
+
+    file = NULL;
+    for (unsigned i = 0; i < FAILURES_MAX && !file; i++) {
+        file = spoolfile_open(folder, name, true, &err);
+        assert_int_equal(err.code, file ? OK : UNAVAILABLE);
+        err.code = OK;
+    }
+    if (!file)
+        begin(name);
 }
 
 static enum status put(unsigned n)
@@ -360,6 +375,82 @@ static void test_what_is_deleted_whole_leaves_nothing_half(void **state)
     expect_nothing_lost("discard", 0, 8);
 }
 
+/* As the spool does with a file that fails. Returns that file, if it has to be drained under its name. */
+static struct spoolfile *work_and_fail(void)
+{
+    struct spoolfile *left = NULL;
+    struct err err = {0};
+    bool aside;
+
+    begin_at_last("spool-0.db");
+    assert_int_equal(put(2), OK);
+    assert_int_equal(put(1), OK);
+    spoolfile_close(file); /* deletes its log */
+    begin_at_last("spool-0.db");
+    assert_int_equal(put(1), OK);
+    forgetful_fail_sync(1);
+    assert_int_equal(put(1), BROKEN);
+    aside = spoolfile_set_aside(file, SECOND_US);
+    if (!aside)
+        left = spoolfile_open(folder, "spool-0.db", false, &err);
+    begin_at_last(aside ? "spool-0.db" : "spool-1.db");
+    assert_int_equal(put(2), OK);
+    return left;
+}
+
+/* Each sync of the folder in turn, SQLite's own among them, and each with the next: nothing that is acknowledged rests on
+ * it. A file that was not taken into use yet may be refused. */
+static void test_nothing_rests_on_a_failed_sync_of_the_folder(void **state)
+{
+    unsigned nimages = 0, nfailed = 0;
+
+    for (unsigned n = 1; n <= FAILURES_MAX; n++) {
+        bool failed = true;
+        for (unsigned nth = 1; failed; nth++) {
+            struct spoolfile *left;
+            size_t first;
+            struct tally t;
+            down(state);
+            up(state);
+            forgetful_begin(folder);
+            forgetful_fail_folder_syncs(nth, n);
+            left = work_and_fail();
+            forgetful_end();
+            first = forgetful_first_failure();
+            failed = first < forgetful_nsteps();
+            nfailed += failed;
+            spoolfile_close(left);
+            spoolfile_close(file);
+            t = cut_everywhere(HONEST, first, getenv("SETTLE_TEST_LONG") ? 64 : 2);
+            nimages += t.nimages;
+            if (t.nlost + t.ninvented > 0)
+                fail_msg("syncs of the folder %u to %u: %s", nth, nth + n - 1, t.first);
+        }
+    }
+    print_message("%u times a sync of the folder failed, %u images\n", nfailed, nimages);
+    assert_true(nfailed > 24);
+}
+
+/* Killed when the file had its second name, which nobody had synced. */
+static void test_a_second_name_lasts_before_the_first_goes(void **state)
+{
+    char first[80], second[120];
+
+    (void)state;
+    forgetful_begin(folder);
+    begin("spool-0.db");
+    assert_int_equal(put(3), OK);
+    spoolfile_close(file);
+    snprintf(first, sizeof(first), "%s/spool-0.db", folder);
+    snprintf(second, sizeof(second), "%s.broken-19700101T000001Z", first);
+    assert_int_equal(link(first, second), 0);
+    begin("spool-0.db");
+    assert_int_equal(put(1), OK);
+    forgetful_end();
+    spoolfile_close(file);
+    expect_nothing_lost("a second name", 0, 8);
+}
+
 /* The same work on disks that lie: a test that does not see it sees nothing. */
 static void test_a_disk_that_lies_is_caught(void **state)
 {
@@ -382,6 +473,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_merge_of_the_log_survives, up, down),
         cmocka_unit_test_setup_teardown(test_a_file_that_is_set_aside_survives, up, down),
         cmocka_unit_test_setup_teardown(test_what_is_deleted_whole_leaves_nothing_half, up, down),
+        cmocka_unit_test_setup_teardown(test_nothing_rests_on_a_failed_sync_of_the_folder, up, down),
+        cmocka_unit_test_setup_teardown(test_a_second_name_lasts_before_the_first_goes, up, down),
         cmocka_unit_test_setup_teardown(test_a_disk_that_lies_is_caught, up, down),
     };
 

@@ -617,13 +617,29 @@ static void test_a_folder_is_tried_out(void **state)
     link_error = ENOSPC; /* passes, and perhaps with what is drained */
     assert_int_equal(spoolfile_check_folder(folder, true, &sync_us, &err), OK);
     link_error = 0;
-    for (size_t i = 0; i < countof(full); i++) { /* as btrfs and NFS say it, no sooner */
-        sync_fault = (struct fault){.at = 1, .error = full[i]};
-        assert_int_equal(spoolfile_check_folder(folder, true, &sync_us, &err), OK);
+    for (unsigned at = 1; at <= 2; at++) {           /* of the folder, of a file */
+        for (size_t i = 0; i < countof(full); i++) { /* as btrfs and NFS say it, no sooner */
+            sync_fault = (struct fault){.at = at, .error = full[i]};
+            assert_int_equal(spoolfile_check_folder(folder, true, &sync_us, &err), OK);
+        }
+        sync_fault = (struct fault){.at = at, .error = EIO};
+        assert_int_equal(spoolfile_check_folder(folder, true, &sync_us, &err), UNAVAILABLE);
     }
-    sync_fault = (struct fault){.at = 1, .error = EIO};
-    assert_int_equal(spoolfile_check_folder(folder, true, &sync_us, &err), INVALID);
     assert_int_equal(nfiles(), 0); /* nothing stays behind */
+}
+
+/* The log is as it was when the sync failed, whatever of it is on the disk: who merges it may spread what is not. */
+static void test_a_file_in_doubt_is_closed_as_it_is(void **state)
+{
+    struct spoolfile *f = open_file();
+    struct err err = {0};
+
+    (void)state;
+    put_good(f, 0, 4);
+    sync_fault = (struct fault){.at = 1, .error = EIO};
+    assert_int_equal(put(f, 4, 4, 100, &err), BROKEN);
+    spoolfile_close(f);
+    assert_int_equal(nfiles(), 2); /* it and its log */
 }
 
 /* It keeps its name, and says so: under this name nothing may be written. */
@@ -716,6 +732,40 @@ static void test_a_file_in_which_nothing_was_ever_stored_leaves_nothing_behind(v
     assert_true(nfiles() > 0);
 }
 
+/* What is stored would rest on names that a power cut may take. */
+static void test_a_folder_that_cannot_be_synced_is_not_written_to(void **state)
+{
+    bool seen[8] = {false};
+    struct err err = {0};
+    struct spoolfile *f = open_file();
+    size_t ndamaged;
+
+    (void)state;
+    put_good(f, 0, 4);
+    spoolfile_close(f);
+    for (unsigned k = 1; k <= 2; k++) { /* its own name, and its log's */
+        sync_fault = (struct fault){.at = k, .error = EIO};
+        assert_null(spoolfile_open(folder, "spool-0.db", true, &err));
+        assert_int_equal(err.code, UNAVAILABLE);
+        assert_non_null(strstr(err.text, "cannot be synced"));
+        assert_int_equal(nfiles(), 1); /* no log whose name nobody knows to be safe */
+    }
+    f = open_file();
+    put_good(f, 4, 2);
+    for (unsigned k = 1; k <= 2; k++) { /* the second link of its log, and its own */
+        sync_fault = (struct fault){.at = k, .error = EIO};
+        if (k == 1)
+            assert_false(spoolfile_set_aside(f, now_wall_us()));
+        else
+            assert_false(spoolfile_set_aside_name(folder, "spool-0.db", now_wall_us()));
+        assert_true(sync_fault.hit);
+        assert_int_equal(nfiles(), 2); /* it and its log, as they were */
+    }
+    f = open_file();
+    assert_int_equal(read_all(f, seen, 8, 100, &ndamaged), 6);
+    spoolfile_close(f);
+}
+
 static void test_two_set_aside_in_a_second_keep_both(void **state)
 {
     const char **names;
@@ -802,11 +852,13 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_file_system_that_cannot_lock_is_told_from_a_lock_that_is_held,
                                         up, down),
         cmocka_unit_test_setup_teardown(test_a_folder_is_tried_out, up, down),
+        cmocka_unit_test_setup_teardown(test_a_file_in_doubt_is_closed_as_it_is, up, down),
         cmocka_unit_test_setup_teardown(test_a_file_that_cannot_be_set_aside_stays_as_it_is, up, down),
         cmocka_unit_test_setup_teardown(test_names, up, down),
         cmocka_unit_test_setup_teardown(test_the_reserve_is_real_and_given_up_once, up, down),
         cmocka_unit_test_setup_teardown(test_a_file_in_which_nothing_was_ever_stored_leaves_nothing_behind,
                                         up, down),
+        cmocka_unit_test_setup_teardown(test_a_folder_that_cannot_be_synced_is_not_written_to, up, down),
         cmocka_unit_test_setup_teardown(test_two_set_aside_in_a_second_keep_both, up, down),
     };
 
