@@ -110,7 +110,7 @@ struct spool {
     struct note notes[NOTES_MAX];
     size_t nnotes;
     struct {
-        uint64_t nrecords, bytes, own_bytes, nstayed;
+        uint64_t nrecords, bytes, own_bytes, nstayed, norphans;
         int64_t oldest_us;
         bool open, full, drained;
         uint64_t ndrained;
@@ -119,10 +119,10 @@ struct spool {
     /* The thread's own. */
     struct held held[FILES_MAX]; /* [0]: its own */
     size_t generation;           /* of the own file: seqs of an earlier one mean nothing in it */
-    int64_t open_again_us, open_wait_us, reserve_again_us, look_around_us;
+    int64_t open_again_us, open_wait_us, reserve_again_us, look_around_us, count_again_us;
     struct complaint complaints[NCOMPLAINTS];
     bool full;
-    uint64_t nstayed;
+    uint64_t nstayed, norphans;
     char unreadable[UNREADABLE_MAX][SPOOL_NAME_BYTES];
     size_t nunreadable;
 };
@@ -161,6 +161,9 @@ static void look_around(struct spool *s);
 static bool take_over(struct spool *s, const char *name);
 static void leave(struct spool *s, const char *name, struct err *why);
 static bool is_held(const struct spool *s, const char *name);
+static bool is_open(const struct spool *s, const char *name);
+static void count_orphans(struct spool *s);
+static bool is_orphan(struct spool *s, const char *name);
 static struct held *held_id(struct spool *s, unsigned id);
 static bool is_unreadable(const struct spool *s, const char *name);
 static void note_unreadable(struct spool *s, const char *name);
@@ -185,6 +188,7 @@ struct spool *spool_open(struct server *server, const struct spool_config *confi
     s->config = *config;
     s->last_waiting = &s->waiting;
     s->told.oldest_us = TIME_NONE;
+    s->norphans = s->told.norphans = 1; /* there may be some, until the folder has been read */
     for (size_t i = 0; i < FILES_MAX; i++)
         s->held[i].lock = -1;
     pthread_mutex_init(&s->lock, NULL);
@@ -408,6 +412,8 @@ void spool_turn(void *spool)
     ndrained = s->told.ndrained;
     s->told.ndrained = 0;
     metric_set(SPOOL_RECORDS, METRIC_NO_PLATFORM, 0, (double)s->told.nrecords);
+    /* After them: who sees that there is no such file any more sees what was in it. */
+    metric_set(SPOOL_ORPHANS, METRIC_NO_PLATFORM, 0, (double)s->told.norphans);
     metric_set(SPOOL_STAYED, METRIC_NO_PLATFORM, 0, (double)s->told.nstayed);
     metric_set(SPOOL_BYTES, METRIC_NO_PLATFORM, 0, (double)s->told.bytes);
     metric_set(SPOOL_OLDEST, METRIC_NO_PLATFORM, 0,
@@ -448,6 +454,7 @@ static void *run(void *spool)
     (void)open_own(s, &err);
     s->reserve_again_us = 0;
     keep_up(s);
+    count_orphans(s);
     tell(s);
     while (!work.ends) {
         take_work(s, &work);
@@ -458,6 +465,7 @@ static void *run(void *spool)
         forget_all(s, work.forgotten);
         if (work.page_wanted)
             fill_page(s, &s->page);
+        count_orphans(s);
         tell(s);
         if (work.page_wanted)
             hand_page(s);
@@ -883,6 +891,7 @@ static void lose(struct spool *s, struct held *h, const struct err *why)
     note(s, LOG_ERROR, "spool_unreadable", spoolfile_name_of(h->file),
          (int64_t)spoolfile_size(h->file).nrecords, why);
     note_unreadable(s, spoolfile_name_of(h->file));
+    s->count_again_us = 0;
     h->is_spoilt = !spoolfile_set_aside(h->file, now_wall_us());
     h->file = NULL;
     if (!h->is_spoilt)
@@ -1019,7 +1028,7 @@ static bool take_over(struct spool *s, const char *name)
         return false;
     }
     note(s, LOG_INFO, "spool_taken_over", name, (int64_t)spoolfile_size(h->file).nrecords, NULL);
-    s->look_around_us = 0; /* there may be more of them */
+    s->look_around_us = s->count_again_us = 0; /* there may be more of them */
     return true;
 }
 
@@ -1040,12 +1049,52 @@ static bool is_held(const struct spool *s, const char *name)
     char own[SPOOL_NAME_BYTES];
 
     spoolfile_name(s->held[0].id, own);
-    if (s->held[0].lock >= 0 && strcmp(own, name) == 0)
-        return true;
+    return (s->held[0].lock >= 0 && strcmp(own, name) == 0) || is_open(s, name);
+}
+
+static bool is_open(const struct spool *s, const char *name)
+{
     for (const struct held *h = s->held; h < s->held + FILES_MAX; h++)
         if (h->file && strcmp(spoolfile_name_of(h->file), name) == 0)
             return true;
     return false;
+}
+
+/* What is in them is in no other number. */
+static void count_orphans(struct spool *s)
+{
+    struct arena *arena;
+    const char **names;
+    size_t n;
+    struct err err = {0};
+
+    if (now_boot_us() < s->count_again_us)
+        return;
+    s->count_again_us = now_boot_us() + LOOK_AROUND_US;
+    arena = arena_open(LISTEN_ARENA_BYTES);
+    if (spoolfile_names(s->config.folder, arena, &names, &n, &err) == OK) {
+        s->norphans = 0;
+        for (size_t i = 0; i < n; i++)
+            s->norphans += is_orphan(s, names[i]);
+    }
+    arena_close(arena);
+}
+
+/* Neither open here nor in the hands of another. */
+static bool is_orphan(struct spool *s, const char *name)
+{
+    unsigned id = spoolfile_id(name);
+    struct err err = {0};
+    int lock;
+
+    if (is_open(s, name))
+        return false;
+    if (held_id(s, id))
+        return true;
+    lock = spoolfile_lock(s->config.folder, id, &err);
+    if (lock >= 0)
+        close(lock);
+    return lock >= 0 || err.code;
 }
 
 static struct held *held_id(struct spool *s, unsigned id)
@@ -1115,6 +1164,7 @@ static void tell(struct spool *s)
     s->told.full = s->full;
     s->told.drained = drained;
     s->told.nstayed = nrecords < s->nstayed ? nrecords : s->nstayed;
+    s->told.norphans = s->norphans;
     pthread_mutex_unlock(&s->lock);
 }
 

@@ -25,6 +25,10 @@ METRIC(QUEUE_WAITING, "settle_queue_waiting_deliveries", GAUGE_SUM, false, NULL,
        "Verified deliveries that wait for their commit.")
 METRIC(COMMIT_CAPACITY, "settle_commit_capacity_receipts", GAUGE_SUM, false, NULL, NULL,
        "Receipts a second that Postgres was seen to commit while others had to wait; 0: none had to of late.")
+METRIC(
+    SPOOL_ORPHANS, "settle_spool_orphan_files", GAUGE, false, NULL, NULL,
+    "Files in the spool's folder that no worker has open (left by one that ended, or unreadable): what is in "
+    "them is not among settle_spool_records. 1 until the folder has been read.")
 METRIC(SPOOL_RECORDS, "settle_spool_records", GAUGE_SUM, false, NULL, NULL,
        "Acknowledged deliveries in the spool, which wait for Postgres.")
 METRIC(SPOOL_STAYED, "settle_spool_stayed_records", GAUGE_SUM, false, NULL, NULL,

@@ -172,7 +172,7 @@ struct load_count matrix_judge(struct world *w, struct load *l, enum outcome_of_
     bool is_refusal_fine = outcome == SOME_REFUSED;
 
     load_halt(l);
-    world_until(RECOVERY_S, world_metric(w, "settle_spool_records") == 0);
+    world_until(RECOVERY_S, world_is_drained(w));
     nlate = load_later_than(l, ANSWER_MS, &slowest_ms);
     count = load_stop(l, w);
     n = count.acked + count.refused;

@@ -111,11 +111,11 @@ static void test_one_webhook_sent_at_once_to_two_gateways_is_one_receipt(void **
     proxy_refuse(matrix_proxy);
     proxy_cut(matrix_proxy);
     post_rounds(w, &s, "away"); /* so in up to four spools */
-    assert_true(world_metric(w, "settle_spool_records") > 0);
-    assert_true(second_metric(w, &s, "settle_spool_records") > 0);
+    world_until(5, world_metric(w, "settle_spool_records") > 0);
+    world_until(5, second_metric(w, &s, "settle_spool_records") > 0);
     proxy_heal(matrix_proxy);
     post_rounds(w, &s, "back"); /* by the database or not yet */
-    world_until(30, world_metric(w, "settle_spool_records") == 0);
+    world_until(30, world_is_drained(w));
     world_until(30, second_metric(w, &s, "settle_spool_records") == 0);
     assert_int_equal(world_count(w, "select count(*) from settle.webhook_receipts"), 3 * WEBHOOKS);
     kill(s.process.pid, SIGTERM);

@@ -248,7 +248,7 @@ static void test_told_to_end_it_answers_what_it_has_and_leaves_the_rest_to_the_n
     assert_in_range(load_so_far(l).unknown, 0,
                     world_times_count() ? 0 : MATRIX_SENDERS / 2); /* too late for it */
     load_halt(l);
-    world_until(30, world_metric(w, "settle_spool_records") == 0);
+    world_until(30, world_is_drained(w));
     assert_int_equal(load_stop(l, w).wrong, 0);
 }
 

@@ -98,8 +98,8 @@ static struct load_count settle(struct world *w, struct load *l)
     world_servers(w);
     assert_int_equal(world_gateway_stop(w), 0);
     world_gateway(w, "--workers", "1", NULL);
-    world_until(PATIENCE_S, world_metric(w, "settle_store_up{store=\"postgres\"}") == 2 &&
-                                world_metric(w, "settle_spool_records") == 0);
+    world_until(PATIENCE_S,
+                world_metric(w, "settle_store_up{store=\"postgres\"}") == 2 && world_is_drained(w));
     return load_stop(l, w);
 }
 
@@ -197,8 +197,8 @@ static unsigned fail_each_call_of_postgres(struct world *w, struct load *l, cons
         bool hit;
 
         /* With nothing to drain, all its work is batches. */
-        world_until(PATIENCE_S, world_metric(w, "settle_store_up{store=\"postgres\"}") == 2 &&
-                                    world_metric(w, "settle_spool_records") <= 0);
+        world_until(PATIENCE_S,
+                    world_metric(w, "settle_store_up{store=\"postgres\"}") == 2 && world_is_drained(w));
         nfailed = world_metric(w, FAILED);
         f = inject(w, process_of(w, failure->who), failure, k);
         if (strcmp(failure->who, "checkpointer") == 0)

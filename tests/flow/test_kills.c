@@ -210,15 +210,16 @@ static void expect_drained(struct world *w)
 {
     int64_t until = world_deadline(PATIENCE_S);
 
-    while (world_metric(w, "settle_spool_records") != 0 && now_boot_us() < until)
+    while (!world_is_drained(w) && now_boot_us() < until)
         world_look_again(INT64_MAX, "it is drained");
-    if (world_metric(w, "settle_spool_records") == 0)
+    if (world_is_drained(w))
         return;
-    print_error(
-        "  %g records, of which %g stay; Postgres is up for %g connections; the spool and the log:\n%s\n",
-        world_metric(w, "settle_spool_records"), world_metric(w, "settle_spool_stayed_records"),
-        world_metric(w, "settle_store_up{store=\"postgres\"}"),
-        world_wait(w, world_spawn(w, "sh", "-c", "ls -l spool; tail -n 40 gateway/log", NULL)).out);
+    print_error("  %g records, of which %g stay, and %g files of nobody; Postgres is up for %g connections; "
+                "the spool and the log:\n%s\n",
+                world_metric(w, "settle_spool_records"), world_metric(w, "settle_spool_stayed_records"),
+                world_metric(w, "settle_spool_orphan_files"),
+                world_metric(w, "settle_store_up{store=\"postgres\"}"),
+                world_wait(w, world_spawn(w, "sh", "-c", "ls -l spool; tail -n 40 gateway/log", NULL)).out);
     fail_msg("the spool is not empty after %d s", PATIENCE_S);
 }
 

@@ -484,7 +484,7 @@ static void test_what_postgres_has_no_time_for_goes_to_the_spool_while_that_keep
     load_halt(l);
     expect_in_time(l);
     world_sql(w, "drop trigger slow on settle.webhook_receipts");
-    world_until(30, metric(w, "settle_spool_records", "") == 0);
+    world_until(30, world_is_drained(w));
     expect_honest(load_stop(l, w));
 }
 
@@ -507,7 +507,7 @@ static void test_overload_leaves_half_of_the_spool_to_faults(void **state)
     world_thaw(w, POSTGRES);
     load_halt(l);
     world_until(20, world_sql(w, "drop trigger if exists slow on settle.webhook_receipts") != NULL);
-    world_until(300, metric(w, "settle_spool_records", "") == 0);
+    world_until(300, world_is_drained(w));
     expect_honest(load_stop(l, w));
 }
 
@@ -533,8 +533,7 @@ static void test_a_disk_that_does_not_answer_is_not_waited_for(void **state)
     world_thaw(w, POSTGRES);
     expect_in_time(l);
     assert_int_equal(load_later_than(l, DISK_MS / 2, &slowest_ms), 0);
-    world_until(60, metric(w, "settle_spool_records", "") ==
-                        0); /* kept after all, and known to whoever comes again */
+    world_until(60, world_is_drained(w)); /* kept after all, and known to whoever comes again */
     expect_honest(load_stop(l, w));
 }
 
@@ -558,8 +557,7 @@ static void test_what_fails_early_leaves_the_disk_the_rest_of_the_time(void **st
     slow = fault_inject(w, world_child(w, "ingest"), "fdatasync,fsync", "delay_enter=200000");
     for (unsigned i = 0; i < EARLY_TRIES && spooled < EARLY; i++) {
         struct reply r;
-        world_until(20, metric(w, "settle_store_up", "postgres") == 1 &&
-                            metric(w, "settle_spool_records", "") == 0);
+        world_until(20, metric(w, "settle_store_up", "postgres") == 1 && world_is_drained(w));
         snprintf(body, sizeof(body), "{\"external_post_id\":\"early-%u\"}", i);
         r = world_post(w, "instagram", NULL, body);
         spooled += r.status == 200 && strcmp(reply_header(w, &r, "x-settle-stored"), "spool") == 0;

@@ -249,7 +249,7 @@ static struct holding live_a_minute(struct world *w, struct load *l, unsigned mi
     o.mend(w);
     world_until(60, matrix_connected(w));
     world_until(60, now_boot_us() - began_us > MINUTE_US - QUIET_S * SECOND_US);
-    world_until(60, world_metric(w, "settle_spool_records") == 0);
+    world_until(60, world_is_drained(w));
     h = median_until(w, began_us + MINUTE_US);
     after = load_so_far(l);
     if (!o.refuses)
@@ -291,7 +291,7 @@ static void test_with_a_fault_each_minute_nothing_is_lost_and_nothing_grows(void
         print_message("minute %u: %zu KiB, %zu descriptors\n", minute + 1, now.rss_kib, now.descriptors);
     }
     load_halt(l);
-    world_until(60, world_metric(w, "settle_spool_records") == 0);
+    world_until(60, world_is_drained(w));
     nlate = load_later_than(l, LATE_MS, &slowest_ms);
     count = load_stop(l, w);
     print_message("%u acknowledged, %u refused; %u later than %d ms, the slowest %u ms\n", count.acked,

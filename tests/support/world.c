@@ -573,6 +573,12 @@ double world_metric(struct world *w, const char *series)
     return -1;
 }
 
+/* The files first: those of a worker that has taken one over meanwhile are told after what is in it. */
+bool world_is_drained(struct world *w)
+{
+    return world_metric(w, "settle_spool_orphan_files") == 0 && world_metric(w, "settle_spool_records") == 0;
+}
+
 const char *world_secret(const char *platform, const char *source)
 {
     char name[160];

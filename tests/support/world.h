@@ -75,6 +75,8 @@ struct reply world_http(struct world *w, const char *method, const char *url, co
                         struct span body);
 /* Of the gateway's /metrics, by its whole name: settle_store_up{store="redis"}; -1: not there. */
 double world_metric(struct world *w, const char *series);
+/* Nothing is in the spool, nor in a file of it that no worker has taken over yet. */
+bool world_is_drained(struct world *w);
 /* The header line(s) that sign body now: for world_http and for senders of one's own. */
 const char *const *world_sign(struct world *w, const char *platform, const char *source, struct span body);
 /* SETTLE_SECRET_<PLATFORM>[_<SOURCE>] of the environment. */
