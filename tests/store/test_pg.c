@@ -306,7 +306,8 @@ static void test_a_late_statement_is_cancelled_by_the_server(void **state)
     struct pg *pg;
     struct err err;
 
-    c.statement_timeout_ms = 50;
+    c.statement_timeout_ms = 1000; /* it is also for each statement that connecting takes */
+    c.lazy = true;
     pg = connect_as(&c);
     assert_int_equal(pg_command(pg, "select pg_sleep(60)", WAIT_MS, &err), UNAVAILABLE);
     assert_string_equal(err.sqlstate, "57014");
