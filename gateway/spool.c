@@ -21,6 +21,8 @@ enum {
     FILES_MAX = 16,          /* held at once: the own one, and those that were taken over */
     UNREADABLE_MAX = 64,
     NOTES_MAX = 16,
+    LOCK_TRIES = 5, /* of its place's id: a neighbour that counts files holds any for a moment */
+    LOCK_PAUSE_US = 2000,
     LISTEN_ARENA_BYTES = 4096,
 };
 
@@ -141,6 +143,7 @@ static void write_batch(struct spool *s, struct spool_slip *const *slips, size_t
 static enum status put(struct spool *s, struct spool_record *const *records, size_t n, struct err *err);
 static bool open_own(struct spool *s, struct err *err);
 static bool lock_own(struct spool *s, struct err *err);
+static int lock_id(const struct spool *s, unsigned id, struct err *err);
 static bool leave_spoilt(struct spool *s, struct err *err);
 static struct held *free_place(struct spool *s);
 static bool has_given_up(struct spool *s, const struct spool_slip *slip);
@@ -189,6 +192,7 @@ struct spool *spool_open(struct server *server, const struct spool_config *confi
     s->last_waiting = &s->waiting;
     s->told.oldest_us = TIME_NONE;
     s->norphans = s->told.norphans = 1; /* there may be some, until the folder has been read */
+    metric_set(SPOOL_ORPHANS, METRIC_NO_PLATFORM, 0, (double)s->norphans);
     for (size_t i = 0; i < FILES_MAX; i++)
         s->held[i].lock = -1;
     pthread_mutex_init(&s->lock, NULL);
@@ -454,7 +458,6 @@ static void *run(void *spool)
     (void)open_own(s, &err);
     s->reserve_again_us = 0;
     keep_up(s);
-    count_orphans(s);
     tell(s);
     while (!work.ends) {
         take_work(s, &work);
@@ -465,7 +468,6 @@ static void *run(void *spool)
         forget_all(s, work.forgotten);
         if (work.page_wanted)
             fill_page(s, &s->page);
-        count_orphans(s);
         tell(s);
         if (work.page_wanted)
             hand_page(s);
@@ -542,6 +544,7 @@ static void write_all(struct spool *s, struct spool_slip *slips)
 {
     while (slips) {
         slips = write_some(s, slips);
+        tell(s);
         eventfd_write(s->event, 1); /* who was in it is answered while the rest is written */
     }
 }
@@ -660,6 +663,7 @@ static bool open_own(struct spool *s, struct err *err)
             break;
         complain(s, SET_ASIDE, name, 0, err);
         own->is_spoilt = !spoolfile_set_aside_name(s->config.folder, name, now_wall_us());
+        s->count_again_us = 0;
     }
     if (!own->file) {
         complain(s, OFF, "", 0, err);
@@ -687,7 +691,7 @@ static bool lock_own(struct spool *s, struct err *err)
         if (held_id(s, id))
             continue;
         *err = (struct err){.code = OK};
-        own->lock = spoolfile_lock(s->config.folder, id, err);
+        own->lock = lock_id(s, id, err);
         own->id = id;
         if (own->lock >= 0)
             return true;
@@ -696,6 +700,18 @@ static bool lock_own(struct spool *s, struct err *err)
     }
     err_set(err, UNAVAILABLE, "every file of the spool is in use");
     return false;
+}
+
+/* What lies under the id of its place would else be left to nobody as long as Postgres is away. */
+static int lock_id(const struct spool *s, unsigned id, struct err *err)
+{
+    int lock = spoolfile_lock(s->config.folder, id, err);
+
+    for (int i = 1; lock < 0 && !err->code && id == s->config.place && i < LOCK_TRIES; i++) {
+        usleep(LOCK_PAUSE_US);
+        lock = spoolfile_lock(s->config.folder, id, err);
+    }
+    return lock;
 }
 
 /* Its lock is kept, so that nobody writes under its name, and what is in it is drained from there. */
@@ -737,6 +753,7 @@ static void give_up_own(struct spool *s, const struct err *why)
     complain(s, SET_ASIDE, spoolfile_name_of(own->file), spoolfile_size(own->file).nrecords, why);
     own->is_spoilt = !spoolfile_set_aside(own->file, now_wall_us());
     own->file = NULL;
+    s->count_again_us = 0;
     (void)open_own(s, &err);
 }
 
@@ -1142,6 +1159,7 @@ static void tell(struct spool *s)
     int64_t oldest_us = TIME_NONE;
     bool drained = true;
 
+    count_orphans(s);
     for (const struct held *h = s->held; h < s->held + FILES_MAX; h++) {
         struct spoolfile_size size;
 

@@ -561,6 +561,10 @@ static void test_what_fails_early_leaves_the_disk_the_rest_of_the_time(void **st
         snprintf(body, sizeof(body), "{\"external_post_id\":\"early-%u\"}", i);
         r = world_post(w, "instagram", NULL, body);
         spooled += r.status == 200 && strcmp(reply_header(w, &r, "x-settle-stored"), "spool") == 0;
+        world_until(20, r.status != 200 || world_count(w,
+                                                       "select count(*) from settle.webhook_receipts"
+                                                       " where external_post_id = 'early-%u'",
+                                                       i) == 1);
     }
     fault_end(w, slow);
     assert_int_equal(spooled, EARLY);
